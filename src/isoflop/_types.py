@@ -1,0 +1,96 @@
+"""Words that every room shares: array legend, `Problem`, `Prediction`, the default level.
+
+Array legend, used in shape annotations and suffixes:
+R runs (rows of a table) · P parameters of a law · B draws · S starts · G grid points.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Table = Mapping[str, Any]
+"""A table: any mapping of column name to 1-D array (a dict, a pandas or polars frame)."""
+
+LEVEL = 0.90
+"""Level of every interval unless told otherwise."""
+
+Severity = Literal["note", "warning", "disqualifying"]
+Affects = Literal["allocation", "forecast"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One caveat that travels with a result: what is wrong, how bad, for what, and the remedy."""
+
+    code: str
+    severity: Severity
+    text: str
+    remedy: str
+    affects: tuple[Affects, ...] = ("allocation", "forecast")
+
+    def __post_init__(self) -> None:
+        if self.code not in PROBLEM_CODES:
+            raise AssertionError(f"unknown problem code {self.code!r}: list it in PROBLEM_CODES")
+
+    def disqualifies(self, use: Affects) -> bool:
+        """Whether a result with this problem must not be used for `use`."""
+        return self.severity == "disqualifying" and use in self.affects
+
+
+PROBLEM_CODES: dict[str, str] = {
+    "extrapolation": "The prediction lies outside the range of the runs.",
+    "few_runs": "Too few runs, sizes or horizons for the number of parameters.",
+    "at_bound": "A parameter ended at the edge of its domain.",
+    "not_converged": "The optimiser found no stationary point from enough starts.",
+    "ill_conditioned": "Parameters cannot be told apart; only predictions are identified.",
+    "floor_unidentified": "The irreducible loss cannot be told from zero or from the lowest loss.",
+    "edge_minimum": "An isoFLOP profile has its minimum at the edge: the optimum lies outside.",
+    "no_minimum": "An isoFLOP profile is not convex: it has no interior minimum.",
+    "one_ray": "All runs lie on one (N, D) ray: allocation cannot be learned from them.",
+    "pre_asymptotic": "The slope along the trunks still steepens: no power law holds yet.",
+    "shape_confounded": "Depth or head count changes with size: N is not the only thing that moves.",
+    "exponents_inconsistent": "The allocation exponents fitted apart do not add up to one.",
+    "backtest_missed": "Fitted on the smaller runs only, the law missed the larger ones.",
+    "diverged_runs": "Some runs diverged and were left out.",
+    "outliers": "Some runs lie far from the law.",
+    "mistuned": "The learning rate was not tuned at every size.",
+    "repeated_data": "Tokens were repeated; the law counts them as new.",
+    "rounded_constants": "The constants are printed with few digits and must not be extrapolated.",
+    "unknown_convention": "The convention behind the parameter count is not known.",
+    "ignored_constraint": "A constraint could not be met and was left out.",
+}
+"""Every problem code with its meaning; `docs/formats.md` is generated from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Predicted values with an interval: arrays `mean`, `low`, `high` of equal shape (G,)."""
+
+    mean: Array
+    low: Array
+    high: Array
+    level: float = LEVEL
+    problems: tuple[Problem, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.mean.shape == self.low.shape == self.high.shape
+        assert 0 < self.level < 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """One number with its interval."""
+
+    value: float
+    low: float
+    high: float
+    level: float = LEVEL
+
+
+def as_column(values: ArrayLike) -> Array:
+    """A column as a 1-D float64 array."""
+    return np.atleast_1d(np.asarray(values, dtype=np.float64))

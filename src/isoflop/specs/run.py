@@ -1,0 +1,111 @@
+"""`RunConfig`: one complete training, and the hash that names it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from isoflop._errors import InputError
+from isoflop.specs.schedule import Schedule
+from isoflop.specs.shape import ModelShape
+
+CONFIG_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSpec:
+    """Which tokens a training sees: a corpus by content hash and the weight of each domain."""
+
+    corpus_hash: str
+    weights: tuple[tuple[str, float], ...]
+    """(domain, share of tokens), shares summing to one, in the corpus's order."""
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimiser:
+    """AdamW: peak learning rate of the matrices, batch and regularisation."""
+
+    lr: float
+    batch_tokens: int
+    embedding_lr_factor: float = 1.0
+    """Learning rate of the embedding as a multiple of `lr`."""
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-10
+    grad_clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "batch_tokens", "embedding_lr_factor", "eps", "grad_clip"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"`{name} > 0` must hold, but got {name}={getattr(self, name)}. "
+                    "Give a positive number."
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One complete training: everything that decides its numbers.
+
+    A trunk has a constant schedule; a branch has `trunk` = the id of the trunk from whose
+    checkpoint at `schedule.hold_tokens` it cools down.
+    """
+
+    shape: ModelShape
+    data: DataSpec
+    schedule: Schedule
+    optimiser: Optimiser
+    seed: int
+    trunk: str | None = None
+
+    @property
+    def run_id(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON of all fields."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of a branch at its end."""
+        assert self.schedule.n_tokens is not None
+        return self.schedule.n_tokens
+
+    def as_trunk(self) -> "RunConfig":
+        """The trunk that this branch cools down from."""
+        schedule = Schedule(kind="constant", warmup_tokens=self.schedule.warmup_tokens)
+        return replace(self, schedule=schedule, trunk=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data: what `config.json` holds."""
+        data = asdict(self)
+        data["data"]["weights"] = [list(pair) for pair in self.data.weights]
+        return {"version": CONFIG_VERSION, **data}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any], *, place: str) -> "RunConfig":
+        """The RunConfig that `to_json` wrote; raises InputError naming `place` otherwise."""
+        try:
+            if data["version"] != CONFIG_VERSION:
+                raise InputError(
+                    f"{place}: version {data['version']!r} is not known. "
+                    "Read it with a newer isoflop."
+                )
+            spec = data["data"]
+            weights = tuple((str(name), float(share)) for name, share in spec["weights"])
+            return RunConfig(
+                shape=ModelShape(**data["shape"]),
+                data=DataSpec(**{**spec, "weights": weights}),
+                schedule=Schedule(**data["schedule"]),
+                optimiser=Optimiser(**data["optimiser"]),
+                seed=data["seed"],
+                trunk=data["trunk"],
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{place}: not a run configuration ({error}). Restore or delete the run folder."
+            ) from error

@@ -1,0 +1,254 @@
+"""`StudyConfig`: the serialised form of a whole study, one dataclass a section.
+
+Every field with a default may be left out of `study.toml`. Units: tokens, FLOPs, nats per token,
+US dollars, days. Invariants are checked here, so that Python users and files meet the same words.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from isoflop._errors import StudyError
+
+
+def _require(condition: bool, key: str, value: object, rule: str, remedy: str) -> None:
+    if not condition:
+        raise StudyError(f"{key} = {value!r}: `{rule}` must hold. {remedy}")
+
+
+class _Section:
+    """Read by pydantic without tolerance for unknown keys, NaN or infinity."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainSection(_Section):
+    """One domain of the corpus: where its documents come from."""
+
+    name: str
+    source: str
+    """`package:NAME` (a recipe that a pip package provides, see `isoflop data --recipes`) or
+    `path:FOLDER_OR_FILE` (text, Markdown, source files, JSONL), relative to the study file."""
+    weight: float = 1.0
+    """Share of training tokens, relative to the other domains'."""
+    max_mb: float | None = None
+    """Keep at most this many megabytes of text (documents chosen by hash, not by order)."""
+    licence: str = "unknown"
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.name) and self.name.replace("_", "").isalnum(),
+            "data.domains.name", self.name, "letters, digits and _", "Rename the domain.",
+        )
+        _require(
+            self.source.startswith(("package:", "path:")),
+            "data.domains.source", self.source, "package:NAME or path:FOLDER",
+            "Say where the documents come from.",
+        )
+        _require(
+            self.weight > 0, "data.domains.weight", self.weight, "weight > 0",
+            "Give a positive share or leave the domain out.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSection(_Section):
+    """The corpus: domains, duplicates, split and tokeniser."""
+
+    domains: tuple[DomainSection, ...]
+    vocab_size: int = 512
+    validation_tokens: int = 100_000
+    """Held-out tokens per domain, whole duplicate clusters."""
+    jaccard: float = 0.8
+    """Two documents are near-duplicates from this Jaccard similarity of 5-word shingles on."""
+    min_chars: int = 200
+    repeat: bool = False
+    """Let a training read the corpus more than once."""
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.domains) > 0, "data.domains", self.domains, "at least one domain",
+            "Add a [[data.domains]] table.",
+        )
+        names = [domain.name for domain in self.domains]
+        _require(
+            len(set(names)) == len(names), "data.domains.name", names, "distinct names",
+            "Rename one domain.",
+        )
+        _require(
+            257 <= self.vocab_size <= 65_536, "data.vocab_size", self.vocab_size,
+            "257 <= vocab_size <= 65536", "Byte-level BPE starts at 256 bytes and one end mark.",
+        )
+        _require(
+            0 < self.jaccard <= 1, "data.jaccard", self.jaccard, "0 < jaccard <= 1",
+            "Use 0.8 unless you know better.",
+        )
+        _require(
+            self.validation_tokens > 0, "data.validation_tokens", self.validation_tokens,
+            "validation_tokens > 0", "Give a positive number of tokens.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSection(_Section):
+    """What all models of the ladder share; the width alone grows (see `shape_confounded`)."""
+
+    depth: int = 2
+    n_heads: int = 4
+    ff_ratio: float = 4.0
+    """ff_width = ff_ratio · width."""
+    context: int = 128
+    mlp: Literal["gelu", "relu2", "swiglu"] = "relu2"
+    positions: Literal["rope", "learned"] = "rope"
+    qk_norm: bool = True
+    token_shift: bool = True
+    tied_head: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSection(_Section):
+    """How every rung is trained: lr = base_lr · (width/base_width)^lr_width_exponent."""
+
+    batch_tokens: int = 1024
+    base_lr: float = 5e-3
+    base_width: int = 64
+    lr_width_exponent: float = -0.5
+    embedding_lr_factor: float = 1.0
+    weight_decay: float = 0.1
+    beta2: float = 0.95
+    warmup_tokens: int | None = None
+    """Default: min(N, 10 % of the shortest branch)."""
+    cooldown_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        _require(
+            self.base_lr > 0, "train.base_lr", self.base_lr, "base_lr > 0",
+            "Give the peak learning rate at base_width.",
+        )
+        _require(
+            self.batch_tokens > 0, "train.batch_tokens", self.batch_tokens, "batch_tokens > 0",
+            "Give a multiple of model.context.",
+        )
+        _require(
+            0 < self.cooldown_fraction < 1, "train.cooldown_fraction", self.cooldown_fraction,
+            "0 < cooldown_fraction < 1", "0.2 is the field's habit.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderSection(_Section):
+    """The pilots: every width crossed with its token horizons."""
+
+    widths: tuple[int, ...]
+    tokens: tuple[int, ...]
+    """Horizons; each (width, tokens) pair within `max_flops` is a branch."""
+    max_flops: float | None = None
+    """Leave out pairs with 6·N·D above this."""
+    depths: tuple[int, ...] | None = None
+    """Depth per width; default model.depth everywhere."""
+    heads: tuple[int, ...] | None = None
+    """Heads per width; default model.n_heads everywhere."""
+
+    def __post_init__(self) -> None:
+        for key in ("widths", "tokens"):
+            value = getattr(self, key)
+            _require(
+                len(value) > 0 and all(v > 0 for v in value) and len(set(value)) == len(value),
+                f"ladder.{key}", value, "a list of distinct positive numbers", "List them.",
+            )
+        for key in ("depths", "heads"):
+            value = getattr(self, key)
+            _require(
+                value is None or len(value) == len(self.widths), f"ladder.{key}", value,
+                "one entry per width", f"Give {len(self.widths)} entries or leave the key out.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldoutSection(_Section):
+    """The larger run that checks the forecast and is never seen by the fit."""
+
+    width: int
+    tokens: int
+    depth: int | None = None
+    heads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSection(_Section):
+    """How laws are fitted."""
+
+    law: str = "auto"
+    n_draws: int = 500
+    level: float = 0.90
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.level < 1, "fit.level", self.level, "0 < level < 1", "0.90 is the habit here.",
+        )
+        _require(
+            self.n_draws >= 100, "fit.n_draws", self.n_draws, "n_draws >= 100",
+            "Intervals need at least 100 draws.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSection(_Section):
+    """The run to plan: exactly one of flops, loss, n_params, n_tokens; then where it runs."""
+
+    flops: float | None = None
+    loss: float | None = None
+    n_params: float | None = None
+    n_tokens: float | None = None
+    hardware: str = "H100-SXM"
+    n_devices: int = 8
+    mfu: float = 0.4
+
+    def __post_init__(self) -> None:
+        given = [k for k in ("flops", "loss", "n_params", "n_tokens") if getattr(self, k)]
+        _require(
+            len(given) <= 1, "plan", given, "at most one of flops, loss, n_params, n_tokens",
+            "Keep one of them.",
+        )
+        _require(0 < self.mfu <= 1, "plan.mfu", self.mfu, "0 < mfu <= 1", "0.4 is usual.")
+        _require(
+            self.n_devices >= 1, "plan.n_devices", self.n_devices, "n_devices >= 1",
+            "Give the number of accelerators.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSection(_Section):
+    """Where trainings run: `slots` processes at once, `threads` each (0 = chosen from the cores)."""
+
+    launcher: Literal["local"] = "local"
+    slots: int = 0
+    threads: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    checkpoint_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyConfig(_Section):
+    """One study: corpus, ladder, held-out run, fits, plan."""
+
+    data: DataSection
+    ladder: LadderSection
+    name: str = "study"
+    seed: int = 0
+    model: ModelSection = field(default_factory=ModelSection)
+    train: TrainSection = field(default_factory=TrainSection)
+    holdout: HoldoutSection | None = None
+    fit: FitSection = field(default_factory=FitSection)
+    plan: PlanSection = field(default_factory=PlanSection)
+    launch: LaunchSection = field(default_factory=LaunchSection)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.train.batch_tokens % self.model.context == 0,
+            "train.batch_tokens", self.train.batch_tokens,
+            f"a multiple of model.context = {self.model.context}", "Adjust one of the two.",
+        )
