@@ -1,0 +1,111 @@
+"""isoflop: from a few pilot runs to the plan for the big one.
+
+What to use when:
+- `read_runs`: study folders, run folders or CSV files -> one table.
+- `fit`: a table -> laws weighed by back-test, with intervals and problems. `analyse`: the table ->
+  everything that allocation needs (three approaches, frontier, ceilings).
+- `plan`: a fit or a published law and one constraint -> size, tokens, FLOPs, days, money.
+- `find_published`: the constants of a paper as an `Estimate`.
+- `open_study`, `run_study`: a `study.toml`, done from corpus to report.
+
+Names load when they are first used: `import isoflop` takes milliseconds and needs no NumPy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isoflop._errors import (
+        DataError,
+        FitError,
+        InputError,
+        IsoflopError,
+        MissingExtraError,
+        RunError,
+        StudyError,
+        WorkerError,
+    )
+    from isoflop._types import Interval, Prediction, Problem
+    from isoflop.accounting import count_params, find_accelerator, train_flops
+    from isoflop.fitting import Analysis, Fit, Forecast, analyse, fit, make_forecast
+    from isoflop.laws import LAWS, PUBLISHED, Estimate, Law, find_law, find_published
+    from isoflop.planning import Plan, plan
+    from isoflop.runs import read_curves, read_runs
+    from isoflop.specs import ModelShape, RunConfig, StudyConfig, read_study
+    from isoflop.study import open_study, run_study
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "isoflop._errors": (
+        "DataError",
+        "FitError",
+        "InputError",
+        "IsoflopError",
+        "MissingExtraError",
+        "RunError",
+        "StudyError",
+        "WorkerError",
+    ),
+    "isoflop._types": ("Interval", "Prediction", "Problem"),
+    "isoflop.accounting": ("count_params", "find_accelerator", "train_flops"),
+    "isoflop.fitting": ("Analysis", "Fit", "Forecast", "analyse", "fit", "make_forecast"),
+    "isoflop.laws": ("LAWS", "PUBLISHED", "Estimate", "Law", "find_law", "find_published"),
+    "isoflop.planning": ("Plan", "plan"),
+    "isoflop.runs": ("read_curves", "read_runs"),
+    "isoflop.specs": ("ModelShape", "RunConfig", "StudyConfig", "read_study"),
+    "isoflop.study": ("open_study", "run_study"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "LAWS",
+    "PUBLISHED",
+    "Analysis",
+    "DataError",
+    "Estimate",
+    "Fit",
+    "FitError",
+    "Forecast",
+    "InputError",
+    "Interval",
+    "IsoflopError",
+    "Law",
+    "MissingExtraError",
+    "ModelShape",
+    "Plan",
+    "Prediction",
+    "Problem",
+    "RunConfig",
+    "RunError",
+    "StudyConfig",
+    "StudyError",
+    "WorkerError",
+    "analyse",
+    "count_params",
+    "find_accelerator",
+    "find_law",
+    "find_published",
+    "fit",
+    "make_forecast",
+    "open_study",
+    "plan",
+    "read_curves",
+    "read_runs",
+    "read_study",
+    "run_study",
+    "train_flops",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'isoflop' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value  # the next use finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

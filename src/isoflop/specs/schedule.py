@@ -50,10 +50,11 @@ class Schedule:
         assert self.n_tokens is not None
         return self.n_tokens - self.cooldown_tokens
 
-    def factor(self, n_tokens: int) -> float:
-        """Learning rate of the step that starts after `n_tokens` tokens, as a share of the peak."""
-        if self.kind == "wsd" and n_tokens >= self.hold_tokens:
-            return 1 - math.sqrt((n_tokens - self.hold_tokens) / self.cooldown_tokens)
-        # +1 step is not known here: a warm-up that starts at exactly zero would waste its first
-        # step, so the trainer calls this with the tokens *after* the step during warm-up.
-        return min(1.0, n_tokens / self.warmup_tokens) if self.warmup_tokens else 1.0
+    def factor(self, start: int, end: int) -> float:
+        """Learning rate of the step from `start` to `end` tokens, as a share of the peak.
+
+        Warm-up counts the step's own tokens, so that the first step is not wasted at zero.
+        """
+        if self.kind == "wsd" and start >= self.hold_tokens:
+            return 1 - math.sqrt((start - self.hold_tokens) / self.cooldown_tokens)
+        return min(1.0, end / self.warmup_tokens) if self.warmup_tokens else 1.0

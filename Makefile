@@ -1,0 +1,75 @@
+# Every target installs what it needs first. `make help` lists them.
+# PYTHON: the interpreter that makes .venv (3.11 or newer).  PIP_FLAGS: passed to every pip install.
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# A CUDA build of torch reads OMP_NUM_THREADS too: tests set their own small number of threads.
+TEST_ENV := OMP_NUM_THREADS=1
+RUN := $(VENV)/.installed-run
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo demo-results study-demo study-kill test test-slow test-gpu check format \
+	bench docs clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: $(PYTHON) is older than 3.11. Run: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# What a study needs, without the tools of developers: a demo starts sooner.
+$(RUN): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@touch $@ $(RUN)
+
+install: $(DEV)  ## .venv with isoflop, editable, and the tools of developers
+
+demo: $(RUN)  ## the whole chain on two cores: examples/quickstart.toml into demo/
+	$(BIN)/isoflop run examples/quickstart.toml --into demo --label demo
+
+demo-results: $(RUN)  ## refit the shipped records of examples/results/ in seconds
+	$(BIN)/python scripts/demo_results.py
+
+study-demo: $(RUN)  ## the quickstart under five seeds: is the forecast honest?
+	$(BIN)/python scripts/study_demo.py
+
+study-kill: $(RUN)  ## kill -9 a ladder at random moments: do the records stay the same, bit for bit?
+	$(BIN)/python scripts/study_kill.py
+
+test: $(DEV)  ## the quick suite
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+test-slow: $(DEV)  ## the statistical suites and the end-to-end ladder
+	$(TEST_ENV) $(BIN)/python -m pytest -m 'slow and not gpu'
+
+test-gpu: $(DEV)  ## what needs an accelerator
+	$(BIN)/python -m pytest -m gpu
+
+check: $(DEV)  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(RUN)  ## seconds of a fit and tokens a second of the trainer
+	$(BIN)/python scripts/bench.py
+
+docs: $(DEV)  ## regenerate docs/formats.md from the dataclasses and test every link and command
+	$(BIN)/python scripts/formats.py
+	$(TEST_ENV) $(BIN)/python -m pytest tests/docs
+
+clean:  ## remove caches and .venv; studies stay
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

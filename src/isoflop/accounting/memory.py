@@ -1,0 +1,51 @@
+"""Bytes that a training needs on one device."""
+
+from typing import Literal, get_args
+
+from isoflop._errors import InputError
+from isoflop.accounting.params import count_params
+from isoflop.specs import ModelShape
+
+Dtype = Literal["float32", "bfloat16"]
+
+# Weights, gradients and AdamW's two moments in float32: 4·4 bytes. bfloat16 computes with a
+# two-byte copy of the weights beside the float32 master.
+_STATE_BYTES = {"float32": 16, "bfloat16": 18}
+_ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
+# Logits and their gradient in float32; bfloat16 keeps a two-byte copy as well.
+_LOGIT_BYTES = {"float32": 8, "bfloat16": 10}
+
+
+def training_memory_bytes(shape: ModelShape, batch_tokens: int, dtype: str = "float32") -> int:
+    """Bytes of one AdamW step on one device: states + activations + logits.
+
+    States are 16 bytes a parameter (18 in bfloat16). Activations are kept, not recomputed,
+    under fused attention: b·L·(11·d + 3·f) elements (4·f for `swiglu`). The allocator's slack
+    and the process itself are not in it: allow 10-40 % more.
+
+    Args:
+        shape: the model.
+        batch_tokens: tokens of one micro-batch, b.
+        dtype: `float32` or `bfloat16`, the type that computes.
+
+    Raises:
+        InputError: dtype unknown or batch not positive.
+
+    Source: Korthikanti et al. 2022, arXiv:2205.05198, without dropout and attention scores.
+    """
+    if dtype not in get_args(Dtype):
+        raise InputError(
+            f"`dtype` must be one of {', '.join(get_args(Dtype))}, but got {dtype!r}. "
+            "Use one of these names."
+        )
+    if batch_tokens < 1:
+        raise InputError(
+            f"`batch_tokens >= 1` must hold, but got batch_tokens={batch_tokens}. "
+            "Give the tokens of one micro-batch."
+        )
+    kept_mlp = 4 if shape.mlp == "swiglu" else 3
+    per_token = shape.depth * (11 * shape.width + kept_mlp * shape.ff_width)
+    states = _STATE_BYTES[dtype] * count_params(shape).total
+    activations = _ELEMENT_BYTES[dtype] * batch_tokens * per_token
+    logits = _LOGIT_BYTES[dtype] * batch_tokens * shape.vocab_size
+    return states + activations + logits

@@ -1,0 +1,212 @@
+"""The verbs: each parses its arguments, calls one function of a room below and renders.
+
+Options are few on purpose and frozen by a test: size is a dial of the study, not a flag.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isoflop.cli.output import Output
+
+app = typer.Typer(
+    name="isoflop",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a few pilot runs to the plan for the big one: neural scaling laws, end to end.",
+)
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout; text for people on stderr.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the study (repeatable)."),
+]
+Into = Annotated[Path | None, typer.Option(help="The study folder, if not named by the file.")]
+File = Annotated[Path, typer.Argument(help="A study file, or a folder with study.toml.")]
+Folder = Annotated[Path, typer.Argument(help="The study folder.")]
+HERE = Path(".")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from isoflop import __version__
+
+        typer.echo(f"isoflop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of all verbs."""
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write, or a folder for it.")] = Path(
+        "study.toml"
+    ),
+    json: Json = False,
+) -> None:
+    """Write a commented study file to start from."""
+    from isoflop.cli.template import write_template
+
+    out = Output("init", as_json=json)
+    written = write_template(path)
+    out.show(f"wrote {written}", f"next: isoflop run {written} --dry-run")
+    raise typer.Exit(out.finish({"path": written}))
+
+
+@app.command()
+def data(
+    study: File = HERE,
+    into: Into = None,
+    set_: Sets = None,
+    recipes: Annotated[
+        bool, typer.Option("--recipes", help="List the corpora that pip packages provide.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Prepare the corpus: read, remove duplicates, split, train the tokeniser, pack."""
+    from isoflop.cli import render, verbs
+
+    out = Output("data", as_json=json)
+    if recipes:
+        listed = render.recipe_rows()
+        out.show(render.recipes(listed))
+        raise typer.Exit(out.finish({"recipes": listed}))
+    card = verbs.prepare(out, study, into, set_ or [])
+    out.show(render.card(card))
+    raise typer.Exit(out.finish(card))
+
+
+@app.command()
+def run(
+    study: File = HERE,
+    into: Into = None,
+    set_: Sets = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list the runs and what they cost.")
+    ] = False,
+    extend: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Carry this finished run on, with --tokens.")
+    ] = None,
+    tokens: Annotated[float | None, typer.Option(help="Tokens of the extended run.")] = None,
+    label: Annotated[str, typer.Option(hidden=True)] = "study",
+    json: Json = False,
+) -> None:
+    """Do the whole study: corpus, ladder, fits, forecast, held-out run, plan, report."""
+    from isoflop.cli import verbs
+
+    out = Output("run", as_json=json)
+    verbs.check_run_options(dry_run=dry_run, extend=extend, tokens=tokens)
+    from isoflop.study import open_study
+
+    folder = open_study(study, into, set_ or [])
+    if dry_run:
+        raise typer.Exit(verbs.dry_run(out, folder))
+    if extend is not None and tokens is not None:
+        raise typer.Exit(verbs.extend(out, folder, extend, int(tokens)))
+    raise typer.Exit(verbs.run(out, folder, label))
+
+
+@app.command()
+def status(folder: Folder = HERE, json: Json = False) -> None:
+    """Show where every run of a study stands."""
+    from isoflop.cli import render
+    from isoflop.study import open_study, study_status
+
+    out = Output("status", as_json=json)
+    rows = study_status(open_study(folder, None, []))
+    out.show(render.status(rows))
+    raise typer.Exit(out.finish({"runs": rows}))
+
+
+@app.command()
+def fit(
+    source: Annotated[
+        Path,
+        typer.Argument(help="A study folder, or a CSV with n_params, n_tokens, loss[, trunk]."),
+    ] = HERE,
+    json: Json = False,
+) -> None:
+    """Fit the laws: loss frontier, three ways to the optimum, ceilings, with intervals."""
+    from isoflop.cli import render, verbs
+
+    out = Output("fit", as_json=json)
+    analysis = verbs.analysis_of(source)
+    out.show(*render.analysis(analysis))
+    raise typer.Exit(out.finish(analysis, render.all_problems(analysis)))
+
+
+@app.command()
+def plan(
+    source: Annotated[
+        Path | None, typer.Argument(help="A study folder or a CSV of runs; or give --law.")
+    ] = None,
+    law: Annotated[
+        str | None, typer.Option(help="Published constants; see `isoflop laws`.")
+    ] = None,
+    flops: Annotated[float | None, typer.Option(help="Compute budget [FLOPs].")] = None,
+    loss: Annotated[float | None, typer.Option(help="Target loss [nats/token].")] = None,
+    n_params: Annotated[float | None, typer.Option(help="Model size [parameters].")] = None,
+    n_tokens: Annotated[float | None, typer.Option(help="Training tokens.")] = None,
+    hardware: Annotated[str | None, typer.Option(help="Accelerator [H100-SXM].")] = None,
+    n_devices: Annotated[int | None, typer.Option(help="How many of them [8].")] = None,
+    mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached [0.4].")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Plan in spite of problems.")] = False,
+    json: Json = False,
+) -> None:
+    """Plan a run for a compute budget, a target loss, a model size or a token count."""
+    from isoflop.cli import render, verbs
+
+    out = Output("plan", as_json=json)
+    goal = {"flops": flops, "loss": loss, "n_params": n_params, "n_tokens": n_tokens}
+    where = {"hardware": hardware, "n_devices": n_devices, "mfu": mfu}
+    made = verbs.plan_for(source, law, {**goal, **where}, force=force)
+    out.show(*render.plan(made))
+    raise typer.Exit(out.finish(made, made.problems, forced=force or made.usable))
+
+
+@app.command()
+def report(folder: Folder = HERE, json: Json = False) -> None:
+    """Write the study's report.html again from its files."""
+    from isoflop.study import open_study, write_study_report
+
+    out = Output("report", as_json=json)
+    path = write_study_report(open_study(folder, None, []))
+    out.show(f"wrote {path}")
+    raise typer.Exit(out.finish({"path": path}))
+
+
+@app.command()
+def laws(
+    name: Annotated[str | None, typer.Argument(help="Show one law or set of constants.")] = None,
+    json: Json = False,
+) -> None:
+    """List the laws and the published constants with their sources."""
+    from isoflop.cli import lawbook
+
+    out = Output("laws", as_json=json)
+    book = lawbook.entries(name)
+    out.show(*lawbook.tables(book))
+    raise typer.Exit(out.finish(book))
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Show what this machine offers and what is missing for which verb."""
+    from isoflop.cli import doctor as survey
+
+    out = Output("doctor", as_json=json)
+    found = survey.examine()
+    out.show(survey.table(found))
+    raise typer.Exit(out.finish(found))

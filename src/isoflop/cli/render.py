@@ -1,0 +1,139 @@
+"""Rich renderables of results: those of `reports.terminal`, and tables of the cli's own lists."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from isoflop._types import Problem
+    from isoflop.data import DataCard
+    from isoflop.fitting import Analysis
+    from isoflop.ladders import PlannedRun
+    from isoflop.planning import Plan
+    from isoflop.study import Outcome, RunStatusRow
+
+
+def table_of(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table whose cells are shown as they are: brackets in a file are not markup."""
+    table = Table(title=escape(title), title_justify="left")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    return table
+
+
+def si(value: float) -> str:
+    """A count in three digits: 1234567 -> 1.23M; FLOPs and the like keep their exponent."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if size <= abs(value) < 1e15:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would say."""
+    for size, unit in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def planned_runs(runs: "Sequence[PlannedRun]") -> Table:
+    """Every run that a study would start, and what all of them take."""
+    headings = ("run", "kind", "width", "depth", "N", "D", "FLOPs", "lr", "time", "memory")
+    rows = [
+        (
+            r.run_id, r.kind, r.width, r.depth, si(r.n_params), si(r.n_tokens), f"{r.flops:.3g}",
+            f"{r.lr:.3g}", duration(r.seconds), f"{r.memory_bytes / 1e9:.2f} GB",
+        )
+        for r in runs
+    ]  # fmt: skip
+    title = f"{len(runs)} runs; nothing has been started"
+    return table_of(title, headings, rows)
+
+
+def status(rows: "Sequence[RunStatusRow]") -> Table:
+    """Where every run stands."""
+    headings = ("run", "kind", "state", "N", "D", "progress", "loss", "attempt", "reason")
+    cells = [
+        (
+            r.run_id, r.kind, r.state, si(r.n_params), si(r.n_tokens), f"{r.progress:.0%}",
+            "" if r.loss is None else f"{r.loss:.4f}", r.attempt, r.reason,
+        )
+        for r in rows
+    ]  # fmt: skip
+    done = sum(r.state == "done" for r in rows)
+    return table_of(f"{done} of {len(rows)} runs done", headings, cells)
+
+
+def recipe_rows() -> list[dict[str, Any]]:
+    """The corpora that pip packages provide, as plain data."""
+    from isoflop.data import RECIPES
+
+    return [
+        {"name": r.name, "version": r.version, "licence": r.licence, "text": r.description}
+        for r in RECIPES
+    ]
+
+
+def recipes(rows: Sequence[dict[str, Any]]) -> Table:
+    """The corpora that pip packages provide."""
+    cells = [(f"package:{r['name']}", r["version"], r["licence"], r["text"]) for r in rows]
+    return table_of("Corpora without a download", ("source", "version", "licence", "text"), cells)
+
+
+def card(card: "DataCard") -> Table:
+    """A data card: one row a domain."""
+    headings = (
+        "domain", "documents", "exact dups", "near dups", "train tokens", "val tokens",
+        "bytes/token", "licence",
+    )  # fmt: skip
+    rows = [
+        (
+            d.name, d.documents, d.exact_duplicates, d.near_duplicates, si(d.train_tokens),
+            si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence,
+        )
+        for d in card.domains
+    ]  # fmt: skip
+    return table_of(f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}", headings, rows)
+
+
+def analysis(analysis: "Analysis") -> "list[RenderableType]":
+    """The fits of an analysis, then its problems."""
+    from isoflop.reports import terminal
+
+    return [
+        terminal.analysis_table(analysis),
+        *terminal.problem_lines(all_problems(analysis)),
+    ]
+
+
+def plan(plan: "Plan") -> "list[RenderableType]":
+    """A plan with its intervals, then its problems."""
+    from isoflop.reports import terminal
+
+    return [terminal.plan_table(plan), *terminal.problem_lines(plan.problems)]
+
+
+def outcome(outcome: "Outcome") -> "list[RenderableType]":
+    """What a whole study found; parts that it has no section for are left out."""
+    from isoflop.reports import terminal
+
+    parts: list[RenderableType] = [terminal.analysis_table(outcome.analysis)]
+    if outcome.forecast is not None:
+        parts.append(terminal.forecast_table(outcome.forecast, outcome.actual))
+    if outcome.plan is not None:
+        parts.append(terminal.plan_table(outcome.plan))
+    return [*parts, *terminal.problem_lines(outcome.problems), f"report: {outcome.report}"]
+
+
+def all_problems(analysis: "Analysis") -> "tuple[Problem, ...]":
+    """The problems of an analysis and of its parts, each once."""
+    parts = [analysis.problems, analysis.fit.problems]
+    parts.extend(allocation.problems for allocation in analysis.allocations)
+    return tuple(dict.fromkeys(problem for part in parts for problem in part))

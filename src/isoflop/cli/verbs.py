@@ -1,0 +1,110 @@
+"""What the longer verbs do: choose the function of the room below, call it, render its result."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isoflop._errors import InputError
+from isoflop.cli import render
+from isoflop.cli.output import Output
+
+if TYPE_CHECKING:
+    from isoflop.data import DataCard
+    from isoflop.fitting import Analysis
+    from isoflop.planning import Plan
+    from isoflop.study import StudyFolder
+
+
+def check_run_options(*, dry_run: bool, extend: str | None, tokens: float | None) -> None:
+    """Refuse combinations of options of `run` that contradict each other.
+
+    Raises:
+        InputError: --extend without --tokens or the reverse; --extend with --dry-run.
+    """
+    if (extend is None) != (tokens is None):
+        raise InputError("--extend and --tokens belong together: --extend RUN --tokens 2e7.")
+    if extend is not None and dry_run:
+        raise InputError("--extend and --dry-run exclude each other. Leave one out.")
+    if tokens is not None and not 0 < tokens < 1e18:
+        raise InputError(f"`tokens > 0` must hold, but got --tokens {tokens:g}. Give a count.")
+
+
+def dry_run(out: Output, folder: "StudyFolder") -> int:
+    """List every run that the study would start; exit code."""
+    from isoflop.study import dry_run as plan_runs
+
+    planned = plan_runs(folder)
+    out.show(render.planned_runs(planned))
+    return out.finish({"runs": planned})
+
+
+def extend(out: Output, folder: "StudyFolder", run_id: str, n_tokens: int) -> int:
+    """Carry a finished run on to `n_tokens` tokens; exit code."""
+    from isoflop.study import extend_run
+
+    outcome = extend_run(folder, run_id, n_tokens, console=out.progress)
+    out.show(*render.outcome(outcome))
+    return out.finish(outcome, outcome.problems)
+
+
+def run(out: Output, folder: "StudyFolder", label: str) -> int:
+    """Do the whole study; the last line of the result is `LABEL: ok ...`; exit code."""
+    from isoflop.study import demo_line, run_study
+
+    outcome = run_study(folder, console=out.progress)
+    out.show(*render.outcome(outcome))
+    out.show(f"{label}: {demo_line(outcome)}")
+    return out.finish(outcome, outcome.problems)
+
+
+def analysis_of(source: Path) -> "Analysis":
+    """The fits of a study folder, or of a CSV table of runs."""
+    if source.is_file() and source.suffix != ".toml":
+        from isoflop.fitting import analyse
+        from isoflop.runs import read_runs
+
+        return analyse(read_runs(source))
+    from isoflop.study import fit_study, open_study
+
+    return fit_study(open_study(source, None, []))
+
+
+def prepare(out: Output, source: Path, into: Path | None, overrides: list[str]) -> "DataCard":
+    """Prepare the corpus of a study with progress on stderr; its data card."""
+    from isoflop.study import open_study, prepare_data
+    from isoflop.study.progress import stage_bar
+
+    folder = open_study(source, into, overrides)
+    with stage_bar(out.progress, "corpus") as stage:
+        return prepare_data(folder, stage=stage)
+
+
+def plan_for(
+    source: Path | None, law: str | None, wishes: Mapping[str, Any], *, force: bool
+) -> "Plan":
+    """The plan from published constants, a CSV of runs or a study folder.
+
+    A wish that is None is left to the study's [plan] or to the planner's default.
+
+    Raises:
+        InputError: both --law and a source; no constraint where published constants or a CSV are
+            used (a study has its own in [plan]).
+    """
+    if law is not None and source is not None:
+        raise InputError(f"give a source or --law, but got {source} and --law {law}. Drop one.")
+    given = {key: value for key, value in wishes.items() if value is not None} | {"force": force}
+    is_table = source is not None and source.is_file() and source.suffix != ".toml"
+    if law is None and not is_table:
+        from isoflop.study import open_study, plan_study
+
+        return plan_study(open_study(source or Path("."), None, []), **given)
+    if not given.keys() & {"flops", "loss", "n_params", "n_tokens"}:
+        raise InputError("nothing to plan for. Give one of --flops --loss --n-params --n-tokens.")
+    from isoflop.planning import plan
+
+    if law is not None:
+        from isoflop.laws import find_published
+
+        return plan(find_published(law), **given)
+    assert source is not None
+    return plan(analysis_of(source).fit, **given)

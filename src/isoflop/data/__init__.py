@@ -1,0 +1,29 @@
+"""From documents to token shards and a data card.
+
+What to use when:
+- `prepare_corpus`: read, remove duplicates, split, tokenise and pack; idempotent.
+- `read_card` / `check_corpus`: what a prepared corpus holds / whether its files are still intact.
+- `open_tokens`, `load_tokenizer`: the tokens of a shard as a memory map; text to ids and back.
+- `RECIPES`, `find_recipe`: texts that pinned pip packages carry (`source = "package:NAME"`).
+"""
+
+from isoflop.data.card import DataCard, DomainCard, check_corpus, read_card
+from isoflop.data.corpus import prepare_corpus
+from isoflop.data.recipes import RECIPES, Recipe, find_recipe
+from isoflop.data.shards import open_tokens
+from isoflop.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+
+__all__ = [
+    "RECIPES",
+    "DataCard",
+    "DomainCard",
+    "Recipe",
+    "Tokenizer",
+    "check_corpus",
+    "find_recipe",
+    "load_tokenizer",
+    "open_tokens",
+    "prepare_corpus",
+    "read_card",
+    "train_tokenizer",
+]

@@ -1,0 +1,148 @@
+"""`DataCard`: what a corpus is made of, with the hash of every file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from isoflop._errors import DataError
+from isoflop.data.shards import DTYPE, Split, hash_file, shard_path
+
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainCard:
+    """One domain: documents = exact_duplicates + near_duplicates + train_ + val_documents."""
+
+    name: str
+    source: str
+    version: str
+    """Version of the package; of a path, `sha256:` and the hash of its files."""
+    licence: str
+    weight: float
+    content_sha256: str
+    """Over the (name, content) of every document that the source holds, sorted."""
+    short_documents: int
+    """Left out: shorter than `min_chars`, or empty."""
+    unsampled_documents: int
+    """Left out: beyond `max_mb`."""
+    replaced_documents: int
+    """Kept, with bytes that were not UTF-8 replaced by U+FFFD."""
+    documents: int
+    """Documents that went into the removal of duplicates."""
+    bytes: int
+    """Bytes of their text in UTF-8."""
+    exact_duplicates: int
+    near_duplicates: int
+    largest_cluster: int
+    """Documents, of any domain, in the largest duplicate cluster that this domain has part in."""
+    train_documents: int
+    train_tokens: int
+    val_documents: int
+    val_tokens: int
+    bytes_per_token: float
+    """Validation bytes per token, end marks counted: bpb = loss / (ln 2 · bytes_per_token)."""
+    train_sha256: str
+    val_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataCard:
+    """A prepared corpus; `corpus_hash` names its exact tokens, `recipe_hash` what was asked for."""
+
+    version: int = CARD_VERSION
+    recipe_hash: str
+    corpus_hash: str
+    vocab_size: int
+    domains: tuple[DomainCard, ...]
+    tokenizer_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data: what `card.json` holds."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any], *, place: str) -> "DataCard":
+        """The card that `to_json` wrote; raises DataError naming `place` otherwise."""
+        try:
+            if data["version"] != CARD_VERSION:
+                raise DataError(
+                    f"{place}: version {data['version']!r} is not known. "
+                    "Read it with a newer isoflop, or delete it and prepare the corpus again."
+                )
+            domains = tuple(DomainCard(**domain) for domain in data["domains"])
+            return DataCard(**{**data, "domains": domains})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{place}: not a data card ({error}). Delete it and prepare the corpus again "
+                "with `isoflop data`."
+            ) from error
+
+
+def read_card(folder: str | Path) -> DataCard:
+    """The data card of a corpus folder.
+
+    Raises:
+        DataError: there is none, or it is not a card.
+    """
+    path = Path(folder) / "card.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} does not exist: the corpus is not prepared. Run `isoflop data` on the study."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). Restore or delete it.") from error
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}: not JSON ({error}). Delete it and prepare the corpus again "
+            "with `isoflop data`."
+        ) from error
+    return DataCard.from_json(data, place=str(path))
+
+
+def check_corpus(folder: str | Path) -> DataCard:
+    """The card, after the size and hash of every file of the corpus were compared with it.
+
+    Raises:
+        DataError: a file is missing or corrupt; names it.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    for domain in card.domains:
+        _check_shard(folder, "train", domain, domain.train_tokens, domain.train_sha256)
+        _check_shard(folder, "val", domain, domain.val_tokens, domain.val_sha256)
+    _check_hash(folder / "tokenizer.json", card.tokenizer_sha256)
+    return card
+
+
+def _check_shard(
+    folder: Path, split: Split, domain: DomainCard, n_tokens: int, sha256: str
+) -> None:
+    path = shard_path(folder, split, domain.name)
+    expected = n_tokens * DTYPE.itemsize
+    if path.is_file() and path.stat().st_size != expected:
+        raise DataError(
+            f"{path}: corrupt: {path.stat().st_size} bytes where the card says {expected}. "
+            "Delete it and prepare the corpus again with `isoflop data`."
+        )
+    _check_hash(path, sha256)
+
+
+def _check_hash(path: Path, sha256: str) -> None:
+    try:
+        found = hash_file(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: missing ({error.strerror}). Prepare the corpus again with `isoflop data`."
+        ) from error
+    if found != sha256:
+        raise DataError(
+            f"{path}: corrupt: its SHA-256 {found[:12]}… is not the card's {sha256[:12]}…. "
+            "Delete it and prepare the corpus again with `isoflop data`."
+        )

@@ -1,0 +1,134 @@
+"""`prepare_corpus`: from a study's data section to token shards and a data card."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
+from isoflop.data.packing import Packing, Pool, pool_documents, write_card, write_corpus
+from isoflop.data.shards import shard_path
+from isoflop.data.sources import Source, read_documents, resolve_source
+from isoflop.data.split import choose_validation
+from isoflop.data.tokenizer import Tokenizer, train_tokenizer
+from isoflop.specs import DataSection
+
+Progress = Callable[[str, float], None]
+
+
+def prepare_corpus(
+    section: DataSection, folder: str | Path, *, base: Path, seed: int, progress: Progress
+) -> DataCard:
+    """Read, remove duplicates, split, tokenise and pack a corpus into `folder`; its card.
+
+    A corpus already made from the same recipe is checked and returned at once; a missing file is
+    made again. The same input gives the same files to the bit, on any number of threads.
+
+    Args:
+        section: what to prepare.
+        folder: where card.json, tokenizer.json, train/ and val/ go.
+        base: what `path:` sources are relative to (the study file's folder).
+        seed: seed of the split and of the documents' order.
+        progress: told the stage in words and the share done, 0 to 1.
+
+    Raises:
+        DataError: a source, the split or an existing file is at fault; names it.
+        MissingExtraError: the extra `data` is not installed.
+    """
+    folder = Path(folder)
+    progress("looking for the sources", 0.0)
+    sources = [
+        resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
+    ]
+    recipe_hash = _hash_recipe(section, sources, seed)
+    finished = _finished(folder, recipe_hash, section)
+    if finished is not None:
+        progress("the corpus is prepared", 1.0)
+        return finished
+    domains = []
+    for number, source in enumerate(sources):
+        progress(f"reading {source.section.name}", 0.02 + 0.18 * number / len(sources))
+        domains.append(read_documents(source, min_chars=section.min_chars))
+    progress(f"removing duplicates among {sum(len(d.documents) for d in domains)} documents", 0.2)
+    pool = pool_documents(domains, threshold=section.jaccard)
+    progress("training the tokenizer", 0.4)
+    texts = [[pool.documents[i] for i in pool.kept_of(d)] for d in range(len(domains))]
+    tokenizer = train_tokenizer(texts, section.vocab_size)
+    packing = _tokenise(pool, tokenizer, section, seed=seed, progress=progress)
+    progress("writing shards", 0.95)
+    card = write_corpus(folder, recipe_hash, domains, packing, tokenizer)
+    progress(f"the corpus is prepared (peak memory {_peak_megabytes():.0f} MB)", 1.0)
+    return card
+
+
+def _tokenise(
+    pool: Pool, tokenizer: Tokenizer, section: DataSection, *, seed: int, progress: Progress
+) -> Packing:
+    """Tokens of every kept document, and which documents are held out."""
+    tokens = tokenizer.encode_documents(
+        [pool.documents[i].text for i in pool.kept],
+        lambda share: progress("tokenising", 0.5 + 0.45 * share),
+    )
+    held_out = choose_validation(
+        np.array([len(ids) for ids in tokens]),
+        pool.domain[list(pool.kept)],
+        [pool.cluster_names[i] for i in pool.kept],
+        names=[domain.name for domain in section.domains],
+        validation_tokens=section.validation_tokens,
+        seed=seed,
+    )
+    return Packing(
+        pool=pool,
+        tokens=dict(zip(pool.kept, tokens, strict=True)),
+        held_out=frozenset(i for i, out in zip(pool.kept, held_out, strict=True) if out),
+        seed=seed,
+    )
+
+
+def _hash_recipe(section: DataSection, sources: Sequence[Source], seed: int) -> str:
+    """Hash of everything that decides the tokens: weights and `repeat` belong to the trainings."""
+    asked = asdict(section)
+    del asked["repeat"]
+    for domain, source in zip(asked["domains"], sources, strict=True):
+        del domain["weight"]
+        domain["version"] = source.version
+        if domain["source"].startswith("path:"):
+            domain["source"] = "path:"  # the files' hash names them, wherever they lie
+    text = json.dumps([CARD_VERSION, seed, asked], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:
+    """The card of a corpus that needs no work, with this section's weights; None otherwise."""
+    if not (folder / "card.json").is_file():
+        return None
+    card = read_card(folder)
+    files = [folder / "tokenizer.json"]
+    for domain in card.domains:
+        files += [shard_path(folder, "train", domain.name), shard_path(folder, "val", domain.name)]
+    if card.recipe_hash != recipe_hash or not all(path.is_file() for path in files):
+        return None
+    check_corpus(folder)
+    weighted = tuple(
+        replace(domain, weight=asked.weight)
+        for domain, asked in zip(card.domains, section.domains, strict=True)
+    )
+    if weighted != card.domains:
+        card = replace(card, domains=weighted)
+        write_card(folder, card)
+    return card
+
+
+def _peak_megabytes() -> float:
+    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    if os.name != "posix":
+        return 0.0
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

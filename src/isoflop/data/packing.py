@@ -1,0 +1,144 @@
+"""The documents of a corpus with what became of each, and packing them into a corpus folder."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.data.card import DataCard, DomainCard
+from isoflop.data.dedup import Duplicates, find_duplicates
+from isoflop.data.readers import Document
+from isoflop.data.shards import Split, shard_path, write_shard, write_text
+from isoflop.data.sources import Documents
+from isoflop.data.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The documents of all domains in one row, with what became of them."""
+
+    documents: tuple[Document, ...]
+    domain: NDArray[np.int64]
+    duplicates: Duplicates
+    kept: tuple[int, ...]
+    cluster_names: tuple[bytes, ...]
+    """Digest of the first document of each one's cluster: does not depend on positions."""
+
+    def kept_of(self, domain: int) -> list[int]:
+        """Documents of a domain that stay."""
+        return [i for i in self.kept if self.domain[i] == domain]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """What goes into the shards: tokens of each kept document and which are held out."""
+
+    pool: Pool
+    tokens: dict[int, NDArray[np.uint16]]
+    held_out: frozenset[int]
+    seed: int
+
+    def members(self, domain: int, split: Split) -> list[int]:
+        """Documents of a shard in seeded order; by content, so renaming files changes nothing."""
+        documents = self.pool.documents
+        members = [i for i in self.pool.kept_of(domain) if (i in self.held_out) == (split == "val")]
+        return sorted(
+            members,
+            key=lambda i: hashlib.sha256(b"%d/%b" % (self.seed, documents[i].digest)).digest(),
+        )
+
+
+def pool_documents(domains: Sequence[Documents], *, threshold: float) -> Pool:
+    """Remove duplicates over all domains at once: a twin in another domain would leak as well."""
+    documents = tuple(document for domain in domains for document in domain.documents)
+    rank = [number for number, domain in enumerate(domains) for _ in domain.documents]
+    duplicates = find_duplicates(
+        [document.text for document in documents],
+        [document.digest for document in documents],
+        rank=rank,
+        threshold=threshold,
+    )
+    first: dict[int, bytes] = {}
+    for document, component in zip(documents, duplicates.component, strict=True):
+        first[component] = min(first.get(component, document.digest), document.digest)
+    return Pool(
+        documents=documents,
+        domain=np.array(rank, dtype=np.int64),
+        duplicates=duplicates,
+        kept=duplicates.kept,
+        cluster_names=tuple(first[component] for component in duplicates.component),
+    )
+
+
+def write_corpus(
+    folder: Path,
+    recipe_hash: str,
+    domains: Sequence[Documents],
+    packing: Packing,
+    tokenizer: Tokenizer,
+) -> DataCard:
+    """Shards, tokenizer and, last, the card: a folder with a card is a whole corpus."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.json").unlink(missing_ok=True)
+    tokenizer_sha256 = write_text(folder / "tokenizer.json", tokenizer.to_json())
+    cards = tuple(
+        _write_domain(folder, number, domain, packing) for number, domain in enumerate(domains)
+    )
+    total = hashlib.sha256(tokenizer_sha256.encode())
+    for domain in cards:
+        total.update(f"\n{domain.name} {domain.train_sha256} {domain.val_sha256}".encode())
+    card = DataCard(
+        recipe_hash=recipe_hash,
+        corpus_hash=total.hexdigest(),
+        vocab_size=tokenizer.vocab_size,
+        domains=cards,
+        tokenizer_sha256=tokenizer_sha256,
+    )
+    write_card(folder, card)
+    return card
+
+
+def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing) -> DomainCard:
+    pool, section = packing.pool, domain.source.section
+    train, val = packing.members(number, "train"), packing.members(number, "val")
+
+    def pack(split: Split, members: list[int]) -> tuple[int, str]:
+        path = shard_path(folder, split, section.name)
+        return write_shard(path, (packing.tokens[i] for i in members))
+
+    train_tokens, train_sha256 = pack("train", train)
+    val_tokens, val_sha256 = pack("val", val)
+    mine = pool.domain == number
+    sizes = np.bincount(pool.duplicates.component)
+    return DomainCard(
+        name=section.name,
+        source=section.source,
+        version=domain.source.version,
+        licence=domain.source.licence,
+        weight=section.weight,
+        content_sha256=domain.content_sha256,
+        short_documents=domain.short,
+        unsampled_documents=domain.unsampled,
+        replaced_documents=domain.replaced,
+        documents=len(domain.documents),
+        bytes=sum(document.n_bytes for document in domain.documents),
+        exact_duplicates=sum(bool(mine[i]) for i in pool.duplicates.exact),
+        near_duplicates=sum(bool(mine[i]) for i, _ in pool.duplicates.near),
+        largest_cluster=int(sizes[pool.duplicates.component[mine]].max()),
+        train_documents=len(train),
+        train_tokens=train_tokens,
+        val_documents=len(val),
+        val_tokens=val_tokens,
+        bytes_per_token=sum(pool.documents[i].n_bytes for i in val) / val_tokens,
+        train_sha256=train_sha256,
+        val_sha256=val_sha256,
+    )
+
+
+def write_card(folder: Path, card: DataCard) -> None:
+    """Replace `card.json` atomically."""
+    write_text(folder / "card.json", json.dumps(card.to_json(), indent=2) + "\n")

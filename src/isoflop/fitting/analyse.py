@@ -1,0 +1,122 @@
+"""`analyse`: one table of a ladder -> an `Analysis` with every law, approach and caveat."""
+
+import numpy as np
+
+from isoflop._types import LEVEL, Array, Interval, Problem, Table
+from isoflop.fitting.allocate import by_envelope, by_isoflop, by_law, noisy_losses
+from isoflop.fitting.analysis import Allocation, Analysis, Ceiling
+from isoflop.fitting.fit import fit
+from isoflop.fitting.fit_result import Fit
+from isoflop.fitting.frontier import frontier_rows, frontier_table, straight_line
+from isoflop.fitting.noise import estimate_noise
+from isoflop.fitting.one_law import fit_law
+from isoflop.fitting.solver import log_jacobian
+from isoflop.fitting.table import Runs, read_table
+from isoflop.laws import CHINCHILLA
+
+ENVELOPE_DRAWS = 300
+
+
+def analyse(
+    table: Table,
+    *,
+    target: str = "loss",
+    level: float = LEVEL,
+    n_draws: int = 500,
+    seed: int = 0,
+) -> Analysis:
+    """Analyse a ladder: the forecast's fit, L(C), Kaplan's law, three allocations, ceilings.
+
+    Args:
+        table: columns `n_params`, `n_tokens`, the target; optionally `flops` (6 N D without),
+            `trunk`, `kind`, `depth`, `n_heads`.
+        target: the column to predict.
+        level: level of every interval.
+        n_draws: draws of the parameters.
+        seed: the same seed gives the same numbers.
+
+    Raises:
+        FitError: a column or value is missing or wrong, or there are fewer rows than parameters.
+    """
+    options = {"target": target, "level": level, "n_draws": n_draws, "seed": seed}
+    auto = fit(table, **options)  # type: ignore[arg-type]
+    chinchilla = fit(table, law="chinchilla", **options)  # type: ignore[arg-type]
+    kaplan = fit(table, law="kaplan_joint", **options)  # type: ignore[arg-type]
+    names = ("n_params", "n_tokens", *(("flops",) if "flops" in table else ()))
+    runs = read_table(table, target, names)
+    flops = runs.columns.get("flops", 6.0 * runs.compute)
+    frontier = fit(frontier_table(runs, flops), law="power_floor", **options)  # type: ignore[arg-type]
+    rows = frontier_rows(flops, runs.loss)
+    allocations = _allocations(runs, flops, chinchilla, level, seed)
+    return Analysis(
+        fit=auto,
+        chinchilla=chinchilla,
+        frontier=frontier,
+        kaplan=kaplan,
+        allocations=allocations,
+        ceilings=_ceilings(runs, chinchilla, level),
+        entropy=chinchilla.theta["E"],
+        naive=straight_line(flops[rows], runs.loss[rows]),
+        problems=_collect(auto, chinchilla, allocations),
+        frontier_flops=np.sort(flops[rows]),
+        frontier_loss=runs.loss[rows][np.argsort(flops[rows])],
+        n_runs=len(runs),
+        target=target,
+    )
+
+
+def _allocations(
+    runs: Runs, flops: Array, chinchilla: Fit, level: float, seed: int
+) -> tuple[Allocation, ...]:
+    fitted = fit_law(runs, CHINCHILLA, few=8)
+    slope = log_jacobian(CHINCHILLA, fitted.z[None], fitted.inputs)[0]
+    noise = estimate_noise(fitted.residual, slope, runs.trunk, fitted.target.delta)
+    losses = noisy_losses(runs, noise, ENVELOPE_DRAWS, seed)
+    # The factor k of C = k N D that the table's own FLOPs have.
+    k = float(np.exp(np.log(flops / runs.compute).mean()))
+    grid = np.geomspace(flops.min(), flops.max(), 25)
+    found = (
+        by_envelope(runs, flops, losses, level),
+        by_isoflop(runs, flops, losses, level),
+        by_law(chinchilla, grid, level, k),
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def _ceilings(runs: Runs, chinchilla: Fit, level: float) -> tuple[Ceiling, ...]:
+    """E + A/N^alpha of every size: the loss with endless data."""
+    best = chinchilla.estimate.best
+    ceilings = []
+    for size in np.unique(runs.columns["n_params"]):
+        value = float(best.theta[0] + best.theta[1] * size ** -best.theta[2])
+        draws = best.draws[:, 0] + best.draws[:, 1] * size ** -best.draws[:, 2]
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        lowest = float(runs.loss[runs.columns["n_params"] == size].min())
+        ceilings.append(
+            Ceiling(
+                n_params=float(size),
+                ceiling=Interval(
+                    value=value, low=float(min(low, value)), high=float(max(high, value)),
+                    level=level,
+                ),
+                best_loss=lowest,
+                reducible_by_data=lowest - value,
+            )
+        )
+    return tuple(ceilings)
+
+
+def _collect(
+    auto: Fit, chinchilla: Fit, allocations: tuple[Allocation, ...]
+) -> tuple[Problem, ...]:
+    """Every problem once, the gravest first."""
+    rank = {"disqualifying": 0, "warning": 1, "note": 2}
+    everything = [
+        *auto.problems,
+        *chinchilla.problems,
+        *(problem for one in allocations for problem in one.problems),
+    ]
+    seen = {}
+    for problem in everything:
+        seen.setdefault(problem.code, problem)
+    return tuple(sorted(seen.values(), key=lambda problem: rank[problem.severity]))

@@ -1,0 +1,187 @@
+"""`fit`: a table of runs -> a `Fit` whose intervals are honest about a run not yet made."""
+
+from typing import Any
+
+import numpy as np
+
+from isoflop._errors import FitError, InputError
+from isoflop._types import LEVEL, Array, Interval, Table
+from isoflop.fitting.backtest import backtest
+from isoflop.fitting.checks import design_problems, fit_problems
+from isoflop.fitting.fit_result import Fit, LawScore
+from isoflop.fitting.one_law import LawFit, Objective, draw_parameters, fit_law
+from isoflop.fitting.table import Runs, read_table
+from isoflop.fitting.weigh import (
+    backtest_problem,
+    backtest_square,
+    law_weights,
+    new_run_spread,
+)
+from isoflop.laws import (
+    CHINCHILLA,
+    CHINCHILLA_TIED,
+    KAPLAN_FLOOR,
+    KAPLAN_JOINT,
+    POWER,
+    POWER_FLOOR,
+    Component,
+    Estimate,
+    Law,
+    find_law,
+)
+
+AUTO_PAIR = (CHINCHILLA, CHINCHILLA_TIED, KAPLAN_JOINT, KAPLAN_FLOOR)
+AUTO_SINGLE = (POWER_FLOOR, POWER)
+
+
+def fit(
+    table: Table,
+    *,
+    target: str = "loss",
+    law: str | Law = "auto",
+    level: float = LEVEL,
+    n_draws: int = 500,
+    seed: int = 0,
+    objective: Objective = "robust",
+) -> Fit:
+    """Fit one law, or all that the columns allow weighed by back-test (`law="auto"`).
+
+    Args:
+        table: columns `n_params` [parameters] and `n_tokens` [tokens], or `x` (any unit) or
+            `flops` [FLOPs] alone; the target; optionally `trunk`, `kind`, `run`.
+        target: the column to predict.
+        law: a name of `LAWS`, a `Law`, or "auto".
+        level: level of every interval.
+        n_draws: draws of the parameters.
+        seed: the same seed gives the same numbers.
+        objective: "robust", or "hoffmann" for the published objective.
+
+    Raises:
+        FitError: a column or value is missing or wrong, or there are fewer rows than parameters.
+    """
+    _check_options(level, n_draws)
+    laws, runs = _prepare(table, target, law)
+    fits = [fit_law(runs, one, objective) for one in laws]
+    held = backtest(runs, laws, seed)
+    in_sample = np.array([_standard_error(one) for one in fits])
+    weight = law_weights(held, in_sample, runs.n_trunks)
+    draws = [
+        draw_parameters(one, runs.trunk, n_draws, np.random.default_rng([seed, 0, number]))
+        for number, one in enumerate(fits)
+    ]
+    spread, distance = new_run_spread(held, weight)
+    best = int(np.argmax(weight))
+    theta = _intervals(fits[best], draws[best], level)
+    problems = (
+        *design_problems(table, runs, laws[best]),
+        *fit_problems(fits[best], fits[best].to_theta(draws[best]), runs),
+        *backtest_problem(held, weight),
+    )
+    errors = np.sqrt(backtest_square(held)) if held else np.full(len(laws), np.nan)
+    return Fit(
+        law=laws[best],
+        theta=theta,
+        estimate=Estimate(
+            components=tuple(
+                Component(law=f.law, theta=f.theta, draws=f.to_theta(z), weight=float(w))
+                for f, z, w in zip(fits, draws, weight, strict=True)
+                if w > 0
+            ),
+            problems=problems,
+            source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks",
+            n_params_convention=_convention(table, "n_params_convention"),
+            flops_convention=_convention(table, "flops_convention"),
+            ranges=_ranges(runs),
+            sigma=float(weight @ [one.noise.total for one in fits]),
+            spread=spread,
+            spread_distance=distance,
+            target=target,
+            level=level,
+        ),
+        certificate=fits[best].certificate,
+        problems=problems,
+        scores=tuple(
+            LawScore(
+                law=f.law.name,
+                backtest=float(error),
+                in_sample=float(np.sqrt((f.residual**2).mean())),
+                weight=float(w),
+            )
+            for f, error, w in zip(fits, errors, weight, strict=True)
+        ),
+        n_runs=len(runs),
+        n_trunks=runs.n_trunks,
+        target=target,
+    )
+
+
+def _standard_error(fitted: LawFit) -> float:
+    """Rms residual of log loss with the parameters' freedom given back."""
+    freedom = max(fitted.residual.size - fitted.z.size, 1)
+    return float(np.sqrt(fitted.residual @ fitted.residual / freedom))
+
+
+def _check_options(level: float, n_draws: int) -> None:
+    if not 0 < level < 1:
+        raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
+    if n_draws < 20:
+        raise InputError(f"`n_draws >= 20` must hold, but got n_draws={n_draws}. Use 500.")
+
+
+def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...], Runs]:
+    """The laws to try and the rows to fit them to."""
+    pair = "n_params" in table and "n_tokens" in table
+    if law == "auto":
+        laws = AUTO_PAIR if pair or "x" not in table and "flops" not in table else AUTO_SINGLE
+    else:
+        laws = (law if isinstance(law, Law) else find_law(law),)
+    names = tuple(dict.fromkeys(name for one in laws for name in one.inputs))
+    if names == ("x",) and "x" not in table and "flops" in table:
+        table = _with_x(table)
+    runs = read_table(table, target, names)
+    enough = tuple(one for one in laws if len(one.params) < len(runs))
+    if not enough:
+        smallest = min(laws, key=lambda one: len(one.params))
+        raise FitError(
+            f"`runs > {len(smallest.params)}` must hold for the law {smallest.name!r}, but the "
+            f"table has {len(runs)} usable rows. Add runs."
+        )
+    return enough, runs
+
+
+def _with_x(table: Table) -> Table:
+    names = [name for name in ("trunk", "run", "kind") if name in table]
+    targets = {str(name): table[name] for name in table if name not in names}
+    return {**targets, **{name: table[name] for name in names}, "x": table["flops"]}
+
+
+def _intervals(fitted: LawFit, draws: Array, level: float) -> dict[str, Interval]:
+    """Each parameter with its interval: quantiles of the draws, kept around the value."""
+    theta, drawn = fitted.theta, fitted.to_theta(draws)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {
+        name: Interval(
+            value=float(theta[i]),
+            low=float(min(low[i], theta[i])),
+            high=float(max(high[i], theta[i])),
+            level=level,
+        )
+        for i, name in enumerate(fitted.law.names)
+    }
+
+
+def _ranges(runs: Runs) -> dict[str, tuple[float, float]]:
+    ranges = {name: (float(c.min()), float(c.max())) for name, c in runs.columns.items()}
+    if "n_params" in runs.columns:
+        ranges["n_params*n_tokens"] = (float(runs.compute.min()), float(runs.compute.max()))
+    return ranges
+
+
+def _convention(table: Any, name: str) -> str:
+    """The convention named in the table's column of that name, if it has one value."""
+    if name not in table:
+        return "unknown"
+    values = np.unique(np.asarray(table[name]).astype(str))
+    return str(values[0]) if values.size == 1 else "unknown"
+
+

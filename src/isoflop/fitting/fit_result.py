@@ -1,0 +1,90 @@
+"""`Fit`: fitted laws with intervals, the optimiser's certificate and every caveat."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from isoflop._errors import FitError
+from isoflop._types import Interval, Prediction, Problem
+from isoflop.fitting.as_json import to_plain
+from isoflop.laws import Estimate, Law
+from isoflop.laws.estimate import Of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What shows that the optimiser found the minimum, and how well the data pin it down."""
+
+    objective: float
+    gradient_norm: float
+    """Largest |d objective / d log parameter| at the end, relative to the objective."""
+    starts: int
+    share_reached: float
+    """Share of starts that ended within 0.1 % of the best objective."""
+    at_bound: tuple[str, ...]
+    condition_number: float
+    """Of the column-scaled Jacobian: above 1e3 the parameters cannot be told apart."""
+    iterations: int
+    converged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LawScore:
+    """How one law did: `backtest` and `in_sample` are rms errors of log loss."""
+
+    law: str
+    backtest: float
+    """NaN where no back-test was possible."""
+    in_sample: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A fit of one or several laws to a table; `law` is the one with the largest weight."""
+
+    law: Law
+    theta: Mapping[str, Interval]
+    estimate: Estimate
+    certificate: Certificate
+    problems: tuple[Problem, ...]
+    scores: tuple[LawScore, ...]
+    n_runs: int
+    n_trunks: int
+    target: str
+
+    def predict(
+        self, inputs: Mapping[str, ArrayLike], of: Of = "run", level: float | None = None
+    ) -> Prediction:
+        """Predicted loss with an interval; see `Estimate.predict`."""
+        return self.estimate.predict(inputs, of=of, level=level)
+
+    def raise_for_status(self) -> None:
+        """Raise if any problem disqualifies the fit for some use.
+
+        Raises:
+            FitError: the first such problem, with its remedy.
+        """
+        for problem in self.problems:
+            if problem.severity == "disqualifying":
+                raise FitError(f"{problem.code}: {problem.text} {problem.remedy}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and strings: everything but the draws."""
+        return {
+            "law": self.law.name,
+            "formula": self.law.formula,
+            "target": self.target,
+            "n_runs": self.n_runs,
+            "n_trunks": self.n_trunks,
+            "theta": to_plain(dict(self.theta)),
+            "sigma": self.estimate.sigma,
+            "spread": self.estimate.spread,
+            "spread_distance": self.estimate.spread_distance,
+            "ranges": to_plain(dict(self.estimate.ranges)),
+            "certificate": to_plain(self.certificate),
+            "scores": to_plain(self.scores),
+            "problems": to_plain(self.problems),
+        }

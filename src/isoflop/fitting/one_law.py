@@ -1,0 +1,177 @@
+"""One law fitted to one set of runs: the optimum, its certificate, its noise and its draws."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from isoflop._types import Array
+from isoflop.fitting.fit_result import Certificate
+from isoflop.fitting.noise import Noise, draw_noise, estimate_noise
+from isoflop.fitting.solver import Target, log_jacobian, log_predict, solve
+from isoflop.fitting.starts import make_starts
+from isoflop.fitting.table import Runs
+from isoflop.laws import Inputs, Law
+
+Objective = Literal["robust", "hoffmann"]
+
+HUBER = 1.345
+"""Huber's constant: 95 % efficient for normal noise."""
+
+HOFFMANN_DELTA = 1e-3
+"""Source: Hoffmann et al. 2022, arXiv:2203.15556, app. D.2."""
+
+REACHED = 1e-3
+"""A start reached the optimum if its objective is within this share of the best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LawFit:
+    """The optimum of one law: `z` = log theta (P,) in the units of `scales`."""
+
+    law: Law
+    z: Array
+    scales: dict[str, float]
+    inputs: Inputs
+    """The inputs divided by their scales."""
+    target: Target
+    residual: Array
+    noise: Noise
+    certificate: Certificate
+
+    @property
+    def theta(self) -> Array:
+        """The parameters (P,) in the units of the table."""
+        return self.to_theta(self.z)
+
+    def to_theta(self, z: Array) -> Array:
+        """Parameters (..., P) in the units of the table from log parameters (..., P)."""
+        back = {name: 1 / scale for name, scale in self.scales.items()}
+        return self.law.rescale(np.exp(z), back)
+
+    def log_mean(self, z: Array, columns: Inputs) -> Array:
+        """log prediction (B, G) at log parameters (B, P) for columns in the table's units."""
+        scaled = {name: columns[name] / scale for name, scale in self.scales.items()}
+        return log_predict(self.law, z, scaled)
+
+
+def fit_law(runs: Runs, law: Law, objective: Objective = "robust", few: int = 0) -> LawFit:
+    """Fit one law: every start at once, then the robust scale settled by a few rounds.
+
+    Args:
+        runs: the rows.
+        law: the law; its inputs must be among the rows' columns.
+        objective: "robust" (Huber at 1.345 robust sd of the residuals) or "hoffmann" (at 1e-3).
+        few: keep only that many of the best starts after a short first run; 0 keeps all.
+    """
+    scales = {name: float(np.exp(np.log(runs.columns[name]).mean())) for name in law.inputs}
+    inputs = {name: runs.columns[name] / scale for name, scale in scales.items()}
+    starts = np.log(make_starts(law, inputs, runs.loss))
+    delta = HOFFMANN_DELTA if objective == "hoffmann" else 10.0
+    target = _target(law, inputs, runs, delta)
+    if few:
+        short = solve(target, starts, max_iterations=8)
+        starts = short.z[np.argsort(short.objective, kind="stable")[:few]]
+    patience = 4000 if objective == "hoffmann" else 400
+    for _ in range(1 if objective == "hoffmann" else 4):
+        solution = solve(target, starts, max_iterations=patience)
+        best = int(np.argmin(solution.objective))
+        residual = (target.log_loss - log_predict(law, solution.z, inputs))[best]
+        scale = _robust_scale(residual, len(law.params))
+        if objective == "hoffmann":
+            break
+        # 1e-6 of log loss is below what any evaluation measures; it keeps exact data solvable.
+        delta = max(HUBER * scale, 1e-6)
+        starts, last = solution.z, target.delta
+        if abs(delta - last) < 1e-3 * last:
+            break
+        target = _target(law, inputs, runs, delta)
+    z = solution.z[best]
+    slope = log_jacobian(law, z[None], inputs)[0]
+    low_high = (z <= target.low + 1e-6) | (z >= target.high - 1e-6)
+    objective_best = float(solution.objective[best])
+    certificate = Certificate(
+        objective=objective_best,
+        gradient_norm=float(solution.gradient[best]),
+        starts=len(solution.z),
+        share_reached=float(
+            (solution.objective <= objective_best * (1 + REACHED) + 1e-12).mean()
+        ),
+        at_bound=tuple(np.array(law.names)[low_high].tolist()),
+        condition_number=_condition(slope),
+        iterations=solution.iterations,
+        converged=bool(solution.gradient[best] < 1e-3 or objective_best < 1e-12),
+    )
+    return LawFit(
+        law=law,
+        z=z,
+        scales=scales,
+        inputs=inputs,
+        target=target,
+        residual=residual,
+        noise=estimate_noise(residual, slope, runs.trunk, scale),
+        certificate=certificate,
+    )
+
+
+def draw_parameters(
+    fitted: LawFit, trunk: np.ndarray, n_draws: int, rng: np.random.Generator
+) -> Array:
+    """Log parameters (B, P) refitted to losses drawn around the fit, noise shared by trunk."""
+    center = log_predict(fitted.law, fitted.z[None], fitted.inputs)
+    losses = center + draw_noise(fitted.noise, trunk, n_draws, rng)
+    target = _replace_losses(fitted.target, losses)
+    return solve(target, np.tile(fitted.z, (n_draws, 1)), max_iterations=60).z
+
+
+def _target(law: Law, inputs: Inputs, runs: Runs, delta: float) -> Target:
+    low = np.log([param.low for param in law.params])
+    high = np.log([param.high for param in law.params])
+    if "E" in law.names:
+        # The floor lies below the lowest loss; at a thousandth of it, it is as good as none.
+        floor = law.names.index("E")
+        low[floor] = np.log(1e-3 * runs.loss.min())
+        high[floor] = np.log(runs.loss.max())
+    zeros = np.zeros(len(law.params))
+    return Target(
+        law=law,
+        inputs=inputs,
+        log_loss=np.log(runs.loss)[None],
+        delta=delta,
+        low=low,
+        high=high,
+        prior_center=zeros,
+        prior_precision=zeros,
+    )
+
+
+def _replace_losses(target: Target, log_loss: Array) -> Target:
+    return Target(
+        law=target.law,
+        inputs=target.inputs,
+        log_loss=log_loss,
+        delta=target.delta,
+        low=target.low,
+        high=target.high,
+        prior_center=target.prior_center,
+        prior_precision=target.prior_precision,
+    )
+
+
+def _robust_scale(residual: Array, n_params: int) -> float:
+    """Robust sd of the noise: scaled quantiles of |residual|, freedom given back.
+
+    The larger of median and 80 % quantile: with few rows the fit runs through half of them.
+    """
+    freedom = max(residual.size - n_params, 1)
+    median, high = np.quantile(np.abs(residual), [0.5, 0.8])
+    spread = float(max(1.4826 * median, high / 1.2816))
+    return spread * float(np.sqrt(residual.size / freedom))
+
+
+def _condition(slope: Array) -> float:
+    norm = np.linalg.norm(slope, axis=0)
+    if (norm == 0).any():
+        return float("inf")
+    values = np.linalg.svd(slope / norm, compute_uv=False)
+    return float(values[0] / values[-1]) if values[-1] > 0 else float("inf")

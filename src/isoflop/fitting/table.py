@@ -1,0 +1,133 @@
+"""Reading a table: which rows are fitted, in which columns, in clusters of which trunks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop._errors import FitError
+from isoflop._types import Array, Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """The rows that a fit uses: `columns` by name (R,), `loss` (R,), cluster numbers (R,)."""
+
+    columns: dict[str, Array]
+    loss: Array
+    trunk: np.ndarray
+    """Cluster of each row, 0 ... n_trunks - 1."""
+    target: str
+
+    def __len__(self) -> int:
+        return int(self.loss.size)
+
+    @property
+    def n_trunks(self) -> int:
+        """How many independent trainings the rows come from."""
+        return int(np.unique(self.trunk).size)
+
+    @property
+    def compute(self) -> Array:
+        """What orders runs by cost: N D where both are known, else the one variable x."""
+        if "x" in self.columns:
+            return self.columns["x"]
+        return self.columns["n_params"] * self.columns["n_tokens"]
+
+    def where(self, keep: np.ndarray) -> "Runs":
+        """The rows for which the mask is true."""
+        return Runs(
+            columns={name: column[keep] for name, column in self.columns.items()},
+            loss=self.loss[keep],
+            trunk=np.unique(self.trunk[keep], return_inverse=True)[1],
+            target=self.target,
+        )
+
+
+def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
+    """The final rows of a table with the named columns, all checked to be positive numbers.
+
+    Rows whose `kind` is `intermediate` are left out where the table also has final ones.
+
+    Raises:
+        FitError: a column is missing, of another length, or holds a value that is not a
+            positive number; the text names the column and the row.
+    """
+    wanted = (*names, target)
+    missing = [name for name in wanted if name not in table]
+    if missing:
+        have = ", ".join(sorted(map(str, table))) or "no columns"
+        raise FitError(
+            f"The table must have the column {missing[0]!r}, but it has {have}. "
+            f"Add it, or choose another target or law."
+        )
+    raw = {name: _column(table, name) for name in wanted}
+    lengths = {name: column.size for name, column in raw.items()}
+    if len(set(lengths.values())) != 1:
+        raise FitError(f"All columns must be equally long, but got {lengths}. Fill in or cut.")
+    keep = _final_rows(table, raw[target].size)
+    for name, column in raw.items():
+        _check_positive(name, column, keep)
+    trunk = _clusters(table, raw[target].size)
+    runs = Runs(columns={n: raw[n] for n in names}, loss=raw[target], trunk=trunk, target=target)
+    runs = runs.where(keep)
+    # A fixed order of rows makes every number the same whatever order the table came in.
+    keys = [runs.loss, *(runs.columns[name] for name in reversed(names))]
+    order = np.lexsort(keys)
+    ordered = Runs(
+        columns={name: column[order] for name, column in runs.columns.items()},
+        loss=runs.loss[order],
+        trunk=_renumber(runs.trunk[order]),
+        target=target,
+    )
+    return ordered
+
+
+def optional_column(table: Table, name: str) -> np.ndarray | None:
+    """A column as an array of whatever type, or None where the table lacks it."""
+    return np.asarray(table[name]) if name in table else None
+
+
+def _column(table: Table, name: str) -> Array:
+    try:
+        column = np.asarray(table[name], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise FitError(
+            f"The column {name!r} must hold numbers, but {error}. Correct the entry."
+        ) from error
+    if column.ndim != 1:
+        raise FitError(f"{name!r} must be 1-D, but got shape {column.shape}. Flatten it.")
+    return column
+
+
+def _check_positive(name: str, column: Array, keep: np.ndarray) -> None:
+    bad = keep & ~(np.isfinite(column) & (column > 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise FitError(
+            f"`{name} > 0` must hold, but got {name}={column[row]} in row {row}. "
+            f"Correct or drop that row."
+        )
+
+
+def _final_rows(table: Table, size: int) -> np.ndarray:
+    kind = optional_column(table, "kind")
+    if kind is None:
+        return np.ones(size, dtype=bool)
+    final = np.asarray(kind.astype(str) == "final")
+    return final if final.any() else np.ones(size, dtype=bool)
+
+
+def _clusters(table: Table, size: int) -> np.ndarray:
+    for name in ("trunk", "run"):
+        column = optional_column(table, name)
+        if column is not None and column.size == size:
+            return np.unique(column.astype(str), return_inverse=True)[1]
+    return np.arange(size)
+
+
+def _renumber(trunk: np.ndarray) -> np.ndarray:
+    """Cluster numbers in the order of first appearance, so that labels do not matter."""
+    _, first, inverse = np.unique(trunk, return_index=True, return_inverse=True)
+    rank = np.empty(first.size, dtype=np.intp)
+    rank[np.argsort(first)] = np.arange(first.size)
+    return np.asarray(rank[inverse])

@@ -1,0 +1,199 @@
+"""Resolving a study to complete trainings: rules of thumb end here, the trainer only obeys."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from isoflop._errors import StudyError
+from isoflop.accounting import count_params
+from isoflop.specs import (
+    DataSpec,
+    ModelShape,
+    Optimiser,
+    RunConfig,
+    Schedule,
+    StudyConfig,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one process trains: a trunk, then the branches that cool down from it."""
+
+    trunk: RunConfig
+    branches: tuple[RunConfig, ...]
+
+    @property
+    def runs(self) -> tuple[RunConfig, ...]:
+        """Trunk first."""
+        return (self.trunk, *self.branches)
+
+    @property
+    def n_params(self) -> int:
+        """Parameters under the default convention."""
+        return count_params(self.trunk.shape).under()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """The pilots, and the held-out larger run if the study has one."""
+
+    pilots: tuple[Job, ...]
+    holdout: Job | None
+
+    @property
+    def pilot_ids(self) -> frozenset[str]:
+        """Ids of the pilot branches: the only runs that a fit may see."""
+        return frozenset(run.run_id for job in self.pilots for run in job.branches)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusFacts:
+    """What a design needs to know of the corpus."""
+
+    corpus_hash: str
+    train_tokens: Mapping[str, int]
+
+
+def design_ladder(config: StudyConfig, corpus: CorpusFacts) -> Ladder:
+    """Every training of a study; tokens are rounded to whole batches.
+
+    Raises:
+        StudyError: more tokens than the corpus has without repetition, too short a run, or a
+            held-out run that is no larger than the pilots.
+    """
+    pilots = []
+    for rung, width in enumerate(config.ladder.widths):
+        depth = config.ladder.depths[rung] if config.ladder.depths else config.model.depth
+        heads = config.ladder.heads[rung] if config.ladder.heads else config.model.n_heads
+        shape = shape_of(config, width=width, depth=depth, heads=heads)
+        horizons = _horizons(config, shape)
+        if horizons:
+            pilots.append(_job(config, corpus, shape, horizons, key="ladder.tokens"))
+    if not pilots:
+        raise StudyError(
+            f"ladder.max_flops = {config.ladder.max_flops!r}: leaves no run. Raise or remove it."
+        )
+    holdout = _holdout(config, corpus, pilots) if config.holdout else None
+    return Ladder(pilots=tuple(pilots), holdout=holdout)
+
+
+def shape_of(config: StudyConfig, *, width: int, depth: int, heads: int) -> ModelShape:
+    """The model of one rung."""
+    model = config.model
+    return ModelShape(
+        vocab_size=config.data.vocab_size,
+        width=width,
+        depth=depth,
+        n_heads=heads,
+        ff_width=round(model.ff_ratio * width),
+        context=model.context,
+        mlp=model.mlp,
+        positions=model.positions,
+        qk_norm=model.qk_norm,
+        token_shift=model.token_shift,
+        tied_head=model.tied_head,
+    )
+
+
+def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
+    """The job that carries a finished branch on, from its trunk, to more tokens."""
+    old, batch = branch.schedule, branch.optimiser.batch_tokens
+    if n_tokens <= branch.n_tokens:
+        raise StudyError(
+            f"--tokens {n_tokens}: the run has seen {branch.n_tokens} already. Ask for more."
+        )
+    share = old.cooldown_tokens / branch.n_tokens
+    schedule = _cooldown(n_tokens, share, old.warmup_tokens, batch)
+    longer = replace(branch, schedule=schedule)
+    _check_tokens(longer.data, longer.n_tokens, corpus, key="--tokens")
+    return Job(trunk=branch.as_trunk(), branches=(longer,))
+
+
+def _horizons(config: StudyConfig, shape: ModelShape) -> list[int]:
+    limit = config.ladder.max_flops
+    n_params = count_params(shape).under()
+    return [t for t in sorted(config.ladder.tokens) if not limit or 6 * n_params * t <= limit]
+
+
+def _job(
+    config: StudyConfig,
+    corpus: CorpusFacts,
+    shape: ModelShape,
+    horizons: Sequence[int],
+    *,
+    key: str,
+) -> Job:
+    train = config.train
+    n_params = count_params(shape).under()
+    # Porian et al. 2024 (arXiv:2406.19146): a warm-up longer than N tokens penalises small models.
+    warmup = train.warmup_tokens
+    if warmup is None:
+        warmup = min(n_params, min(horizons) // 10)
+    warmup = max(train.batch_tokens, _whole(warmup, train.batch_tokens))
+    lr = train.base_lr * (shape.width / train.base_width) ** train.lr_width_exponent
+    trunk = RunConfig(
+        shape=shape,
+        data=_data(config, corpus),
+        schedule=Schedule(kind="constant", warmup_tokens=warmup),
+        optimiser=Optimiser(
+            lr=lr,
+            batch_tokens=train.batch_tokens,
+            embedding_lr_factor=train.embedding_lr_factor,
+            weight_decay=train.weight_decay,
+            beta2=train.beta2,
+        ),
+        seed=config.seed,
+    )
+    branches = []
+    for horizon in horizons:
+        schedule = _cooldown(horizon, train.cooldown_fraction, warmup, train.batch_tokens)
+        branches.append(replace(trunk, schedule=schedule, trunk=trunk.run_id))
+        _check_tokens(trunk.data, horizon, corpus, key=key)
+    return Job(trunk=trunk, branches=tuple(branches))
+
+
+def _cooldown(n_tokens: int, share: float, warmup: int, batch: int) -> Schedule:
+    total = _whole(n_tokens, batch)
+    cooldown = max(batch, _whole(round(share * total), batch))
+    return Schedule(kind="wsd", warmup_tokens=warmup, n_tokens=total, cooldown_tokens=cooldown)
+
+
+def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job]) -> Job:
+    section = config.holdout
+    assert section is not None
+    depth = section.depth or config.model.depth
+    heads = section.heads or config.model.n_heads
+    shape = shape_of(config, width=section.width, depth=depth, heads=heads)
+    job = _job(config, corpus, shape, [section.tokens], key="holdout.tokens")
+    largest = max(6 * pilot.n_params * run.n_tokens for pilot in pilots for run in pilot.branches)
+    ratio = 6 * job.n_params * job.branches[0].n_tokens / largest
+    if ratio <= 1:
+        raise StudyError(
+            f"holdout: {ratio:.2f} times the largest pilot's compute checks no extrapolation. "
+            "Raise holdout.width or holdout.tokens."
+        )
+    return job
+
+
+def _data(config: StudyConfig, corpus: CorpusFacts) -> DataSpec:
+    total = sum(domain.weight for domain in config.data.domains)
+    weights = tuple((domain.name, domain.weight / total) for domain in config.data.domains)
+    return DataSpec(corpus_hash=corpus.corpus_hash, weights=weights, repeat=config.data.repeat)
+
+
+def _check_tokens(data: DataSpec, n_tokens: int, corpus: CorpusFacts, *, key: str) -> None:
+    if data.repeat:
+        return
+    for name, share in data.weights:
+        have = corpus.train_tokens[name]
+        # 2 % are kept in reserve: windows are whole and domains interleave, not divide, exactly.
+        if share * n_tokens > 0.98 * have:
+            raise StudyError(
+                f"{key} = {n_tokens}: needs {share * n_tokens:.0f} tokens of domain {name!r}, "
+                f"which has {have}. Add documents, train on fewer tokens or set "
+                "data.repeat = true."
+            )
+
+
+def _whole(n_tokens: int, batch: int) -> int:
+    return n_tokens // batch * batch

@@ -1,0 +1,87 @@
+"""`Launcher`: one protocol for where trainings run; `LocalLauncher` starts processes here."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+JobState = Literal["running", "done", "interrupted", "bad_input", "failed"]
+_BY_CODE: dict[int, JobState] = {0: "done", 2: "bad_input", 130: "interrupted"}
+
+
+class Launcher(Protocol):
+    """Where jobs run. A job is a command; its results are in the run folders, not here."""
+
+    def submit(self, command: Sequence[str], *, log: Path, threads: int) -> str:
+        """Start a command, its output appended to `log`; returns the job's id."""
+
+    def poll(self, job_id: str) -> JobState:
+        """How the job stands."""
+
+    def cancel(self, job_id: str) -> None:
+        """Ask the job to save itself and stop."""
+
+    def logs(self, job_id: str) -> str:
+        """The last lines that the job wrote."""
+
+
+@dataclass(slots=True)
+class LocalLauncher:
+    """Processes of this machine, in this process group: Ctrl-C reaches them, and they save."""
+
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _logs: dict[str, Path] = field(default_factory=dict)
+
+    def submit(self, command: Sequence[str], *, log: Path, threads: int) -> str:
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), PYTHONUNBUFFERED="1")
+        with log.open("ab") as stream:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                env=environment,
+            )
+        job_id = str(process.pid)
+        self._processes[job_id], self._logs[job_id] = process, log
+        return job_id
+
+    def poll(self, job_id: str) -> JobState:
+        code = self._processes[job_id].poll()
+        if code is None:
+            return "running"
+        return _BY_CODE.get(code, "interrupted" if code in (-2, -15) else "failed")
+
+    def cancel(self, job_id: str) -> None:
+        process = self._processes[job_id]
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    def logs(self, job_id: str) -> str:
+        path = self._logs[job_id]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-20:])
+
+
+def training_command(
+    corpus: Path,
+    runs: Sequence[Path],
+    *,
+    threads: int,
+    device: str,
+    dtype: str,
+    compile_: bool,
+    checkpoint_seconds: float,
+) -> list[str]:
+    """The command that trains run folders in order in one process."""
+    command = [sys.executable, "-m", "isoflop.training", str(corpus), *map(str, runs)]
+    command += ["--threads", str(threads), "--device", device, "--dtype", dtype]
+    command += ["--checkpoint-seconds", str(checkpoint_seconds)]
+    return [*command, "--compile"] if compile_ else command

@@ -1,0 +1,62 @@
+"""Laws: functional forms and published constants, NumPy only, one form a file.
+
+What to use when:
+- `find_law("chinchilla")`: loss from size and tokens; the default. `chinchilla_tied` for few runs.
+- `find_law("kaplan_joint")`, `kaplan_floor`: Kaplan's form, where size and tokens interact.
+- `find_law("power_floor")`, `power`: one variable, e.g. the compute frontier.
+- `optimum`: the compute-optimal size and tokens of any law of both.
+- `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
+"""
+
+from isoflop.laws._law import Inputs, Law, Param, find_in
+from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
+from isoflop.laws.estimate import Component, Estimate, check_inputs
+from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT
+from isoflop.laws.optimum import Optimum, frontier_exponent, optimum
+from isoflop.laws.power import POWER, POWER_FLOOR
+from isoflop.laws.published import PF_DAY, PUBLISHED, Published, find_published
+
+__all__ = [
+    "CHINCHILLA",
+    "CHINCHILLA_TIED",
+    "KAPLAN_FLOOR",
+    "KAPLAN_JOINT",
+    "LAWS",
+    "PF_DAY",
+    "POWER",
+    "POWER_FLOOR",
+    "PUBLISHED",
+    "Component",
+    "Estimate",
+    "Inputs",
+    "Law",
+    "Optimum",
+    "Param",
+    "Published",
+    "check_inputs",
+    "find_law",
+    "find_published",
+    "frontier_exponent",
+    "optimum",
+]
+
+LAWS: tuple[Law, ...] = (
+    CHINCHILLA,
+    CHINCHILLA_TIED,
+    KAPLAN_JOINT,
+    KAPLAN_FLOOR,
+    POWER_FLOOR,
+    POWER,
+)
+"""Every law that a fit can be asked for."""
+
+
+def find_law(name: str) -> Law:
+    """The law of that name.
+
+    Raises:
+        InputError: no such law; the text lists those there are.
+    """
+    known = {law.name: law for law in LAWS}
+    find_in(name, known, "law")
+    return known[name]

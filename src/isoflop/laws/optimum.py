@@ -1,0 +1,87 @@
+"""Compute-optimal size and tokens in closed form, for every law of size and tokens."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from isoflop._errors import InputError
+from isoflop._types import Array, as_column
+from isoflop.laws._law import Law
+from isoflop.laws.chinchilla import CHINCHILLA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimum:
+    """Best split of a compute budget: `n_params`, `n_tokens`, `loss` (..., G), exponents (...)."""
+
+    n_params: Array
+    n_tokens: Array
+    loss: Array
+    a: Array
+    """Exponent of N_opt ~ C^a."""
+    b: Array
+    """Exponent of D_opt ~ C^b."""
+
+
+def optimum(theta: ArrayLike, flops: ArrayLike, k: float = 6.0, law: Law = CHINCHILLA) -> Optimum:
+    """Minimise the loss under C = k N D: `N_opt = G (C/k)^a`, `D_opt = (C/k)^b / G`.
+
+    With `L = E + A/N^alpha + B/D^beta`: `G = (alpha A / (beta B))^(1/(alpha+beta))`,
+    `a = beta/(alpha+beta)`, `b = alpha/(alpha+beta)`. Kaplan's joint law is a monotone function
+    of an additive one with exponents alpha_N/alpha_D and 1, so the same closed form holds.
+
+    Args:
+        theta: (..., P) parameters; a leading axis of draws is kept.
+        flops: (G,) compute budgets [FLOPs].
+        k: FLOPs per parameter and token.
+        law: the law that theta belongs to.
+
+    Raises:
+        InputError: the law has no size and tokens to share the compute between.
+
+    Source: Hoffmann et al. 2022, arXiv:2203.15556, eq. 4.
+    """
+    theta = np.asarray(theta, dtype=np.float64)
+    budget = as_column(flops) / k
+    a_term, alpha, b_term, beta = (part[..., None] for part in _additive(theta, law))
+    share = beta / (alpha + beta)
+    log_g = (np.log(alpha / beta) + a_term - b_term) / (alpha + beta)
+    n_params = np.exp(log_g + share * np.log(budget))
+    n_tokens = np.exp((1 - share) * np.log(budget) - log_g)
+    loss = _predict_each(law, theta, n_params, n_tokens)
+    return Optimum(
+        n_params=n_params, n_tokens=n_tokens, loss=loss, a=share[..., 0], b=1 - share[..., 0]
+    )
+
+
+def frontier_exponent(theta: ArrayLike, law: Law = CHINCHILLA) -> Array:
+    """Exponent g of `L*(C) = E + K C^-g` on the frontier: `alpha beta/(alpha+beta)`."""
+    theta = np.asarray(theta, dtype=np.float64)
+    _, alpha, _, beta = _additive(theta, law)
+    outer = theta[..., law.names.index("alpha_D")] if "alpha_D" in law.names else 1.0
+    return np.asarray(outer * alpha * beta / (alpha + beta))
+
+
+def _additive(theta: Array, law: Law) -> tuple[Array, Array, Array, Array]:
+    """(log A, alpha, log B, beta) of the additive law that has the same optimum."""
+    part = {name: theta[..., i] for i, name in enumerate(law.names)}
+    if "A" in part:
+        return np.log(part["A"]), part["alpha"], np.log(part["B"]), part.get("beta", part["alpha"])
+    if "N_c" in part:
+        power = part["alpha_N"] / part["alpha_D"]
+        return power * np.log(part["N_c"]), power, np.log(part["D_c"]), np.ones_like(power)
+    raise InputError(
+        f"`law` must be a law of n_params and n_tokens, but got {law.name!r}. "
+        f"Use chinchilla, chinchilla_tied, kaplan_joint or kaplan_floor."
+    )
+
+
+def _predict_each(law: Law, theta: Array, n_params: Array, n_tokens: Array) -> Array:
+    """Loss (..., G) where every draw has its own sizes and tokens (..., G)."""
+    flat = theta.reshape(-1, theta.shape[-1])
+    sizes = n_params.reshape(len(flat), -1)
+    tokens = n_tokens.reshape(len(flat), -1)
+    # Every law broadcasts over its inputs, so inputs (B, G) meet theta (B, P) directly.
+    loss = law.predict(flat, {"n_params": sizes, "n_tokens": tokens})
+    return loss.reshape(n_params.shape)

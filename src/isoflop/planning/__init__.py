@@ -1,0 +1,14 @@
+"""Planning: an `Estimate` and one constraint become a `Plan` with intervals; knows no fitting.
+
+What to use when:
+- `plan(fit, flops=...)`: the compute-optimal run of a budget; `loss=`, `n_params=` or
+  `n_tokens=` for the other three questions; both of the last two to price a given run.
+- `summary_lines(plan)`: the plan in words, for people.
+"""
+
+from isoflop.planning.plan import PLAN_VERSION, Plan
+from isoflop.planning.planner import plan
+from isoflop.planning.problems import WARN_BEYOND
+from isoflop.planning.summary import summary_lines
+
+__all__ = ["PLAN_VERSION", "WARN_BEYOND", "Plan", "plan", "summary_lines"]

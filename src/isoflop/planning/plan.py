@@ -1,0 +1,76 @@
+"""`Plan`: size, tokens, compute, loss, days and money of one run, each with its interval."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from isoflop._types import LEVEL, Interval, Problem
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One planned run.
+
+    `n_params`, `n_tokens` and `flops` are compute-optimal for what was `given` (unless both
+    size and tokens were); their intervals show where the optimum may lie. `loss` is that of a
+    new run of exactly the planned size and tokens, run-to-run noise included. Days and
+    device-hours take `mfu` as stated and carry the uncertainty of the FLOPs alone.
+    """
+
+    given: Mapping[str, float]
+    """What the user fixed: flops, loss, n_params, n_tokens, or both of the last two."""
+    n_params: Interval
+    n_tokens: Interval
+    flops: Interval
+    loss: Interval
+    tokens_per_param: Interval
+    days: Interval
+    device_hours: Interval
+    cost_usd: tuple[float, float] | None
+    """Lowest price · fewest hours to highest price · most hours; None without a known price."""
+    hardware: str
+    n_devices: int
+    mfu: float
+    extrapolation: float | None
+    """FLOPs planned over FLOPs of the largest run behind the law; None where unknown."""
+    problems: tuple[Problem, ...] = ()
+    forced: bool = False
+    source: str = ""
+    target: str = "loss"
+    n_params_convention: str = "unknown"
+    """What the law's N counts; the planned N is the same."""
+    flops_convention: str = "6nd"
+    level: float = LEVEL
+
+    @property
+    def optimal(self) -> bool:
+        """Whether size and tokens were allocated by the law rather than given."""
+        return not {"n_params", "n_tokens"} <= set(self.given)
+
+    @property
+    def usable(self) -> bool:
+        """Whether no problem disqualifies the forecast or, where one was made, the allocation."""
+        return not any(
+            problem.disqualifies("forecast")
+            or (self.optimal and problem.disqualifies("allocation"))
+            for problem in self.problems
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data; a bound that no compute reaches (infinite) becomes null."""
+        data = _finite(asdict(self))
+        return {"version": PLAN_VERSION, **data, "usable": self.usable}
+
+
+def _finite(value: Any) -> Any:
+    """`value` with tuples as lists and numbers that JSON lacks as None."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value

@@ -1,0 +1,77 @@
+"""What a plan has to say against itself, beside the problems of its law."""
+
+import numpy as np
+
+from isoflop._types import Prediction, Problem
+from isoflop.laws import Estimate
+from isoflop.planning.solve import Solution
+
+WARN_BEYOND = 10.0
+"""Extrapolation ratio from which on it is a warning rather than a note."""
+
+
+def plan_problems(
+    estimate: Estimate, prediction: Prediction, solution: Solution, ratio: float | None
+) -> tuple[Problem, ...]:
+    """The plan's own problems: how far beyond the runs, what is not known, what is not reached.
+
+    Args:
+        estimate: the law.
+        prediction: the loss of the planned run, with the law's view of the distance.
+        solution: the planned run and its draws.
+        ratio: FLOPs planned over FLOPs of the largest run, if known.
+    """
+    return (
+        *_extrapolation(estimate, prediction, ratio),
+        *_convention(estimate),
+        *_unreachable(solution),
+    )
+
+
+def _extrapolation(
+    estimate: Estimate, prediction: Prediction, ratio: float | None
+) -> tuple[Problem, ...]:
+    if ratio is None or ratio <= 1 + 1e-9:
+        # Within the compute of the runs a size or a token count may still lie outside theirs.
+        return tuple(
+            problem
+            for problem in prediction.problems
+            if problem.code == "extrapolation" and problem not in estimate.problems
+        )
+    return (
+        Problem(
+            code="extrapolation",
+            severity="warning" if ratio > WARN_BEYOND else "note",
+            text=f"The plan takes {ratio:.3g} times the FLOPs of the largest run behind the law.",
+            remedy="Train a larger pilot before the full budget is committed.",
+        ),
+    )
+
+
+def _convention(estimate: Estimate) -> tuple[Problem, ...]:
+    told = any(problem.code == "unknown_convention" for problem in estimate.problems)
+    if estimate.n_params_convention != "unknown" or told:
+        return ()
+    return (
+        Problem(
+            code="unknown_convention",
+            severity="note",
+            text="It is not known what the law's N counts; FLOPs are 6·N·D with that N.",
+            remedy="State the convention of n_params when the runs are read.",
+        ),
+    )
+
+
+def _unreachable(solution: Solution) -> tuple[Problem, ...]:
+    lost = 1 - float(np.mean(np.isfinite(solution.log_flops_draws)))
+    if lost == 0:
+        return ()
+    return (
+        Problem(
+            code="floor_unidentified",
+            severity="warning" if lost > 0.01 else "note",
+            text=f"In {100 * lost:.2g} % of draws the loss asked for lies below the irreducible "
+            "loss: no compute reaches it.",
+            remedy="Ask for a higher loss, or add runs that pin the floor down.",
+        ),
+    )

@@ -1,0 +1,132 @@
+"""A plan in words: label and text of each line, for terminal and report alike."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import isfinite
+
+from isoflop._types import Interval
+from isoflop.planning.plan import Plan
+
+# (days from which on the unit is used, days in the unit, its name)
+_UNITS = (
+    (1.0, 1.0, "days"),
+    (1 / 24, 1 / 24, "hours"),
+    (1 / 1440, 1 / 1440, "minutes"),
+    (0.0, 1 / 86_400, "seconds"),
+)
+_SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+def summary_lines(plan: Plan) -> list[tuple[str, str]]:
+    """(label, text) of every line; each number with its interval and level, or "given"."""
+    given = plan.given
+    # Then nothing in the FLOPs is uncertain, and time follows from them.
+    priced = "flops" in given or not plan.optimal
+    days = "exact at this MFU" if priced else ""
+    lines = [
+        (
+            "Model size",
+            f"{_range(plan.n_params, count, 'n_params' in given)} parameters"
+            f" [{plan.n_params_convention}]",
+        ),
+        ("Tokens", f"{_range(plan.n_tokens, count, 'n_tokens' in given)} tokens"),
+        (
+            "Tokens per parameter",
+            _range(plan.tokens_per_param, _plain, not plan.optimal),
+        ),
+        (
+            "Training compute",
+            f"{_range(plan.flops, _power, priced, 'given' if 'flops' in given else '6ND')} FLOPs",
+        ),
+        (_loss_label(plan), _range(plan.loss, _loss, False) + _target(plan)),
+        ("Time", _time(plan, priced, days)),
+        ("Device-hours", _range(plan.device_hours, count, priced, days)),
+        ("Rent", _rent(plan)),
+        ("Beyond the runs", _beyond(plan)),
+        ("Law", plan.source or "not named"),
+    ]
+    if not plan.usable:
+        state = "forced, although it must not be used" if plan.forced else "must not be used"
+        lines.append(("Status", f"{state}: see the problems"))
+    return lines
+
+
+def count(value: float) -> str:
+    """A count in three digits: 1.33T, 70.1B, 12.5M, 830."""
+    if not isfinite(value):
+        return "∞"
+    for scale, letter in _SCALES:
+        # 999.6e6 would print as 1e+03M: three digits round up to the next letter.
+        if value >= 0.9995 * scale:
+            return f"{_digits(value / scale)}{letter}" if value < 1e18 else f"{value:.3g}"
+    return _digits(value)
+
+
+def _digits(value: float) -> str:
+    text = f"{value:.3g}"
+    return text if "e" not in text else f"{value:.0f}" if value >= 1 else text
+
+
+def _plain(value: float) -> str:
+    if not isfinite(value):
+        return "∞"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _power(value: float) -> str:
+    return f"{value:.2e}".replace("e+", "e") if isfinite(value) else "∞"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _range(
+    interval: Interval, show: Callable[[float], str], exact: bool, why: str = "given"
+) -> str:
+    if exact:
+        return f"{show(interval.value)} ({why})"
+    level = f"{100 * interval.level:g} %"
+    if interval.low == interval.high:
+        return f"{show(interval.value)} ({level}: not known, the law comes without draws)"
+    return f"{show(interval.value)} ({level}: {show(interval.low)} to {show(interval.high)})"
+
+
+def _loss_label(plan: Plan) -> str:
+    return "Loss of the run" if plan.target == "loss" else f"{plan.target} of the run"
+
+
+def _target(plan: Plan) -> str:
+    unit = " nats/token" if plan.target.startswith("loss") else ""
+    return f"{unit}, target given" if "loss" in plan.given else unit
+
+
+def _time(plan: Plan, exact: bool, why: str) -> str:
+    size, unit = next((size, unit) for start, size, unit in _UNITS if plan.days.value >= start)
+    days = plan.days
+    scaled = replace(days, value=days.value / size, low=days.low / size, high=days.high / size)
+    text = _range(scaled, _plain, exact, why)
+    return f"{text} {unit} on {plan.n_devices} × {plan.hardware} at MFU {plan.mfu:g}"
+
+
+def _money(value: float) -> str:
+    return count(value) if value >= 0.01 else "under 0.01"
+
+
+def _rent(plan: Plan) -> str:
+    if plan.cost_usd is None:
+        return f"no price known for {plan.hardware}"
+    low, high = plan.cost_usd
+    if high < 0.01:
+        return "under 0.01 USD"
+    return (
+        f"{_money(low)} to {_money(high)} USD (range of prices · {100 * plan.level:g} % of hours)"
+    )
+
+
+def _beyond(plan: Plan) -> str:
+    if plan.extrapolation is None:
+        return "not known: the law does not state its runs"
+    if plan.extrapolation <= 1:
+        return "within the compute of the runs"
+    return f"{plan.extrapolation:.3g} × the compute of the largest run"

@@ -1,0 +1,29 @@
+"""Reports: one set of tables and figures for the page and the terminal. Computes nothing new.
+
+What to use when:
+- `write_report`: one self-contained HTML file of a `Report` (needs the extra `plot`).
+- `terminal`: the same tables as Rich renderables, for the command line.
+- `figures`: single figures as matplotlib objects; `style.svg` turns one into bytes.
+"""
+
+from isoflop.reports.figures import Curve
+from isoflop.reports.report import Report, collect_problems, write_report
+from isoflop.reports.terminal import (
+    analysis_table,
+    forecast_table,
+    ladder_table,
+    plan_table,
+    problem_lines,
+)
+
+__all__ = [
+    "Curve",
+    "Report",
+    "analysis_table",
+    "collect_problems",
+    "forecast_table",
+    "ladder_table",
+    "plan_table",
+    "problem_lines",
+    "write_report",
+]

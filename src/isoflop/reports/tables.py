@@ -1,0 +1,250 @@
+"""Tables of a study as strings: the one source of what the terminal and the page print."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isoflop._types import Interval, Table
+from isoflop.reports import numbers
+
+if TYPE_CHECKING:
+    from isoflop.fitting import Allocation, Analysis, Fit, Forecast
+    from isoflop.planning import Plan
+
+APPROACHES = {
+    "envelope": "1 envelope",
+    "isoflop": "2 isoFLOP profiles",
+    "parametric": "3 parametric law",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """One table: the first `text_columns` columns hold words, the others numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int = 1
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.header) for row in self.rows), self.title
+
+
+def theta_rows(fit: "Fit", title: str) -> Rows:
+    """Every parameter of a fit with its interval and unit."""
+    units = {param.name: param.unit for param in fit.law.params}
+    rows = [
+        (
+            name,
+            numbers.general(value.value, 4),
+            numbers.general(value.low, 4),
+            numbers.general(value.high, 4),
+            units.get(name, "") or numbers.MISSING,
+        )
+        for name, value in fit.theta.items()
+    ]
+    level = next((value.level for value in fit.theta.values()), fit.estimate.level)
+    return Rows(
+        title=f"{title}: {fit.law.name}, {numbers.level(level)} intervals",
+        header=("parameter", "value", "low", "high", "unit"),
+        rows=tuple(rows),
+    )
+
+
+def score_rows(fit: "Fit") -> Rows:
+    """The laws weighed in a fit: back-test and in-sample error of log loss, weight."""
+    rows = [
+        (
+            score.law,
+            numbers.percent(score.backtest),
+            numbers.percent(score.in_sample),
+            f"{score.weight:.2f}",
+        )
+        for score in sorted(fit.scores, key=lambda score: -score.weight)
+    ]
+    return Rows(
+        title="Laws by back-test (fitted on the smaller runs, scored on the larger ones)",
+        header=("law", "back-test error", "in-sample error", "weight"),
+        rows=tuple(rows),
+    )
+
+
+def certificate_rows(fit: "Fit") -> Rows:
+    """What shows that the optimiser found the minimum."""
+    certificate = fit.certificate
+    rows = (
+        ("converged", "yes" if certificate.converged else "no"),
+        ("starts", str(certificate.starts)),
+        ("starts that reached the best objective", numbers.percent(certificate.share_reached)),
+        ("largest gradient, relative", numbers.general(certificate.gradient_norm, 2)),
+        ("condition number", numbers.general(certificate.condition_number)),
+        ("parameters at a bound", ", ".join(certificate.at_bound) or "none"),
+        ("runs, trunks", f"{fit.n_runs}, {fit.n_trunks}"),
+        ("noise of a run, log loss", numbers.percent(fit.estimate.sigma)),
+        ("extra spread beyond the runs", numbers.percent(fit.estimate.spread)),
+    )
+    return Rows(title="Certificate", header=("check", "value"), rows=rows)
+
+
+def allocation_rows(allocations: "tuple[Allocation, ...]") -> Rows:
+    """Exponents of compute-optimal size and tokens by each approach."""
+    rows = [
+        (
+            APPROACHES.get(one.approach, one.approach),
+            _range(one.a),
+            _range(one.b),
+            numbers.general(one.sum_ab),
+            "refused" if any(p.disqualifies("allocation") for p in one.problems) else "usable",
+        )
+        for one in allocations
+    ]
+    return Rows(
+        title="Allocation: N_opt ~ C^a, D_opt ~ C^b",
+        header=("approach", "a", "b", "a + b", "verdict"),
+        rows=tuple(rows),
+    )
+
+
+def ceiling_rows(analysis: "Analysis") -> Rows:
+    """Loss per size split into irreducible, removable by size, and removable by data."""
+    rows = [
+        (
+            numbers.count(one.n_params),
+            numbers.loss(one.best_loss),
+            numbers.interval(one.ceiling, show="loss"),
+            numbers.loss(one.reducible_by_data),
+            numbers.loss(one.ceiling.value - analysis.entropy.value),
+            numbers.loss(analysis.entropy.value),
+        )
+        for one in analysis.ceilings
+    ]
+    return Rows(
+        title="Loss per size [nats/token]",
+        header=(
+            "N",
+            "best run",
+            "ceiling E + A/N^alpha",
+            "reducible by data",
+            "reducible by size",
+            "irreducible E",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def analysis_rows(analysis: "Analysis") -> Rows:
+    """The few numbers of an analysis that a terminal shows."""
+    fit = analysis.fit
+    rows = [
+        ("runs, trunks", f"{fit.n_runs}, {fit.n_trunks}"),
+        ("law (largest weight)", f"{fit.law.name}:  {fit.law.formula}"),
+        *((f"  {name}", _range(value, 4)) for name, value in fit.theta.items()),
+        ("irreducible loss E", numbers.interval(analysis.entropy, show="loss")),
+        *(
+            (
+                f"allocation {APPROACHES.get(one.approach, one.approach)}",
+                f"a = {_range(one.a)}, b = {_range(one.b)}, a + b = {numbers.general(one.sum_ab)}",
+            )
+            for one in analysis.allocations
+        ),
+        *(
+            (
+                f"ceiling at N = {numbers.count(one.n_params)}",
+                f"{numbers.interval(one.ceiling, show='loss')}; best {numbers.loss(one.best_loss)}",
+            )
+            for one in analysis.ceilings
+        ),
+    ]
+    return Rows(
+        title=f"Scaling of {analysis.target} ({numbers.level(fit.estimate.level)} intervals)",
+        header=("what", "value"),
+        rows=tuple(rows),
+        text_columns=2,
+    )
+
+
+def forecast_rows(forecast: "Forecast", actual: float | None) -> Rows:
+    """A forecast, the straight line's, and the measured loss where it is known."""
+    rows = [
+        ("run", f"N = {numbers.count(forecast.n_params)}, D = {numbers.count(forecast.n_tokens)}"),
+        ("compute", f"{numbers.scientific(forecast.flops)} FLOPs"),
+        (
+            f"forecast, {numbers.level(forecast.loss.level)} interval",
+            numbers.interval(forecast.loss, show="loss"),
+        ),
+        ("straight line", numbers.loss(forecast.naive_loss)),
+    ]
+    if actual is not None:
+        inside = forecast.loss.low <= actual <= forecast.loss.high
+        rows += [
+            (
+                "measured",
+                f"{numbers.loss(actual)}, {'inside' if inside else 'outside'} the interval",
+            ),
+            ("error of the forecast", numbers.percent(forecast.loss.value / actual - 1)),
+            ("error of the straight line", numbers.percent(forecast.naive_loss / actual - 1)),
+        ]
+    half = (forecast.loss.high - forecast.loss.low) / 2 / forecast.loss.value
+    rows += [
+        ("half-width of the interval", numbers.percent(half)),
+        ("laws (weights)", forecast.law),
+        ("SHA-256", forecast.sha256),
+    ]
+    return Rows(
+        title="Forecast of the held-out run [nats/token]",
+        header=("what", "value"),
+        rows=tuple(rows),
+        text_columns=2,
+    )
+
+
+def plan_rows(plan: "Plan") -> Rows:
+    """The planned run, as `planning.summary_lines` words it."""
+    from isoflop.planning import summary_lines
+
+    return Rows(
+        title="Plan", header=("what", "value"), rows=tuple(summary_lines(plan)), text_columns=2
+    )
+
+
+def ladder_rows(table: Table) -> Rows:
+    """Every run of a table: N, D, FLOPs, loss, tokens per parameter; absent columns left out."""
+    columns = {name: np.asarray(table[name]) for name in table}
+    size = len(columns["loss"])
+    formats: dict[str, tuple[str, Any]] = {
+        "run": ("run", str),
+        "trunk": ("trunk", str),
+        "n_params": ("N", numbers.count),
+        "n_tokens": ("D", numbers.count),
+        "flops": ("FLOPs", numbers.scientific),
+        "loss": ("loss", numbers.loss),
+        **{
+            name: (name.removeprefix("loss_"), numbers.loss)
+            for name in columns
+            if name.startswith("loss_")
+        },
+        "bpb": ("bits/byte", numbers.loss),
+    }
+    present = {name: pair for name, pair in formats.items() if name in columns}
+    per_parameter = "n_params" in columns and "n_tokens" in columns
+    order = np.lexsort((columns["n_tokens"], columns["n_params"])) if per_parameter else range(size)
+    rows = []
+    for i in order:
+        cells = [show(columns[name][i]) for name, (_, show) in present.items()]
+        if per_parameter:
+            cells.append(numbers.general(float(columns["n_tokens"][i] / columns["n_params"][i])))
+        rows.append(tuple(cells))
+    header = [title for title, _ in present.values()]
+    return Rows(
+        title=f"{size} runs",
+        header=(*header, *(["tokens/param"] if per_parameter else [])),
+        rows=tuple(rows),
+        text_columns=sum(name in ("run", "trunk") for name in present),
+    )
+
+
+def _range(value: Interval, digits: int = 3) -> str:
+    show = numbers.general
+    return f"{show(value.value, digits)} [{show(value.low, digits)}, {show(value.high, digits)}]"

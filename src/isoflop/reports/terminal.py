@@ -1,0 +1,71 @@
+"""Rich renderables of the same tables, for the command line; nothing is printed here."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from isoflop._types import Problem, Table
+from isoflop.reports import tables
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    from isoflop.fitting import Analysis, Forecast
+    from isoflop.planning import Plan
+
+_COLOURS = {"disqualifying": "bold red", "warning": "yellow", "note": "cyan"}
+_RANK = {"disqualifying": 0, "warning": 1, "note": 2}
+
+
+def analysis_table(analysis: "Analysis") -> "RichTable":
+    """The law, its parameters, allocations and ceilings."""
+    return rich_table(tables.analysis_rows(analysis))
+
+
+def forecast_table(forecast: "Forecast", actual: float | None = None) -> "RichTable":
+    """The forecast beside the straight line and, where known, the measured loss."""
+    return rich_table(tables.forecast_rows(forecast, actual))
+
+
+def plan_table(plan: "Plan") -> "RichTable":
+    """The planned run."""
+    return rich_table(tables.plan_rows(plan))
+
+
+def ladder_table(table: Table) -> "RichTable":
+    """Every run: N, D, FLOPs, loss, tokens per parameter."""
+    return rich_table(tables.ladder_rows(table))
+
+
+def problem_lines(problems: Iterable[Problem]) -> "list[Text]":
+    """One line a problem, the gravest first: severity, code, text, remedy."""
+    from rich.text import Text
+
+    ordered = sorted(dict.fromkeys(problems), key=lambda problem: _RANK[problem.severity])
+    return [
+        Text.assemble(
+            (problem.severity, _COLOURS[problem.severity]),
+            f" {problem.code}: {problem.text} ",
+            (problem.remedy, "dim"),
+        )
+        for problem in ordered
+    ]
+
+
+def rich_table(rows: tables.Rows) -> "RichTable":
+    """A table of strings as a Rich table; names are text, never console markup."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    table = RichTable(
+        title=Text(rows.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for index, name in enumerate(rows.header):
+        words = index < rows.text_columns
+        table.add_column(
+            Text(name), justify="left" if words else "right", overflow="fold", no_wrap=not words
+        )
+    for row in rows.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -1,0 +1,11 @@
+"""Training results on disk: one folder a run, files are the truth.
+
+What to use when:
+- `RunFolder`: create, append to and read one run folder; safe against torn last lines.
+- `read_runs`: any number of study or run folders (or CSV files) -> one table of `final` points.
+"""
+
+from isoflop.runs.folder import Point, RunFolder, Status
+from isoflop.runs.table import read_curves, read_runs
+
+__all__ = ["Point", "RunFolder", "Status", "read_curves", "read_runs"]

@@ -1,0 +1,113 @@
+"""Reading runs from anywhere into one table: study folders, run folders, CSV files."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isoflop._errors import RunError
+from isoflop._types import Array
+from isoflop.accounting import count_params, train_flops
+from isoflop.runs.folder import Point, RunFolder
+
+_TEXT_COLUMNS = ("run", "trunk", "kind", "schedule", "run_name", "name", "state")
+
+
+def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray]:
+    """One table of points of the given kind from study folders, run folders and CSV files.
+
+    Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head), n_tokens,
+    flops (6nd), loss [nats/token], loss_<domain>, bpb, lr, batch_tokens, width, depth, n_heads.
+
+    Raises:
+        RunError: nothing there, a corrupt file (named with its line), or sources whose columns
+            differ.
+    """
+    rows: list[dict[str, Any]] = []
+    for source in map(Path, sources):
+        if source.is_file():
+            rows.extend(_csv_rows(source))
+        else:
+            rows.extend(_row(f, p) for f in run_folders(source) for p in f.points() if p.kind == kind)
+    if not rows:
+        places = ", ".join(str(source) for source in sources)
+        raise RunError(f"{places}: no {kind} point of any run. Train first, or name another place.")
+    columns = list(rows[0])
+    for row in rows:
+        if set(row) != set(columns):
+            different = sorted(set(row) ^ set(columns))
+            raise RunError(
+                f"run {row.get('run')!r}: columns {different} are in some runs only. "
+                "Read sources of one kind at a time."
+            )
+    return {name: _column([row[name] for row in rows], name) for name in columns}
+
+
+def run_folders(root: Path) -> Iterator[RunFolder]:
+    """The run folders at or below `root` (a run folder, a `runs` folder or a study folder)."""
+    if not root.is_dir():
+        raise RunError(f"{root}: no such folder or file. Check the path.")
+    if (root / "config.json").exists():
+        yield RunFolder(root)
+        return
+    base = root / "runs" if (root / "runs").is_dir() else root
+    for path in sorted(base.iterdir()):
+        if (path / "config.json").exists():
+            yield RunFolder(path)
+
+
+def read_curves(root: str | Path) -> dict[str, list[Point]]:
+    """All points of every run below `root`, by run id."""
+    return {folder.run_id: folder.points() for folder in run_folders(Path(root))}
+
+
+def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
+    config = folder.config()
+    shape = config.shape
+    row: dict[str, Any] = {
+        "run": folder.run_id,
+        "trunk": config.trunk or folder.run_id,
+        "kind": point.kind,
+        "seed": config.seed,
+        "n_params": count_params(shape).under(),
+        "n_tokens": point.n_tokens,
+        "flops": train_flops(shape, point.n_tokens),
+        "loss": point.loss,
+        "lr": config.optimiser.lr,
+        "batch_tokens": config.optimiser.batch_tokens,
+        "width": shape.width,
+        "depth": shape.depth,
+        "n_heads": shape.n_heads,
+    }
+    if point.bpb is not None:
+        row["bpb"] = point.bpb
+    return row | {f"loss_{name}": value for name, value in point.loss_by_domain.items()}
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        rows: list[dict[str, Any]] = []
+        for number, raw in enumerate(reader, start=2):
+            rows.append({key: _cell(path, number, key, text) for key, text in raw.items()})
+    return rows
+
+
+def _cell(path: Path, line: int, key: str | None, text: str | None) -> Any:
+    if key is None or text is None:
+        raise RunError(f"{path}, line {line}: wrong number of cells. Mend the line.")
+    if key in _TEXT_COLUMNS:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _column(values: list[Any], name: str) -> np.ndarray:
+    if name in _TEXT_COLUMNS or any(isinstance(value, str) for value in values):
+        return np.array([str(value) for value in values])
+    column: Array = np.asarray(values, dtype=np.float64)
+    return column

@@ -1,0 +1,34 @@
+"""The main job: corpus -> ladder -> fits -> forecast checked on a larger run -> plan -> report.
+
+What to use when:
+- `open_study`: a study file or folder -> `StudyFolder`, which all others take.
+- `run_study`: the whole chain; called again, it goes on where it stopped.
+- `fit_study`, `plan_study`, `write_study_report`: one link of the chain on what is there.
+"""
+
+from isoflop.study.chain import Outcome, demo_line, extend_run, run_study
+from isoflop.study.folder import StudyFolder, open_study
+from isoflop.study.links import (
+    dry_run,
+    fit_study,
+    plan_study,
+    prepare_data,
+    write_study_report,
+)
+from isoflop.study.state import RunStatusRow, study_status
+
+__all__ = [
+    "Outcome",
+    "RunStatusRow",
+    "StudyFolder",
+    "demo_line",
+    "dry_run",
+    "extend_run",
+    "fit_study",
+    "open_study",
+    "plan_study",
+    "prepare_data",
+    "run_study",
+    "study_status",
+    "write_study_report",
+]

@@ -1,0 +1,146 @@
+"""The whole chain, resumable: every link looks at what is on disk and does the rest."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from isoflop._errors import RunError, StudyError
+from isoflop._types import Problem
+from isoflop.data import check_corpus, read_card
+from isoflop.fitting import Analysis, Forecast
+from isoflop.ladders import Job, Ladder, LocalLauncher, extend_job, run_jobs
+from isoflop.planning import Plan
+from isoflop.runs import RunFolder
+from isoflop.study.folder import StudyFolder
+from isoflop.study.links import (
+    actual_loss,
+    corpus_facts,
+    fit_study,
+    forecast_holdout,
+    ladder_of,
+    pilot_table,
+    prepare_data,
+    report_on,
+    write_plan,
+)
+from isoflop.study.progress import stage_bar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a study came to."""
+
+    analysis: Analysis
+    forecast: Forecast | None
+    actual: float | None
+    plan: Plan | None
+    report: Path
+    n_pilots: int
+    decades: float
+    """log10 of the held-out run's compute over the smallest pilot's."""
+    problems: tuple[Problem, ...]
+
+
+def run_study(study: StudyFolder, *, console: Console | None = None) -> Outcome:
+    """Corpus, ladder, fits, forecast, held-out run, plan, report; goes on where it stopped.
+
+    Raises:
+        InputError: the study, the corpus or a file in the folder cannot be used.
+        WorkerError: a training failed twice.
+        KeyboardInterrupt: asked to stop; everything has been saved.
+    """
+    with stage_bar(console, "corpus") as stage:
+        card = prepare_data(study, stage=stage)
+        check_corpus(study.data)
+    ladder = ladder_of(study, card)
+    _train(study, list(ladder.pilots), console, "pilots")
+    with stage_bar(console, "fits"):
+        analysis = fit_study(study)
+    forecast, actual = None, None
+    if ladder.holdout is not None:
+        forecast = forecast_holdout(study, ladder.holdout, analysis)
+        _train(study, [ladder.holdout], console, "held-out run")
+        actual = actual_loss(study, ladder.holdout)
+    plan = write_plan(study, analysis)
+    report = report_on(study, card, ladder, analysis, forecast, plan)
+    return _outcome(study, ladder, analysis, forecast, actual, plan, report)
+
+
+def extend_run(
+    study: StudyFolder, run_id: str, n_tokens: int, *, console: Console | None = None
+) -> Outcome:
+    """Carry a finished run on to `n_tokens` from its trunk's last checkpoint before cooldown.
+
+    The longer run is a new branch of the same trunk; it joins the study's runs, not its fit.
+
+    Raises:
+        RunError: no such branch.
+        StudyError: fewer tokens than the run has seen, or more than the corpus has.
+    """
+    folder = RunFolder(study.runs / run_id)
+    if not folder.path.exists():
+        raise RunError(f"{folder.path}: no such run. `isoflop status {study.path}` lists them.")
+    config = folder.config()
+    if config.trunk is None:
+        raise StudyError(f"--extend {run_id}: is a trunk. Name one of its branches.")
+    card = read_card(study.data)
+    _train(study, [extend_job(config, n_tokens, corpus_facts(card))], console, "extension")
+    return run_study(study, console=console)
+
+
+def demo_line(outcome: Outcome) -> str:
+    """One line of figures: the forecast of the held-out run against its outcome."""
+    head = f"ok pilots={outcome.n_pilots} decades={outcome.decades:.2f}"
+    forecast, actual = outcome.forecast, outcome.actual
+    if forecast is None:
+        return f"{head} (no held-out run)"
+    loss = forecast.loss
+    text = f"{head} forecast={loss.value:.4f} low={loss.low:.4f} high={loss.high:.4f}"
+    if actual is None:
+        return f"{text} actual=diverged"
+    return (
+        f"{text} actual={actual:.4f}"
+        f" abs_error_pct={100 * abs(loss.value / actual - 1):.2f}"
+        f" halfwidth_pct={100 * (loss.high - loss.low) / 2 / loss.value:.2f}"
+        f" naive_error_pct={100 * abs(forecast.naive_loss / actual - 1):.2f}"
+    )
+
+
+def _train(study: StudyFolder, jobs: list[Job], console: Console | None, title: str) -> None:
+    with stage_bar(console, title) as stage:
+        run_jobs(
+            jobs,
+            launcher=LocalLauncher(),
+            corpus=study.data,
+            runs=study.runs,
+            launch=study.config.launch,
+            progress=stage,
+        )
+
+
+def _outcome(
+    study: StudyFolder,
+    ladder: Ladder,
+    analysis: Analysis,
+    forecast: Forecast | None,
+    actual: float | None,
+    plan: Plan,
+    report: Path,
+) -> Outcome:
+    table = pilot_table(study, ladder)
+    largest = forecast.flops if forecast else float(table["flops"].max())
+    problems = {problem: None for problem in (*analysis.problems, *plan.problems)}
+    if forecast is not None:
+        problems |= dict.fromkeys(forecast.problems)
+    return Outcome(
+        analysis=analysis,
+        forecast=forecast,
+        actual=actual,
+        plan=plan,
+        report=report,
+        n_pilots=len(table["loss"]),
+        decades=math.log10(largest / float(table["flops"].min())),
+        problems=tuple(problems),
+    )

@@ -1,0 +1,217 @@
+"""The links of the chain, each on what lies in the study folder."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isoflop import __version__
+from isoflop._errors import DataError, RunError
+from isoflop.data import DataCard, prepare_corpus, read_card
+from isoflop.fitting import Analysis, Forecast, analyse, make_forecast
+from isoflop.ladders import Job, Ladder, PlannedRun, design_ladder, planned_runs
+from isoflop.ladders.design import CorpusFacts
+from isoflop.planning import Plan, plan
+from isoflop.reports import Curve, Report, write_report
+from isoflop.runs import RunFolder, read_curves, read_runs
+from isoflop.runs.folder import read_json, write_json_atomically
+from isoflop.study.folder import StudyFolder
+from isoflop.study.progress import Stage, silent
+
+
+def prepare_data(study: StudyFolder, *, stage: Stage = silent) -> DataCard:
+    """Prepare the study's corpus, or return the card of the one that is there."""
+    return prepare_corpus(
+        study.config.data,
+        study.data,
+        base=study.base,
+        seed=study.config.seed,
+        progress=lambda label, share: stage(share, label),
+    )
+
+
+def ladder_of(study: StudyFolder, card: DataCard) -> Ladder:
+    """The study's ladder on its corpus."""
+    return design_ladder(study.config, corpus_facts(card))
+
+
+def corpus_facts(card: DataCard) -> CorpusFacts:
+    """What a ladder needs to know of a corpus."""
+    tokens = {domain.name: domain.train_tokens for domain in card.domains}
+    return CorpusFacts(corpus_hash=card.corpus_hash, train_tokens=tokens)
+
+
+def dry_run(study: StudyFolder) -> list[PlannedRun]:
+    """Every run that `run` would train, before anything starts.
+
+    Without a corpus, token budgets are not checked against it.
+    """
+    launch = study.config.launch
+    cores = len(os.sched_getaffinity(0))
+    try:
+        facts = corpus_facts(read_card(study.data))
+    except DataError:
+        names = [domain.name for domain in study.config.data.domains]
+        facts = CorpusFacts(corpus_hash="unknown", train_tokens=dict.fromkeys(names, 2**62))
+    ladder = design_ladder(study.config, facts)
+    threads = launch.threads or 1
+    return planned_runs(ladder, threads=threads, holdout_threads=launch.threads or cores)
+
+
+def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
+    """Final points of the pilots, and of them alone: a fit never sees the held-out run.
+
+    Raises:
+        RunError: no pilot has finished.
+    """
+    rows = read_runs(study.runs)
+    chosen = np.isin(rows["run"], sorted(ladder.pilot_ids))
+    if not chosen.any():
+        raise RunError(f"{study.runs}: no pilot has finished. Run `isoflop run {study.path}`.")
+    return {name: column[chosen] for name, column in rows.items()}
+
+
+def trunk_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray] | None:
+    """Intermediate points along the pilots' trunks, if there are any."""
+    ids = sorted(job.trunk.run_id for job in ladder.pilots)
+    try:
+        rows = read_runs(study.runs, kind="intermediate")
+    except RunError:
+        return None
+    chosen = np.isin(rows["run"], ids)
+    return {name: column[chosen] for name, column in rows.items()} if chosen.any() else None
+
+
+def fit_study(study: StudyFolder) -> Analysis:
+    """Fit every law to the finished pilots and write `fits/analysis.json`."""
+    ladder = ladder_of(study, read_card(study.data))
+    section = study.config.fit
+    analysis = analyse(
+        pilot_table(study, ladder),
+        law=section.law,
+        level=section.level,
+        n_draws=section.n_draws,
+        seed=study.config.seed,
+    )
+    study.fits.mkdir(exist_ok=True)
+    write_json_atomically(study.fits / "analysis.json", analysis.to_json())
+    return analysis
+
+
+def forecast_holdout(study: StudyFolder, holdout: Job, analysis: Analysis) -> Forecast:
+    """The forecast of the held-out run, written and hashed before that run starts.
+
+    Once the run has started, the forecast that was written then is the only one: it is read back
+    and its hash checked, whatever a later fit says.
+
+    Raises:
+        RunError: the held-out run has started and no forecast was written before.
+    """
+    path = study.fits / "forecast.json"
+    branch = holdout.branches[0]
+    started = any((study.runs / run.run_id).exists() for run in holdout.runs)
+    if started:
+        remedy = "Delete the held-out run's folder to forecast and train it again."
+        return Forecast.from_json(read_json(path, remedy=remedy))
+    flops = 6.0 * holdout.n_params * branch.n_tokens
+    forecast = make_forecast(analysis, holdout.n_params, branch.n_tokens, flops)
+    study.fits.mkdir(exist_ok=True)
+    write_json_atomically(path, forecast.to_json())
+    return forecast
+
+
+def plan_study(study: StudyFolder, **wishes: Any) -> Plan:
+    """Plan from the study's fit; wishes left out or None are taken from [plan]."""
+    return write_plan(study, fit_study(study), **wishes)
+
+
+def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
+    """Plan from an analysis and write `plans/plan.json`.
+
+    A study that names no constraint plans for ten times the compute of its largest run.
+    """
+    section = study.config.plan
+    constraints = ("flops", "loss", "n_params", "n_tokens")
+    given = {name: wishes.get(name) for name in constraints if wishes.get(name) is not None}
+    if not given:
+        given = {n: getattr(section, n) for n in constraints if getattr(section, n) is not None}
+    if not given:
+        given = {"flops": 10.0 * float(read_runs(study.runs)["flops"].max())}
+    made = plan(
+        analysis.fit,
+        **given,
+        hardware=wishes.get("hardware") or section.hardware,
+        n_devices=wishes.get("n_devices") or section.n_devices,
+        mfu=wishes.get("mfu") or section.mfu,
+        force=bool(wishes.get("force")),
+        level=study.config.fit.level,
+    )
+    study.plans.mkdir(exist_ok=True)
+    write_json_atomically(study.plans / "plan.json", made.to_json())
+    return made
+
+
+def actual_loss(study: StudyFolder, holdout: Job | None) -> float | None:
+    """The held-out run's validation loss, if it has finished."""
+    if holdout is None:
+        return None
+    folder = RunFolder(study.runs / holdout.branches[0].run_id)
+    point = folder.final() if folder.path.exists() else None
+    return point.loss if point else None
+
+
+def write_study_report(study: StudyFolder) -> Path:
+    """Write `report.html` from what lies in the study folder."""
+    card = read_card(study.data)
+    ladder = ladder_of(study, card)
+    analysis = fit_study(study)
+    forecast_path = study.fits / "forecast.json"
+    forecast = None
+    if forecast_path.exists():
+        remedy = "Delete it and run the study again."
+        forecast = Forecast.from_json(read_json(forecast_path, remedy=remedy))
+    return report_on(study, card, ladder, analysis, forecast, write_plan(study, analysis))
+
+
+def report_on(
+    study: StudyFolder,
+    card: DataCard,
+    ladder: Ladder,
+    analysis: Analysis,
+    forecast: Forecast | None,
+    plan_: Plan | None,
+) -> Path:
+    """Write `report.html` from results at hand."""
+    curves = [
+        Curve(
+            run=run,
+            label=f"N={count:,}" if (count := _n_params(study, run)) else run,
+            n_tokens=np.array([p.n_tokens for p in points], dtype=np.float64),
+            loss=np.array([p.loss for p in points], dtype=np.float64),
+            kind="trunk" if points and points[-1].kind == "intermediate" else "branch",
+        )
+        for run, points in read_curves(study.runs).items()
+        if points
+    ]
+    report = Report(
+        title=study.config.name,
+        study=study.config,
+        card=card.to_json(),
+        table=pilot_table(study, ladder),
+        curves=tuple(curves),
+        analysis=analysis,
+        forecast=forecast,
+        actual=actual_loss(study, ladder.holdout),
+        plan=plan_,
+        problems=analysis.problems,
+        version=__version__,
+    )
+    write_report(study.report, report)
+    return study.report
+
+
+def _n_params(study: StudyFolder, run: str) -> int:
+    from isoflop.accounting import count_params
+
+    return count_params(RunFolder(study.runs / run).config().shape).under()

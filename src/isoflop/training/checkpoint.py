@@ -1,0 +1,74 @@
+"""Checkpoints: model, optimiser and place in the data, written atomically.
+
+`hold_<step>.pt` is kept for the branches that cool down from it; `last_<step>.pt` is replaced by
+the next one. The data order is a pure function of the step, so the step is all its state.
+"""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from isoflop._errors import RunError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The state after `step` optimiser steps."""
+
+    step: int
+    wall_s: float
+    model: dict[str, Any]
+    optimiser: dict[str, Any]
+
+
+def save(folder: Path, checkpoint: Checkpoint, *, keep: bool) -> Path:
+    """Write `hold_…` (keep) or `last_…`, then drop older `last_…` files."""
+    name = f"{'hold' if keep else 'last'}_{checkpoint.step:08d}.pt"
+    temporary = folder / f"{name}.tmp"
+    state = {
+        "step": checkpoint.step,
+        "wall_s": checkpoint.wall_s,
+        "model": checkpoint.model,
+        "optimiser": checkpoint.optimiser,
+    }
+    with temporary.open("wb") as stream:
+        torch.save(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(folder / name)
+    for old in folder.glob("last_*.pt"):
+        if step_of(old) < checkpoint.step:
+            old.unlink()
+    return folder / name
+
+
+def load(path: Path, device: torch.device) -> Checkpoint:
+    """Read a checkpoint; tensors only, so that a foreign file cannot run code."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        return Checkpoint(**state)
+    except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        raise RunError(
+            f"{path}: corrupt checkpoint ({type(error).__name__}). "
+            "Delete this file: the run goes on from the one before."
+        ) from error
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(path.stem.split("_")[1])
+
+
+def latest(folder: Path, *, up_to: int) -> Path | None:
+    """The checkpoint with the most steps, at most `up_to`."""
+    found = [p for p in folder.glob("*_*.pt") if step_of(p) <= up_to]
+    return max(found, key=step_of, default=None)
+
+
+def hold(folder: Path, step: int) -> Path:
+    """Where the checkpoint for a branch at `step` lies."""
+    return folder / f"hold_{step:08d}.pt"

@@ -1,0 +1,123 @@
+"""study.toml is read strictly, and every refusal names the key and the remedy."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isoflop._errors import InputError, StudyError
+from isoflop.specs import ModelShape, RunConfig, Schedule, read_study, study_from_mapping
+
+GOOD: dict[str, Any] = {
+    "data": {"domains": [{"name": "a", "source": "path:a"}]},
+    "ladder": {"widths": [16, 32], "tokens": [1e6, 2_000_000]},
+}
+
+
+def _with(key: str, value: object) -> dict[str, Any]:
+    data = copy.deepcopy(GOOD)
+    node = data
+    *parents, last = key.split(".")
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[last] = value
+    return data
+
+
+def test_scientific_notation_is_a_count() -> None:
+    assert study_from_mapping(GOOD).ladder.tokens == (1_000_000, 2_000_000)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("data.vocab", 3, "data.vocab"),
+        ("bogus", {}, "bogus"),
+        ("data.vocab_size", 3, "vocab_size"),
+        ("data.jaccard", 0.0, "jaccard"),
+        ("data.domains", [], "data.domains"),
+        ("ladder.tokens", [1.5], "ladder.tokens"),
+        ("ladder.tokens", [], "ladder.tokens"),
+        ("ladder.widths", [16, 16], "ladder.widths"),
+        ("ladder.depths", [1], "ladder.depths"),
+        ("train.base_lr", float("nan"), "train.base_lr"),
+        ("train.base_lr", "fast", "train.base_lr"),
+        ("train.batch_tokens", 100, "train.batch_tokens"),
+        ("train.cooldown_fraction", 1.0, "cooldown_fraction"),
+        ("plan.flops", float("inf"), "plan.flops"),
+        ("plan.mfu", 1.5, "plan.mfu"),
+        ("model.mlp", "cubic", "model.mlp"),
+        ("fit.level", 90, "fit.level"),
+    ],
+)
+def test_refusals_name_the_key(key: str, value: object, word: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        study_from_mapping(_with(key, value), place="study.toml")
+    text = str(caught.value)
+    assert text.startswith("study.toml: ")
+    assert word in text
+    assert "\n" not in text
+
+
+def test_two_plan_constraints_are_refused() -> None:
+    with pytest.raises(StudyError, match="at most one"):
+        study_from_mapping(_with("plan", {"flops": 1e18, "loss": 2.0}))
+
+
+def test_missing_key_and_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"ladder.* is missing"):
+        study_from_mapping({"data": GOOD["data"]})
+    with pytest.raises(StudyError, match="isoflop init"):
+        read_study(tmp_path / "none.toml")
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        '[[data.domains]]\nname="a"\nsource="path:a"\n[ladder]\nwidths=[16]\ntokens=[1000]\n'
+    )
+    study = read_study(path, overrides=["plan.hardware=TPU v4", "ladder.widths=[8, 24]"])
+    assert study.plan.hardware == "TPU v4"
+    assert study.ladder.widths == (8, 24)
+    with pytest.raises(StudyError, match=r"a\.b=value"):
+        read_study(path, overrides=["seed"])
+
+
+def test_schedule_is_warmup_hold_and_one_minus_sqrt() -> None:
+    schedule = Schedule(kind="wsd", warmup_tokens=100, n_tokens=1000, cooldown_tokens=200)
+    assert schedule.factor(0, 10) == pytest.approx(0.1)
+    assert schedule.factor(400, 410) == 1.0
+    assert schedule.factor(800, 810) == 1.0
+    # 1 - sqrt(1/4): a quarter into the cooldown (arXiv:2405.18392, section 4).
+    assert schedule.factor(850, 860) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("cooldown", [0, 1000, 950])
+def test_impossible_schedules_are_refused(cooldown: int) -> None:
+    with pytest.raises(InputError):
+        Schedule(kind="wsd", warmup_tokens=100, n_tokens=1000, cooldown_tokens=cooldown)
+
+
+def test_run_id_is_the_hash_of_the_science(tiny_trunk: RunConfig) -> None:
+    again = RunConfig.from_json(tiny_trunk.to_json(), place="x")
+    assert again == tiny_trunk
+    assert again.run_id == tiny_trunk.run_id
+    data = tiny_trunk.to_json()
+    data["seed"] = 4
+    assert RunConfig.from_json(data, place="x").run_id != tiny_trunk.run_id
+
+
+@pytest.mark.parametrize("change", [{"version": 99}, {"shape": {}}, {"shape": None}])
+def test_foreign_run_configurations_are_refused(
+    tiny_trunk: RunConfig, change: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=r"^here: "):
+        RunConfig.from_json({**tiny_trunk.to_json(), **change}, place="here")
+
+
+def test_shapes_check_their_heads() -> None:
+    with pytest.raises(InputError, match="n_heads"):
+        ModelShape(vocab_size=300, width=10, depth=1, n_heads=4, ff_width=8, context=8)
+    with pytest.raises(InputError, match="even head size"):
+        ModelShape(vocab_size=300, width=12, depth=1, n_heads=4, ff_width=8, context=8)
