@@ -64,7 +64,7 @@ format: $(DEV)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(RUN)  ## seconds of a fit and tokens a second of the trainer
+bench: $(RUN)  ## seconds that a user waits: help, a fit of 1,000 rows, a plan
 	$(BIN)/python scripts/bench.py
 
 docs: $(DEV)  ## regenerate docs/formats.md from the dataclasses and test every link and command

@@ -52,7 +52,7 @@ PROBLEM_CODES: dict[str, str] = {
     "no_minimum": "An isoFLOP profile is not convex: it has no interior minimum.",
     "one_ray": "All runs lie on one (N, D) ray: allocation cannot be learned from them.",
     "pre_asymptotic": "The slope along the trunks still steepens: no power law holds yet.",
-    "shape_confounded": "Depth or head count changes with size: N is not the only thing that moves.",
+    "shape_confounded": "Depth or head count changes with size: N is not all that moves.",
     "exponents_inconsistent": "The allocation exponents fitted apart do not add up to one.",
     "backtest_missed": "Fitted on the smaller runs only, the law missed the larger ones.",
     "diverged_runs": "Some runs diverged and were left out.",

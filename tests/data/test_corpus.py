@@ -241,10 +241,10 @@ def test_the_standard_library_for_real(base: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss in KiB")
 def test_peak_memory_is_bounded(tmp_path: Path) -> None:
-    """20 MB of text: measured 290 MB, of which 150 MB are the libraries."""
+    """9 MB of text: about 230 MB with the libraries; 40 MB took 338 MB."""
     rng = np.random.default_rng(0)
     words = np.array(["".join(rng.choice(list("abcdefghijk"), 5)) for _ in range(5000)])
-    lines = (json.dumps({"text": " ".join(rng.choice(words, 3000))}) for _ in range(1100))
+    lines = (json.dumps({"text": " ".join(rng.choice(words, 3000))}) for _ in range(500))
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
     script = (
         "import resource, sys; from pathlib import Path; from isoflop.data import prepare_corpus\n"
@@ -257,4 +257,4 @@ def test_peak_memory_is_bounded(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True
     )
-    assert int(done.stdout) < 600
+    assert int(done.stdout) < 450

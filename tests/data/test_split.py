@@ -42,7 +42,9 @@ def test_the_seed_decides() -> None:
 
 
 def test_a_domain_too_small_is_named_with_the_remedy() -> None:
-    with pytest.raises(DataError, match=r"'tiny' has 1000 tokens .*Lower data.validation_tokens to 100, or"):
+    with pytest.raises(
+        DataError, match=r"'tiny' has 1000 tokens .*Lower data.validation_tokens to 100, or"
+    ):
         choose_validation(
             np.full(100, 10), np.zeros(100, dtype=int), [b"%d" % i for i in range(100)],
             names=("tiny",), validation_tokens=101, seed=0,

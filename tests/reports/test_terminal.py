@@ -1,5 +1,6 @@
 """The terminal shows the same words as the page; names are never console markup."""
 
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console, RenderableType
@@ -12,6 +13,7 @@ from isoflop.reports import (
     plan_table,
     problem_lines,
 )
+from isoflop.reports.tables import allocation_rows
 
 
 def shown(*parts: RenderableType) -> str:
@@ -51,3 +53,16 @@ def test_problems_gravest_first_and_once(report: Report) -> None:
     assert len(lines) == 3
     assert lines[0].plain.startswith("disqualifying edge_minimum: ")
     assert lines[0].plain.endswith(grave.remedy)
+
+
+def test_a_problem_of_one_approach_refuses_it_and_one_of_the_table_refuses_all(
+    report: Report,
+) -> None:
+    analysis = report.analysis
+    assert analysis is not None
+    grave = analysis.allocations[1].problems[0]
+    verdicts = [row[-1] for row in allocation_rows(analysis).rows]
+    assert verdicts == ["usable", "refused", "usable"]
+    ray = replace(grave, code="one_ray")
+    shared = replace(analysis, problems=(grave, ray))
+    assert {row[-1] for row in allocation_rows(shared).rows} == {"refused"}

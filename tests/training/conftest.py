@@ -27,7 +27,5 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_text: Path) -> Path:
 @pytest.fixture
 def tiny_branch(tiny_trunk: RunConfig) -> RunConfig:
     """A branch of 60 steps, the last 15 cooling down."""
-    schedule = Schedule(
-        kind="wsd", warmup_tokens=256, n_tokens=60 * 64, cooldown_tokens=15 * 64
-    )
+    schedule = Schedule(kind="wsd", warmup_tokens=256, n_tokens=60 * 64, cooldown_tokens=15 * 64)
     return replace(tiny_trunk, schedule=schedule, trunk=tiny_trunk.run_id)

@@ -90,9 +90,7 @@ def test_micro_batches_change_the_sum_and_not_the_result(
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
 
 
-def test_a_diverged_run_is_marked(
-    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig
-) -> None:
+def test_a_diverged_run_is_marked(corpus: Path, tmp_path: Path, tiny_trunk: RunConfig) -> None:
     wild = replace(tiny_trunk, optimiser=Optimiser(lr=1e30, batch_tokens=64))
     folder = RunFolder.create(tmp_path, wild)
     train_run(corpus, folder, holds=[64 * 50], wish=WISH)

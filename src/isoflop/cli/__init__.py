@@ -9,6 +9,6 @@ Modules of the rooms below are imported inside the verbs: `isoflop --help` takes
 neither SciPy nor torch.
 """
 
-from isoflop.cli.main import main
+from isoflop.cli.entry import main
 
 __all__ = ["main"]

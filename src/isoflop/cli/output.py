@@ -8,6 +8,7 @@ in both cases.
 import dataclasses
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from isoflop._types import Problem
+
+WIDTH_WITHOUT_TERMINAL = 120
 
 
 class Output:
@@ -39,7 +42,10 @@ class Output:
         """The console for the result as people read it."""
         from rich.console import Console
 
-        return Console(stderr=self.as_json)
+        stream = sys.stderr if self.as_json else sys.stdout
+        # A file or pipe has no width of its own: 80 columns would fold every wide table.
+        width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_WITHOUT_TERMINAL
+        return Console(stderr=self.as_json, width=width)
 
     def show(self, *renderables: "RenderableType") -> None:
         """Print the result for people; strings are printed as they are, brackets and all."""

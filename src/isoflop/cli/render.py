@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
 def table_of(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A table whose cells are shown as they are: brackets in a file are not markup."""
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
+        first = number == 0
+        table.add_column(
+            heading, justify="left" if first else "right", overflow="fold", no_wrap=first
+        )
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     return table
@@ -29,6 +33,7 @@ def table_of(title: str, headings: Sequence[str], rows: Iterable[Sequence[object
 
 def si(value: float) -> str:
     """A count in three digits: 1234567 -> 1.23M; FLOPs and the like keep their exponent."""
+    value = float(f"{value:.3g}")  # first, or 999 936 would become 1e+03k
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if size <= abs(value) < 1e15:
             return f"{value / size:.3g}{letter}"
@@ -45,15 +50,17 @@ def duration(seconds: float) -> str:
 
 def planned_runs(runs: "Sequence[PlannedRun]") -> Table:
     """Every run that a study would start, and what all of them take."""
-    headings = ("run", "kind", "width", "depth", "N", "D", "FLOPs", "lr", "time", "memory")
+    headings = ("run", "kind", "shape", "N", "D", "FLOPs", "lr", "time", "memory")
     rows = [
         (
-            r.run_id, r.kind, r.width, r.depth, si(r.n_params), si(r.n_tokens), f"{r.flops:.3g}",
-            f"{r.lr:.3g}", duration(r.seconds), f"{r.memory_bytes / 1e9:.2f} GB",
+            r.run_id, r.kind, f"{r.width}x{r.depth}", si(r.n_params), si(r.n_tokens),
+            f"{r.flops:.3g}", f"{r.lr:.3g}", duration(r.seconds), f"{r.memory_bytes / 1e9:.2f} GB",
         )
         for r in runs
     ]  # fmt: skip
-    title = f"{len(runs)} runs; nothing has been started"
+    # A branch's own share of the time is its cooldown, so the sum counts no token twice.
+    total = duration(sum(r.seconds for r in runs))
+    title = f"{len(runs)} runs, about {total} of one process; nothing has been started"
     return table_of(title, headings, rows)
 
 

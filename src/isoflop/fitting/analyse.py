@@ -96,7 +96,9 @@ def _ceilings(runs: Runs, chinchilla: Fit, level: float) -> tuple[Ceiling, ...]:
             Ceiling(
                 n_params=float(size),
                 ceiling=Interval(
-                    value=value, low=float(min(low, value)), high=float(max(high, value)),
+                    value=value,
+                    low=float(min(low, value)),
+                    high=float(max(high, value)),
                     level=level,
                 ),
                 best_loss=lowest,
@@ -116,7 +118,7 @@ def _collect(
         *chinchilla.problems,
         *(problem for one in allocations for problem in one.problems),
     ]
-    seen = {}
+    seen: dict[str, Problem] = {}
     for problem in everything:
         seen.setdefault(problem.code, problem)
     return tuple(sorted(seen.values(), key=lambda problem: rank[problem.severity]))

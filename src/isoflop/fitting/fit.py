@@ -131,8 +131,10 @@ def _check_options(level: float, n_draws: int) -> None:
 def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...], Runs]:
     """The laws to try and the rows to fit them to."""
     pair = "n_params" in table and "n_tokens" in table
+    laws: tuple[Law, ...]
     if law == "auto":
-        laws = AUTO_PAIR if pair or "x" not in table and "flops" not in table else AUTO_SINGLE
+        single = not pair and ("x" in table or "flops" in table)
+        laws = AUTO_SINGLE if single else AUTO_PAIR
     else:
         laws = (law if isinstance(law, Law) else find_law(law),)
     names = tuple(dict.fromkeys(name for one in laws for name in one.inputs))
@@ -183,5 +185,3 @@ def _convention(table: Any, name: str) -> str:
         return "unknown"
     values = np.unique(np.asarray(table[name]).astype(str))
     return str(values[0]) if values.size == 1 else "unknown"
-
-

@@ -67,9 +67,7 @@ class Forecast:
         return forecast
 
 
-def make_forecast(
-    analysis: Analysis, n_params: float, n_tokens: float, flops: float
-) -> Forecast:
+def make_forecast(analysis: Analysis, n_params: float, n_tokens: float, flops: float) -> Forecast:
     """Forecast the loss of one new run of size N [parameters] on D [tokens], and hash it.
 
     Raises:

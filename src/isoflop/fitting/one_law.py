@@ -21,6 +21,9 @@ HUBER = 1.345
 HOFFMANN_DELTA = 1e-3
 """Source: Hoffmann et al. 2022, arXiv:2203.15556, app. D.2."""
 
+DRAW_TOLERANCE = 1e-8
+"""A draw is a point of a distribution: it needs no more digits than that."""
+
 REACHED = 1e-3
 """A start reached the optimum if its objective is within this share of the best."""
 
@@ -72,9 +75,10 @@ def fit_law(runs: Runs, law: Law, objective: Objective = "robust", few: int = 0)
     if few:
         short = solve(target, starts, max_iterations=8)
         starts = short.z[np.argsort(short.objective, kind="stable")[:few]]
+    tolerance = DRAW_TOLERANCE if few else 1e-13
     patience = 4000 if objective == "hoffmann" else 400
     for _ in range(1 if objective == "hoffmann" else 4):
-        solution = solve(target, starts, max_iterations=patience)
+        solution = solve(target, starts, max_iterations=patience, tolerance=tolerance)
         best = int(np.argmin(solution.objective))
         residual = (target.log_loss - log_predict(law, solution.z, inputs))[best]
         scale = _robust_scale(residual, len(law.params))
@@ -94,9 +98,7 @@ def fit_law(runs: Runs, law: Law, objective: Objective = "robust", few: int = 0)
         objective=objective_best,
         gradient_norm=float(solution.gradient[best]),
         starts=len(solution.z),
-        share_reached=float(
-            (solution.objective <= objective_best * (1 + REACHED) + 1e-12).mean()
-        ),
+        share_reached=float((solution.objective <= objective_best * (1 + REACHED) + 1e-12).mean()),
         at_bound=tuple(np.array(law.names)[low_high].tolist()),
         condition_number=_condition(slope),
         iterations=solution.iterations,
@@ -121,7 +123,9 @@ def draw_parameters(
     center = log_predict(fitted.law, fitted.z[None], fitted.inputs)
     losses = center + draw_noise(fitted.noise, trunk, n_draws, rng)
     target = _replace_losses(fitted.target, losses)
-    return solve(target, np.tile(fitted.z, (n_draws, 1)), max_iterations=60).z
+    return solve(
+        target, np.tile(fitted.z, (n_draws, 1)), max_iterations=60, tolerance=DRAW_TOLERANCE
+    ).z
 
 
 def _target(law: Law, inputs: Inputs, runs: Runs, delta: float) -> Target:

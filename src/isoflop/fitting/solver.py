@@ -51,12 +51,14 @@ def huber(residual: Array, delta: float) -> Array:
     return inside * (size - inside / 2)
 
 
-def solve(target: Target, starts: Array, *, max_iterations: int = 200) -> Solution:
+def solve(
+    target: Target, starts: Array, *, max_iterations: int = 200, tolerance: float = 1e-13
+) -> Solution:
     """Minimise sum Huber(log prediction - log loss) from every start (B, P) of log theta.
 
     Iteratively reweighted Gauss-Newton steps with Marquardt damping; parameters at a bound with
     an outward gradient are held there. A problem is dropped from the batch once its objective
-    stops falling (relative change below 1e-13 at three accepted steps running).
+    stops falling (relative change below `tolerance` at three accepted steps running).
     """
     z = np.clip(starts, target.low, target.high)
     losses = np.broadcast_to(target.log_loss, (len(z), target.log_loss.shape[-1]))
@@ -76,7 +78,7 @@ def solve(target: Target, starts: Array, *, max_iterations: int = 200) -> Soluti
         objective[live[better]] = value[better]
         factor = np.where(better, 0.2, 6.0)
         damping[live] = np.clip(damping[live] * factor, DAMPING[1], DAMPING[2])
-        small = np.where(better, gain < 1e-13, damping[live] >= DAMPING[2])
+        small = np.where(better, gain < tolerance, damping[live] >= DAMPING[2])
         still[live] = np.where(small, still[live] + 1, 0)
         live = live[still[live] < 3]
         if live.size == 0:
@@ -130,7 +132,7 @@ def _step(target: Target, z: Array, hessian: Array, gradient: Array, damping: Ar
     gradient = np.where(held, 0.0, gradient)
     size = z.shape[-1]
     eye = np.eye(size)
-    free = ~held
+    free = np.logical_not(held)
     matrix = hessian * free[:, :, None] * free[:, None, :]
     scale = np.einsum("bii->bi", matrix)
     # A parameter that nothing depends on (a floor at zero) has no scale of its own.

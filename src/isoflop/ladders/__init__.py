@@ -7,7 +7,7 @@ What to use when:
 """
 
 from isoflop.ladders.design import Job, Ladder, design_ladder, extend_job
-from isoflop.ladders.estimate import PlannedRun, estimate_seconds, planned_runs
+from isoflop.ladders.estimate import PlannedRun, estimate_seconds, planned_runs, priced
 from isoflop.ladders.launcher import Launcher, LocalLauncher
 from isoflop.ladders.supervise import run_jobs
 
@@ -21,5 +21,6 @@ __all__ = [
     "estimate_seconds",
     "extend_job",
     "planned_runs",
+    "priced",
     "run_jobs",
 ]

@@ -1,8 +1,16 @@
 """What a ladder will cost before it starts: seconds and bytes per run."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
-from isoflop.accounting import count_params, train_flops, training_memory_bytes
+from isoflop.accounting import (
+    cost_usd,
+    count_params,
+    device_hours,
+    find_accelerator,
+    train_flops,
+    training_memory_bytes,
+)
 from isoflop.ladders.design import Job, Ladder
 from isoflop.specs import ModelShape, RunConfig
 
@@ -34,14 +42,35 @@ class PlannedRun:
     """Estimated time of the run's own work, one process."""
     memory_bytes: int
     trunk: str | None
+    device_hours: float | None = None
+    """Accelerator-hours of the run's own work at the plan's MFU; None on a CPU."""
+    cost_usd: tuple[float, float] | None = None
+    """Dated low and high rental price of those hours; None where no price is known."""
 
 
 def estimate_seconds(shape: ModelShape, n_tokens: int, *, threads: int = 1) -> float:
     """Estimated training seconds of `n_tokens` on one process of a CPU with `threads` threads."""
     n_params = count_params(shape).under()
-    overhead = _CPU_OVERHEAD_S * max(0.5, shape.width * shape.depth / _CPU_OVERHEAD_WIDTH) ** 0.5
-    speedup = threads**0.6  # measured: two threads on one tiny training gain 1.5, not 2
+    size = max(0.5, shape.width * shape.depth / _CPU_OVERHEAD_WIDTH)
+    overhead = _CPU_OVERHEAD_S * math.sqrt(size)
+    speedup = float(threads**0.6)  # measured: two threads on one tiny training gain 1.5, not 2
     return n_tokens * (overhead + 6 * n_params / _CPU_FLOPS_PER_THREAD) / speedup
+
+
+def priced(run: PlannedRun, own_flops: float, hardware: str, mfu: float) -> PlannedRun:
+    """The run on a named accelerator: hours at `mfu` of its peak, and what they rent for.
+
+    Raises:
+        InputError: no such accelerator.
+    """
+    accelerator = find_accelerator(hardware)
+    hours = device_hours(own_flops, accelerator, mfu)
+    return replace(
+        run,
+        seconds=3600.0 * hours,
+        device_hours=hours,
+        cost_usd=cost_usd(hours, accelerator),
+    )
 
 
 def planned_runs(ladder: Ladder, *, threads: int, holdout_threads: int) -> list[PlannedRun]:

@@ -35,7 +35,8 @@ class Component:
 
     def __post_init__(self) -> None:
         assert self.theta.shape == (len(self.law.params),)
-        assert self.draws.ndim == 2 and self.draws.shape[1] == self.theta.size
+        assert self.draws.ndim == 2
+        assert self.draws.shape[1] == self.theta.size
         assert 0 <= self.weight <= 1
 
 
@@ -62,8 +63,10 @@ class Estimate:
     level: float = LEVEL
 
     def __post_init__(self) -> None:
-        assert self.components and abs(sum(c.weight for c in self.components) - 1) < 1e-9
-        assert self.sigma >= 0 and self.spread >= 0 and self.spread_distance > 0
+        assert self.components
+        assert abs(sum(c.weight for c in self.components) - 1) < 1e-9
+        assert min(self.sigma, self.spread) >= 0
+        assert self.spread_distance > 0
 
     @property
     def best(self) -> Component:
@@ -93,9 +96,7 @@ class Estimate:
         if not 0 < level < 1:
             raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
         distance = self.distance(columns)
-        log_mean = sum(
-            c.weight * np.log(c.law.predict(c.theta, columns)) for c in self.components
-        )
+        log_mean = sum(c.weight * np.log(c.law.predict(c.theta, columns)) for c in self.components)
         samples, weights = self._samples(columns, distance, of)
         low = _weighted_quantile(samples, weights, (1 - level) / 2)
         high = _weighted_quantile(samples, weights, (1 + level) / 2)
@@ -208,6 +209,4 @@ def _weighted_quantile(samples: Array, weights: Array, level: float) -> Array:
     ranked = np.take_along_axis(samples, order, axis=0)
     mass = weights[order]
     middle = np.cumsum(mass, axis=0) - mass / 2
-    return np.array(
-        [np.interp(level, middle[:, g], ranked[:, g]) for g in range(samples.shape[1])]
-    )
+    return np.array([np.interp(level, middle[:, g], ranked[:, g]) for g in range(samples.shape[1])])

@@ -31,7 +31,7 @@ def _parts(theta: Array, inputs: Inputs) -> tuple[Array, Array, Array]:
 
 
 def _joint(theta: Array, inputs: Inputs) -> Array:
-    return np.exp(theta[..., 3, None] * _parts(theta, inputs)[2])
+    return np.asarray(np.exp(theta[..., 3, None] * _parts(theta, inputs)[2]))
 
 
 def _joint_jacobian(theta: Array, inputs: Inputs) -> Array:

@@ -16,7 +16,7 @@ _ALPHA = Param(name="alpha", low=0.005, high=3.0)
 
 def _power(theta: Array, inputs: Inputs) -> Array:
     x0, alpha = (theta[..., i, None] for i in range(2))
-    return np.exp(alpha * (np.log(x0) - np.log(inputs["x"])))
+    return np.asarray(np.exp(alpha * (np.log(x0) - np.log(inputs["x"]))))
 
 
 def _power_jacobian(theta: Array, inputs: Inputs) -> Array:
@@ -36,11 +36,11 @@ def _floor_jacobian(theta: Array, inputs: Inputs) -> Array:
 
 
 def _rescale_power(theta: Array, scales: Mapping[str, float]) -> Array:
-    return theta * np.array([1 / scales["x"], 1.0])
+    return np.asarray(theta * np.array([1 / scales["x"], 1.0]))
 
 
 def _rescale_floor(theta: Array, scales: Mapping[str, float]) -> Array:
-    return theta * np.array([1.0, 1 / scales["x"], 1.0])
+    return np.asarray(theta * np.array([1.0, 1 / scales["x"], 1.0]))
 
 
 POWER = Law(

@@ -116,7 +116,7 @@ def allocations(
             (panels[1], 3, "optimal D [tokens]"),
         ):
             for row, (colour, marker) in zip(rows, styles, strict=False):
-                many = row[1].size > 25
+                many = row[1].size > 15
                 axes.plot(
                     row[1],
                     row[index],

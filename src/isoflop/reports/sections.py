@@ -181,7 +181,7 @@ def allocation(report: Report) -> Content:
             alt="Optimal parameters and tokens against compute by each approach",
             caption="N_opt grows as C^a and D_opt as C^b; a and b are fitted apart.",
         )
-    return join([chart, details.markup(tables.allocation_rows(analysis.allocations))])
+    return join([chart, details.markup(tables.allocation_rows(analysis))])
 
 
 def forecast(report: Report) -> Content:

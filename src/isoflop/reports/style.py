@@ -63,7 +63,45 @@ def styled(theme: Theme) -> Iterator[None]:
         import matplotlib
     except ImportError as error:
         raise MissingExtraError("matplotlib", extra="plot", needed_for="A figure") from error
-    settings: dict[str, Any] = {
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the report
+        parameters: Any = matplotlib.rcParams  # typed by key name since 3.11, by nothing before
+        parameters.update(_settings(theme))
+        yield
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of the given size [inch] with an SVG canvas and no pyplot state."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def svg(figure: "Figure", theme: Theme = LIGHT) -> bytes:
+    """The figure as SVG; equal figures give equal bytes (fixed salt, no date)."""
+    buffer = io.BytesIO()
+    with styled(theme):
+        figure.savefig(
+            buffer,
+            format="svg",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    return buffer.getvalue()
+
+
+def ramp(theme: Theme, n: int) -> Sequence[tuple[float, float, float, float]]:
+    """`n` colours from small to large along the theme's ordered scale."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("isoflop", list(theme.ramp))
+    return [colours(0.5 if n == 1 else i / (n - 1)) for i in range(n)]
+
+
+def _settings(theme: Theme) -> dict[str, Any]:
+    return {
         # Outlines instead of text: the page looks alike wherever it is opened.
         "svg.fonttype": "path",
         "svg.hashsalt": "isoflop",
@@ -99,38 +137,3 @@ def styled(theme: Theme) -> Iterator[None]:
         "legend.frameon": False,
         "legend.fontsize": 8.0,
     }
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the report
-        parameters: Any = matplotlib.rcParams  # typed by key name since 3.11, by nothing before
-        parameters.update(settings)
-        yield
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of the given size [inch] with an SVG canvas and no pyplot state."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure
-
-
-def svg(figure: "Figure", theme: Theme = LIGHT) -> bytes:
-    """The figure as SVG; equal figures give equal bytes (fixed salt, no date)."""
-    buffer = io.BytesIO()
-    with styled(theme):
-        figure.savefig(
-            buffer,
-            format="svg",
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
-    return buffer.getvalue()
-
-
-def ramp(theme: Theme, n: int) -> Sequence[tuple[float, float, float, float]]:
-    """`n` colours from small to large along the theme's ordered scale."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    colours = LinearSegmentedColormap.from_list("isoflop", list(theme.ramp))
-    return [colours(0.5 if n == 1 else i / (n - 1)) for i in range(n)]

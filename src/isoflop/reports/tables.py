@@ -9,7 +9,7 @@ from isoflop._types import Interval, Table
 from isoflop.reports import numbers
 
 if TYPE_CHECKING:
-    from isoflop.fitting import Allocation, Analysis, Fit, Forecast
+    from isoflop.fitting import Analysis, Fit, Forecast
     from isoflop.planning import Plan
 
 APPROACHES = {
@@ -88,17 +88,22 @@ def certificate_rows(fit: "Fit") -> Rows:
     return Rows(title="Certificate", header=("check", "value"), rows=rows)
 
 
-def allocation_rows(allocations: "tuple[Allocation, ...]") -> Rows:
-    """Exponents of compute-optimal size and tokens by each approach."""
+def allocation_rows(analysis: "Analysis") -> Rows:
+    """Exponents of compute-optimal size and tokens by each approach, and whether to use them."""
+    own = {problem for one in analysis.allocations for problem in one.problems}
+    # A problem of the table as a whole (all runs on one ray) refuses every approach.
+    shared = tuple(problem for problem in analysis.problems if problem not in own)
     rows = [
         (
             APPROACHES.get(one.approach, one.approach),
             _range(one.a),
             _range(one.b),
             numbers.general(one.sum_ab),
-            "refused" if any(p.disqualifies("allocation") for p in one.problems) else "usable",
+            "refused"
+            if any(p.disqualifies("allocation") for p in (*one.problems, *shared))
+            else "usable",
         )
-        for one in allocations
+        for one in analysis.allocations
     ]
     return Rows(
         title="Allocation: N_opt ~ C^a, D_opt ~ C^b",
@@ -205,7 +210,10 @@ def plan_rows(plan: "Plan") -> Rows:
     from isoflop.planning import summary_lines
 
     return Rows(
-        title="Plan", header=("what", "value"), rows=tuple(summary_lines(plan)), text_columns=2
+        title="The planned run",
+        header=("what", "value"),
+        rows=tuple(summary_lines(plan)),
+        text_columns=2,
     )
 
 
@@ -246,5 +254,9 @@ def ladder_rows(table: Table) -> Rows:
 
 
 def _range(value: Interval, digits: int = 3) -> str:
-    show = numbers.general
-    return f"{show(value.value, digits)} [{show(value.low, digits)}, {show(value.high, digits)}]"
+    def show(number: float) -> str:
+        # A bound that is zero but for rounding is printed as zero, not as -1.3e-13.
+        tiny = abs(number) < 1e-9 * abs(value.value)
+        return numbers.general(0.0 if tiny else number, digits)
+
+    return f"{show(value.value)} [{show(value.low)}, {show(value.high)}]"

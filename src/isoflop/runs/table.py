@@ -30,7 +30,9 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
         if source.is_file():
             rows.extend(_csv_rows(source))
         else:
-            rows.extend(_row(f, p) for f in run_folders(source) for p in f.points() if p.kind == kind)
+            rows.extend(
+                _row(f, p) for f in run_folders(source) for p in f.points() if p.kind == kind
+            )
     if not rows:
         places = ", ".join(str(source) for source in sources)
         raise RunError(f"{places}: no {kind} point of any run. Train first, or name another place.")

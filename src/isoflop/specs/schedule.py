@@ -11,7 +11,7 @@ from isoflop._errors import InputError
 class Schedule:
     """Warm-up, constant, then a 1-sqrt cooldown over the last `cooldown_tokens` tokens.
 
-    factor(t) = min(1, t/warmup) · (1 - sqrt((t - hold)/cooldown)) for t > hold = n_tokens - cooldown.
+    factor(t) = min(1, t/warmup), and 1 - sqrt((t - hold)/cooldown) from hold = n_tokens - cooldown.
     A trunk has `kind="constant"` and no end: its length is what its branches need.
 
     Source: Hägele et al. 2024, arXiv:2405.18392, section 4 (cooldown "1-sqrt").

@@ -39,15 +39,23 @@ class DomainSection(_Section):
     def __post_init__(self) -> None:
         _require(
             bool(self.name) and self.name.replace("_", "").isalnum(),
-            "data.domains.name", self.name, "letters, digits and _", "Rename the domain.",
+            "data.domains.name",
+            self.name,
+            "letters, digits and _",
+            "Rename the domain.",
         )
         _require(
             self.source.startswith(("package:", "path:")),
-            "data.domains.source", self.source, "package:NAME or path:FOLDER",
+            "data.domains.source",
+            self.source,
+            "package:NAME or path:FOLDER",
             "Say where the documents come from.",
         )
         _require(
-            self.weight > 0, "data.domains.weight", self.weight, "weight > 0",
+            self.weight > 0,
+            "data.domains.weight",
+            self.weight,
+            "weight > 0",
             "Give a positive share or leave the domain out.",
         )
 
@@ -68,25 +76,40 @@ class DataSection(_Section):
 
     def __post_init__(self) -> None:
         _require(
-            len(self.domains) > 0, "data.domains", self.domains, "at least one domain",
+            len(self.domains) > 0,
+            "data.domains",
+            self.domains,
+            "at least one domain",
             "Add a [[data.domains]] table.",
         )
         names = [domain.name for domain in self.domains]
         _require(
-            len(set(names)) == len(names), "data.domains.name", names, "distinct names",
+            len(set(names)) == len(names),
+            "data.domains.name",
+            names,
+            "distinct names",
             "Rename one domain.",
         )
         _require(
-            257 <= self.vocab_size <= 65_536, "data.vocab_size", self.vocab_size,
-            "257 <= vocab_size <= 65536", "Byte-level BPE starts at 256 bytes and one end mark.",
+            257 <= self.vocab_size <= 65_536,
+            "data.vocab_size",
+            self.vocab_size,
+            "257 <= vocab_size <= 65536",
+            "Byte-level BPE starts at 256 bytes and one end mark.",
         )
         _require(
-            0 < self.jaccard <= 1, "data.jaccard", self.jaccard, "0 < jaccard <= 1",
+            0 < self.jaccard <= 1,
+            "data.jaccard",
+            self.jaccard,
+            "0 < jaccard <= 1",
             "Use 0.8 unless you know better.",
         )
         _require(
-            self.validation_tokens > 0, "data.validation_tokens", self.validation_tokens,
-            "validation_tokens > 0", "Give a positive number of tokens.",
+            self.validation_tokens > 0,
+            "data.validation_tokens",
+            self.validation_tokens,
+            "validation_tokens > 0",
+            "Give a positive number of tokens.",
         )
 
 
@@ -123,16 +146,25 @@ class TrainSection(_Section):
 
     def __post_init__(self) -> None:
         _require(
-            self.base_lr > 0, "train.base_lr", self.base_lr, "base_lr > 0",
+            self.base_lr > 0,
+            "train.base_lr",
+            self.base_lr,
+            "base_lr > 0",
             "Give the peak learning rate at base_width.",
         )
         _require(
-            self.batch_tokens > 0, "train.batch_tokens", self.batch_tokens, "batch_tokens > 0",
+            self.batch_tokens > 0,
+            "train.batch_tokens",
+            self.batch_tokens,
+            "batch_tokens > 0",
             "Give a multiple of model.context.",
         )
         _require(
-            0 < self.cooldown_fraction < 1, "train.cooldown_fraction", self.cooldown_fraction,
-            "0 < cooldown_fraction < 1", "0.2 is the field's habit.",
+            0 < self.cooldown_fraction < 1,
+            "train.cooldown_fraction",
+            self.cooldown_fraction,
+            "0 < cooldown_fraction < 1",
+            "0.2 is the field's habit.",
         )
 
 
@@ -155,13 +187,19 @@ class LadderSection(_Section):
             value = getattr(self, key)
             _require(
                 len(value) > 0 and all(v > 0 for v in value) and len(set(value)) == len(value),
-                f"ladder.{key}", value, "a list of distinct positive numbers", "List them.",
+                f"ladder.{key}",
+                value,
+                "a list of distinct positive numbers",
+                "List them.",
             )
         for key in ("depths", "heads"):
             value = getattr(self, key)
             _require(
-                value is None or len(value) == len(self.widths), f"ladder.{key}", value,
-                "one entry per width", f"Give {len(self.widths)} entries or leave the key out.",
+                value is None or len(value) == len(self.widths),
+                f"ladder.{key}",
+                value,
+                "one entry per width",
+                f"Give {len(self.widths)} entries or leave the key out.",
             )
 
 
@@ -185,10 +223,17 @@ class FitSection(_Section):
 
     def __post_init__(self) -> None:
         _require(
-            0 < self.level < 1, "fit.level", self.level, "0 < level < 1", "0.90 is the habit here.",
+            0 < self.level < 1,
+            "fit.level",
+            self.level,
+            "0 < level < 1",
+            "0.90 is the habit here.",
         )
         _require(
-            self.n_draws >= 100, "fit.n_draws", self.n_draws, "n_draws >= 100",
+            self.n_draws >= 100,
+            "fit.n_draws",
+            self.n_draws,
+            "n_draws >= 100",
             "Intervals need at least 100 draws.",
         )
 
@@ -208,19 +253,25 @@ class PlanSection(_Section):
     def __post_init__(self) -> None:
         given = [k for k in ("flops", "loss", "n_params", "n_tokens") if getattr(self, k)]
         _require(
-            len(given) <= 1, "plan", given, "at most one of flops, loss, n_params, n_tokens",
+            len(given) <= 1,
+            "plan",
+            given,
+            "at most one of flops, loss, n_params, n_tokens",
             "Keep one of them.",
         )
         _require(0 < self.mfu <= 1, "plan.mfu", self.mfu, "0 < mfu <= 1", "0.4 is usual.")
         _require(
-            self.n_devices >= 1, "plan.n_devices", self.n_devices, "n_devices >= 1",
+            self.n_devices >= 1,
+            "plan.n_devices",
+            self.n_devices,
+            "n_devices >= 1",
             "Give the number of accelerators.",
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSection(_Section):
-    """Where trainings run: `slots` processes at once, `threads` each (0 = chosen from the cores)."""
+    """Where trainings run: `slots` processes at once, `threads` each (0: chosen by cores)."""
 
     launcher: Literal["local"] = "local"
     slots: int = 0
@@ -249,6 +300,8 @@ class StudyConfig(_Section):
     def __post_init__(self) -> None:
         _require(
             self.train.batch_tokens % self.model.context == 0,
-            "train.batch_tokens", self.train.batch_tokens,
-            f"a multiple of model.context = {self.model.context}", "Adjust one of the two.",
+            "train.batch_tokens",
+            self.train.batch_tokens,
+            f"a multiple of model.context = {self.model.context}",
+            "Adjust one of the two.",
         )

@@ -131,7 +131,7 @@ def _outcome(
 ) -> Outcome:
     table = pilot_table(study, ladder)
     largest = forecast.flops if forecast else float(table["flops"].max())
-    problems = {problem: None for problem in (*analysis.problems, *plan.problems)}
+    problems = dict.fromkeys((*analysis.problems, *plan.problems))
     if forecast is not None:
         problems |= dict.fromkeys(forecast.problems)
     return Outcome(

@@ -8,10 +8,12 @@ import numpy as np
 
 from isoflop import __version__
 from isoflop._errors import DataError, RunError
+from isoflop.accounting import train_flops
 from isoflop.data import DataCard, prepare_corpus, read_card
 from isoflop.fitting import Analysis, Forecast, analyse, make_forecast
-from isoflop.ladders import Job, Ladder, PlannedRun, design_ladder, planned_runs
+from isoflop.ladders import Job, Ladder, PlannedRun, design_ladder, planned_runs, priced
 from isoflop.ladders.design import CorpusFacts
+from isoflop.ladders.estimate import own_tokens
 from isoflop.planning import Plan, plan
 from isoflop.reports import Curve, Report, write_report
 from isoflop.runs import RunFolder, read_curves, read_runs
@@ -56,7 +58,17 @@ def dry_run(study: StudyFolder) -> list[PlannedRun]:
         facts = CorpusFacts(corpus_hash="unknown", train_tokens=dict.fromkeys(names, 2**62))
     ladder = design_ladder(study.config, facts)
     threads = launch.threads or 1
-    return planned_runs(ladder, threads=threads, holdout_threads=launch.threads or cores)
+    planned = planned_runs(ladder, threads=threads, holdout_threads=launch.threads or cores)
+    if launch.device != "cuda":
+        return planned
+    # On accelerators the plan's hardware and MFU price every run; a branch is its cooldown only.
+    own = {
+        run.run_id: train_flops(run.shape, own_tokens(job, run))
+        for job in (*ladder.pilots, *([ladder.holdout] if ladder.holdout else []))
+        for run in job.runs
+    }
+    section = study.config.plan
+    return [priced(run, own[run.run_id], section.hardware, section.mfu) for run in planned]
 
 
 def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
@@ -89,7 +101,6 @@ def fit_study(study: StudyFolder) -> Analysis:
     section = study.config.fit
     analysis = analyse(
         pilot_table(study, ladder),
-        law=section.law,
         level=section.level,
         n_draws=section.n_draws,
         seed=study.config.seed,

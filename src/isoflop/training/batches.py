@@ -53,7 +53,8 @@ class Batches:
 
     def _domains(self, start: int, stop: int) -> np.ndarray:
         place = np.mod(self._offset + np.arange(start, stop) * _GOLDEN, 1.0)
-        return np.searchsorted(self._edges, place, side="right")
+        domains: np.ndarray = np.searchsorted(self._edges, place, side="right")
+        return domains
 
     def _window(self, domain: int, index: int) -> np.ndarray:
         tokens = self._tokens[domain]

@@ -1,4 +1,4 @@
-"""Execution settings: how a run is computed, chosen before its first step and frozen for resumes."""
+"""How a run is computed: chosen before its first step and frozen for resumes."""
 
 import torch
 

@@ -100,7 +100,7 @@ class Trainer:
             group["lr"] = settings.lr * factor * group["lr_factor"]
         x_all, y_all = self.batches.at(self.step * n_sequences, n_sequences)
         total = 0.0
-        for x, y in zip(x_all.split(micro), y_all.split(micro), strict=True):
+        for x, y in zip(torch.split(x_all, micro), torch.split(y_all, micro), strict=True):
             x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
             with self.autocast():
                 loss = self.forward(x, y) * (len(x) / n_sequences)
@@ -125,7 +125,7 @@ class Trainer:
         rows = max(1, _EVAL_TOKENS // self.config.shape.context)
         for name, windows in zip(self.validation.names, self.validation.windows, strict=True):
             chosen, total = windows[::stride], 0.0
-            for block in chosen.split(rows):
+            for block in torch.split(chosen, rows):
                 block = block.to(self.device)
                 with self.autocast():
                     total += float(self.model(block[:, :-1], block[:, 1:])) * len(block)
@@ -214,7 +214,9 @@ def _advance(trainer: Trainer, last: int, stops: Sequence[int], recorded: int) -
             saved = now
         if stop_asked:
             trainer.folder.beat(
-                state="preempted", reason="asked to stop", step=trainer.step,
+                state="preempted",
+                reason="asked to stop",
+                step=trainer.step,
                 n_tokens=trainer.n_tokens,
             )
             raise InterruptedRun

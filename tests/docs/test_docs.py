@@ -1,0 +1,126 @@
+"""Documentation that cannot rot: links, verbs, commands, keys and examples are checked."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isoflop._types import PROBLEM_CODES
+from isoflop.cli.entry import known_verbs, run
+from isoflop.specs import read_study
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+# Commands that install or train: `make demo` has a test of its own in CI.
+EXPENSIVE = ("make install", "make demo")
+
+
+def commands(page):
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line]
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+CHEAP = [(p, c) for p in PAGES for c in commands(p) if c not in EXPENSIVE]
+
+
+def anchor(heading):
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_relative_links_are_live(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, part = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target} leads nowhere"
+        if part:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.M)
+            assert part in map(anchor, headings), f"{page.name}: no heading {target}"
+
+
+def test_every_verb_is_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for verb in known_verbs():
+        assert f"`isoflop {verb}`" in text
+
+
+def test_no_page_promises_a_verb_that_is_not_there():
+    for page in PAGES:
+        for verb in re.findall(r"(?<![\w/])isoflop ([a-z]+)\b", code_of(page)):
+            assert verb in known_verbs(), f"{page.name}: isoflop {verb}"
+
+
+def code_of(page):
+    """The code of a page: fenced blocks of a shell, and words between backticks."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:console|sh)\n(.*?)^```", text, re.S | re.M)
+    return "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)])
+
+
+@pytest.mark.parametrize(("page", "command"), CHEAP, ids=lambda v: getattr(v, "name", v))
+def test_command_works_when_pasted(page, command, tmp_path, capfd, monkeypatch):
+    words = shlex.split(command)
+    assert words[0] in ("isoflop", ".venv/bin/isoflop"), f"{page.name}: {command}"
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    code = run(words[1:])
+    assert code == 0, capfd.readouterr().err
+
+
+def test_readme_python_runs(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M):
+        environment = {**os.environ, "PYTHONWARNINGS": "error"}
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_make_targets_of_the_pages_exist():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    for page in PAGES:
+        for target in re.findall(r"\bmake ([a-z-]+)", code_of(page)):
+            assert target in targets, f"{page.name}: make {target}"
+
+
+def test_formats_page_is_up_to_date():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "formats.py"), "--check"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_problem_code_is_documented():
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert all(f"`{code}`" in text for code in PROBLEM_CODES)
+
+
+def test_architecture_names_a_file_for_ten_changes():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.split("## Ten changes")[1].split("##")[0]
+    files = re.findall(r"\[`(src/[^`]+)`\]", table)
+    assert len(files) == 10
+    for file in files:
+        assert (ROOT / file).is_file(), file
+
+
+def test_architecture_names_every_room():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = [p.name for p in (ROOT / "src" / "isoflop").iterdir() if (p / "__init__.py").exists()]
+    assert all(f"`{room}`" in text for room in rooms), rooms
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("examples/*.toml")), ids=lambda p: p.name)
+def test_example_studies_are_valid(file):
+    read_study(file)

@@ -1,0 +1,110 @@
+"""`analyse` and `make_forecast`: three approaches agree with the truth; forecasts cannot move."""
+
+import json
+
+import numpy as np
+import pytest
+from simulated import TRUTH, ladder
+
+from isoflop._errors import InputError
+from isoflop.fitting import Forecast, analyse, make_forecast
+
+A_TRUE = TRUTH[4] / (TRUTH[2] + TRUTH[4])
+WIDE = {"sizes": np.geomspace(3e3, 6e5, 9), "horizons": np.geomspace(3e5, 2e7, 7)}
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return analyse(ladder(shared=0.001, own=0.001, **WIDE), n_draws=100)
+
+
+def test_three_approaches_find_the_exponent(wide):
+    assert [one.approach for one in wide.allocations] == ["envelope", "isoflop", "parametric"]
+    for one in wide.allocations:
+        assert one.a.value == pytest.approx(A_TRUE, abs=0.05)
+        assert one.sum_ab == pytest.approx(one.a.value + one.b.value)
+        assert one.a.low < one.a.value < one.a.high
+        assert one.flops.shape == one.n_opt.shape == one.d_opt.shape
+    statuses = {profile.status for profile in wide.allocation("isoflop").profiles}
+    assert "ok" in statuses
+
+
+def test_profiles_dip_at_their_vertex(wide):
+    for profile in wide.allocation("isoflop").profiles:
+        if profile.status == "ok":
+            assert profile.parabola([profile.n_opt])[0] == pytest.approx(profile.loss_opt)
+            assert (profile.parabola(profile.n_params) >= profile.loss_opt - 1e-12).all()
+
+
+def test_floor_ceilings_and_reducible_loss(wide):
+    assert wide.entropy.low < TRUTH[0] < wide.entropy.high
+    for ceiling in wide.ceilings:
+        truth = TRUTH[0] + TRUTH[1] * ceiling.n_params ** -TRUTH[2]
+        assert ceiling.ceiling.value == pytest.approx(truth, rel=0.03)
+        assert ceiling.reducible_by_data == pytest.approx(ceiling.best_loss - ceiling.ceiling.value)
+    assert [c.ceiling.value for c in wide.ceilings] == sorted(
+        (c.ceiling.value for c in wide.ceilings), reverse=True
+    )
+
+
+def test_straight_line_is_too_optimistic_far_out(wide):
+    far = 1e6 * wide.frontier_flops.max()
+    assert wide.naive.predict(far)[0] < wide.entropy.value
+    assert wide.frontier.predict({"x": [far]}).mean[0] > wide.naive.predict(far)[0]
+
+
+def test_frontier_falls_with_compute(wide):
+    assert (np.diff(wide.frontier_flops) > 0).all()
+    assert (np.diff(wide.frontier_loss) < 0).all()
+
+
+def test_json_is_plain_and_repeatable(wide):
+    again = analyse(ladder(shared=0.001, own=0.001, **WIDE), n_draws=100)
+    assert json.dumps(wide.to_json(), allow_nan=False) == json.dumps(again.to_json())
+
+
+def test_valley_at_the_edge_is_told():
+    # Sizes far below the optimum: every profile falls towards the largest.
+    table = ladder(sizes=np.geomspace(1e3, 4e3, 4), horizons=np.geomspace(1e7, 3e8, 6))
+    codes = {problem.code for problem in analyse(table, n_draws=50).problems}
+    assert codes & {"edge_minimum", "no_minimum"}
+
+
+def test_other_flops_convention_is_told_apart():
+    table = ladder(own=0.001, **WIDE)
+    # FLOPs that count a fixed cost a token besides 6 N: a + b is no longer one.
+    table["flops"] = 6 * (table["n_params"] + 2e5) * table["n_tokens"]
+    codes = {problem.code for problem in analyse(table, n_draws=50).problems}
+    assert "exponents_inconsistent" in codes
+
+
+def test_forecast_is_sealed(wide):
+    forecast = make_forecast(wide, 1e6, 4e7, 2.4e14)
+    assert forecast.loss.low < forecast.loss.value < forecast.loss.high
+    record = json.loads(json.dumps(forecast.to_json(), allow_nan=False))
+    assert Forecast.from_json(record) == forecast
+    assert make_forecast(wide, 1e6, 4e7, 2.4e14).sha256 == forecast.sha256
+    record["loss"]["high"] += 0.01
+    with pytest.raises(InputError, match="changed after"):
+        Forecast.from_json(record)
+    del record["loss"]
+    with pytest.raises(InputError, match="loss"):
+        Forecast.from_json(record)
+
+
+def test_forecast_of_nonsense_is_refused(wide):
+    with pytest.raises(InputError, match="n_params"):
+        make_forecast(wide, -1.0, 4e7, 1e14)
+    with pytest.raises(InputError, match="flops"):
+        make_forecast(wide, 1e6, 4e7, 0.0)
+
+
+def test_single_size_and_ray_are_analysed_with_their_problems():
+    # Neither can say how to split compute; both must still come back with a forecast.
+    one_size = ladder(own=0.002, sizes=np.array([1e5]), horizons=np.geomspace(3e5, 2e7, 10))
+    n = np.geomspace(1e5, 1e8, 10)
+    ray = {"n_params": n, "n_tokens": 20 * n, "loss": 1.5 + 40 * n**-0.3}
+    for table in (one_size, ray):
+        analysis = analyse(table, n_draws=50)
+        assert any(problem.disqualifies("allocation") for problem in analysis.problems)
+        assert make_forecast(analysis, 2e5, 4e7, 4.8e13).loss.value > 0
