@@ -12,7 +12,7 @@ HORIZONS = np.geomspace(5e5, 8e6, 5)
 
 
 def ladder(
-    shared=0.0, own=0.0, seed=0, truth=TRUTH, law="chinchilla", sizes=SIZES, horizons=HORIZONS
+    shared=0.0, own=0.0, seed=0, *, truth=TRUTH, law="chinchilla", sizes=SIZES, horizons=HORIZONS
 ):
     """A table of every size at every horizon, one trunk a size, noise in log loss."""
     rng = np.random.default_rng(seed)

@@ -29,6 +29,16 @@ N_ENVELOPE = 200
 """Points along the envelope; Hoffmann et al. used 1500, which changes nothing."""
 
 
+_EDGES = Problem(
+    code="edge_minimum",
+    severity="warning",
+    text="The best size is the smallest or largest run at nearly every compute: the envelope's "
+    "exponents follow the ladder's edges.",
+    remedy="Add smaller and larger sizes at each compute.",
+    affects=("allocation",),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
     """Log losses (K, G, B) of each size at each budget; NaN where a size has no such run."""
@@ -116,16 +126,7 @@ def by_envelope(runs: Runs, flops: Array, losses: Array, level: float) -> Alloca
     problems: tuple[Problem, ...] = ()
     if np.unique(winner[inner[:, 0], 0]).size < 2:
         inner = np.broadcast_to(covered[:, None], winner.shape)
-        problems = (
-            Problem(
-                code="edge_minimum",
-                severity="warning",
-                text="The best size is the smallest or largest run at nearly every compute: "
-                "the envelope's exponents follow the ladder's edges.",
-                remedy="Add smaller and larger sizes at each compute.",
-                affects=("allocation",),
-            ),
-        )
+        problems = (_EDGES,)
     log_n = np.where(inner, np.log(curves.sizes)[winner], np.nan)
     log_d = np.log(curves.tokens[winner, np.arange(grid.size)[:, None]])
     log_d = np.where(inner, log_d, np.nan)

@@ -7,12 +7,12 @@ from isoflop.fitting.allocate import by_envelope, by_isoflop, by_law, noisy_loss
 from isoflop.fitting.analysis import Allocation, Analysis, Ceiling
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
-from isoflop.fitting.frontier import frontier_rows, frontier_table, straight_line
+from isoflop.fitting.frontier import frontier_table, straight_line
 from isoflop.fitting.noise import estimate_noise
 from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs, read_table
-from isoflop.laws import CHINCHILLA
+from isoflop.laws import CHINCHILLA, Law
 
 ENVELOPE_DRAWS = 300
 
@@ -21,6 +21,7 @@ def analyse(
     table: Table,
     *,
     target: str = "loss",
+    law: str | Law = "auto",
     level: float = LEVEL,
     n_draws: int = 500,
     seed: int = 0,
@@ -31,6 +32,7 @@ def analyse(
         table: columns `n_params`, `n_tokens`, the target; optionally `flops` (6 N D without),
             `trunk`, `kind`, `depth`, `n_heads`.
         target: the column to predict.
+        law: what forecasts and plans: a law of (N, D), or all of them weighed by back-test.
         level: level of every interval.
         n_draws: draws of the parameters.
         seed: the same seed gives the same numbers.
@@ -39,14 +41,14 @@ def analyse(
         FitError: a column or value is missing or wrong, or there are fewer rows than parameters.
     """
     options = {"target": target, "level": level, "n_draws": n_draws, "seed": seed}
-    auto = fit(table, **options)  # type: ignore[arg-type]
+    auto = fit(table, law=law, **options)  # type: ignore[arg-type]
     chinchilla = fit(table, law="chinchilla", **options)  # type: ignore[arg-type]
     kaplan = fit(table, law="kaplan_joint", **options)  # type: ignore[arg-type]
-    names = ("n_params", "n_tokens", *(("flops",) if "flops" in table else ()))
-    runs = read_table(table, target, names)
-    flops = runs.columns.get("flops", 6.0 * runs.compute)
-    frontier = fit(frontier_table(runs, flops), law="power_floor", **options)  # type: ignore[arg-type]
-    rows = frontier_rows(flops, runs.loss)
+    runs, flops = _read(table, target)
+    line = frontier_table(runs, flops)
+    frontier = fit(line, law="power_floor", **options)  # type: ignore[arg-type]
+    order = np.argsort(line["x"], kind="stable")
+    best_flops, best_loss = line["x"][order], line[target][order]
     allocations = _allocations(runs, flops, chinchilla, level, seed)
     return Analysis(
         fit=auto,
@@ -56,13 +58,20 @@ def analyse(
         allocations=allocations,
         ceilings=_ceilings(runs, chinchilla, level),
         entropy=chinchilla.theta["E"],
-        naive=straight_line(flops[rows], runs.loss[rows]),
+        naive=straight_line(best_flops, best_loss),
         problems=_collect(auto, chinchilla, allocations),
-        frontier_flops=np.sort(flops[rows]),
-        frontier_loss=runs.loss[rows][np.argsort(flops[rows])],
+        frontier_flops=best_flops,
+        frontier_loss=best_loss,
         n_runs=len(runs),
         target=target,
     )
+
+
+def _read(table: Table, target: str) -> tuple[Runs, Array]:
+    """The rows and their FLOPs: the table's own, or 6 N D."""
+    names = ("n_params", "n_tokens", *(("flops",) if "flops" in table else ()))
+    runs = read_table(table, target, names)
+    return runs, runs.columns.get("flops", 6.0 * runs.compute)
 
 
 def _allocations(

@@ -118,9 +118,24 @@ def steepening_problems(runs: Runs) -> list[Problem]:
 
 def fit_problems(fitted: LawFit, draws: Array, runs: Runs) -> tuple[Problem, ...]:
     """What the optimum and the draws (B, P) of theta say about the fit."""
+    found = _optimum_problems(fitted)
+    names = fitted.law.names
+    if "E" in names and _floor_open(draws[:, names.index("E")], runs):
+        found.append(
+            Problem(
+                code="floor_unidentified",
+                severity="note",
+                text="The irreducible loss may be anything from near zero to near the lowest.",
+                remedy="Longer and larger runs, where the curves bend, would pin it down.",
+                affects=("forecast",),
+            )
+        )
+    return (*found, *_outliers(fitted))
+
+
+def _optimum_problems(fitted: LawFit) -> list[Problem]:
     found: list[Problem] = []
     certificate = fitted.certificate
-    names = fitted.law.names
     if not certificate.converged:
         found.append(
             Problem(
@@ -150,18 +165,7 @@ def fit_problems(fitted: LawFit, draws: Array, runs: Runs) -> tuple[Problem, ...
                 affects=("allocation",),
             )
         )
-    if "E" in names and _floor_open(draws[:, names.index("E")], runs):
-        found.append(
-            Problem(
-                code="floor_unidentified",
-                severity="note",
-                text="The irreducible loss may be anything from near zero to near the lowest.",
-                remedy="Longer and larger runs, where the curves bend, would pin it down.",
-                affects=("forecast",),
-            )
-        )
-    found += _outliers(fitted)
-    return tuple(found)
+    return found
 
 
 def _floor_open(entropy: Array, runs: Runs) -> bool:

@@ -1,12 +1,13 @@
 """`fit`: a table of runs -> a `Fit` whose intervals are honest about a run not yet made."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from isoflop._errors import FitError, InputError
 from isoflop._types import LEVEL, Array, Interval, Table
-from isoflop.fitting.backtest import backtest
+from isoflop.fitting.backtest import Held, backtest
 from isoflop.fitting.checks import design_problems, fit_problems
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.one_law import LawFit, Objective, draw_parameters, fit_law
@@ -69,49 +70,57 @@ def fit(
         draw_parameters(one, runs.trunk, n_draws, np.random.default_rng([seed, 0, number]))
         for number, one in enumerate(fits)
     ]
-    spread, distance = new_run_spread(held, weight)
     best = int(np.argmax(weight))
-    theta = _intervals(fits[best], draws[best], level)
     problems = (
         *design_problems(table, runs, laws[best]),
         *fit_problems(fits[best], fits[best].to_theta(draws[best]), runs),
         *backtest_problem(held, weight),
     )
-    errors = np.sqrt(backtest_square(held)) if held else np.full(len(laws), np.nan)
+    bare = Estimate(
+        components=tuple(
+            Component(law=f.law, theta=f.theta, draws=f.to_theta(z), weight=float(w))
+            for f, z, w in zip(fits, draws, weight, strict=True)
+            if w > 0
+        ),
+        problems=problems,
+        source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks",
+        n_params_convention=_convention(table, "n_params_convention"),
+        flops_convention=_convention(table, "flops_convention"),
+        ranges=_ranges(runs),
+        target=target,
+        level=level,
+    )
     return Fit(
         law=laws[best],
-        theta=theta,
-        estimate=Estimate(
-            components=tuple(
-                Component(law=f.law, theta=f.theta, draws=f.to_theta(z), weight=float(w))
-                for f, z, w in zip(fits, draws, weight, strict=True)
-                if w > 0
-            ),
-            problems=problems,
-            source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks",
-            n_params_convention=_convention(table, "n_params_convention"),
-            flops_convention=_convention(table, "flops_convention"),
-            ranges=_ranges(runs),
-            sigma=float(weight @ [one.noise.total for one in fits]),
-            spread=spread,
-            spread_distance=distance,
-            target=target,
-            level=level,
-        ),
+        theta=_intervals(fits[best], draws[best], level),
+        estimate=_with_noise(bare, fits, held, weight),
         certificate=fits[best].certificate,
         problems=problems,
-        scores=tuple(
-            LawScore(
-                law=f.law.name,
-                backtest=float(error),
-                in_sample=float(np.sqrt((f.residual**2).mean())),
-                weight=float(w),
-            )
-            for f, error, w in zip(fits, errors, weight, strict=True)
-        ),
+        scores=_scores(fits, held, weight),
         n_runs=len(runs),
         n_trunks=runs.n_trunks,
         target=target,
+    )
+
+
+def _with_noise(
+    bare: Estimate, fits: list[LawFit], held: tuple[Held, ...], weight: Array
+) -> Estimate:
+    spread, distance = new_run_spread(held, weight)
+    sigma = float(weight @ [one.noise.total for one in fits])
+    return replace(bare, sigma=sigma, spread=spread, spread_distance=distance)
+
+
+def _scores(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> tuple[LawScore, ...]:
+    errors = np.sqrt(backtest_square(held)) if held else np.full(len(fits), np.nan)
+    return tuple(
+        LawScore(
+            law=one.law.name,
+            backtest=float(error),
+            in_sample=float(np.sqrt((one.residual**2).mean())),
+            weight=float(w),
+        )
+        for one, error, w in zip(fits, errors, weight, strict=True)
     )
 
 

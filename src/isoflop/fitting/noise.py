@@ -15,9 +15,12 @@ import numpy as np
 from isoflop._types import Array
 
 PRIOR_FREEDOM = 2.0
-"""ASSUMPTION: before any evidence a trunk's shared noise is as large as a run's own, with the
-weight of two trunks. Five trunks leave about two degrees of freedom: alone they would say zero
-or several times the truth."""
+"""Weight of the prior on a trunk's shared noise, in trunks. Five trunks leave about two degrees of
+freedom: alone they would say zero or several times the truth."""
+
+PRIOR_RATIO = 1.5
+"""ASSUMPTION: before any evidence, shared noise over own noise. Branches of one trunk share almost
+all of their training, so shared is the larger part; 1.5 covers ratios of 0.5 to 3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ def estimate_noise(residual: Array, jacobian: Array, trunk: np.ndarray, scale: f
     # How often one trunk's shock counts in what is left of it after the parameters' share.
     seen = float(np.trace(member.T @ between @ member)) / max(freedom_shared, 1e-9)
     evidence = excess / seen if seen > 0.1 else 0.0
-    shared = (evidence + PRIOR_FREEDOM * own) / (freedom_shared + PRIOR_FREEDOM)
+    shared = (evidence + PRIOR_FREEDOM * PRIOR_RATIO**2 * own) / (freedom_shared + PRIOR_FREEDOM)
     return Noise(
         shared=float(np.sqrt(shared)),
         own=float(np.sqrt(own)),

@@ -1,6 +1,6 @@
 """One law fitted to one set of runs: the optimum, its certificate, its noise and its draws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from isoflop._types import Array
 from isoflop.fitting.fit_result import Certificate
 from isoflop.fitting.noise import Noise, draw_noise, estimate_noise
-from isoflop.fitting.solver import Target, log_jacobian, log_predict, solve
+from isoflop.fitting.solver import Solution, Target, log_jacobian, log_predict, solve
 from isoflop.fitting.starts import make_starts
 from isoflop.fitting.table import Runs
 from isoflop.laws import Inputs, Law
@@ -23,6 +23,9 @@ HOFFMANN_DELTA = 1e-3
 
 DRAW_TOLERANCE = 1e-8
 """A draw is a point of a distribution: it needs no more digits than that."""
+
+WIDE = 10.0
+"""Huber's delta of the first round: log residuals never reach it, so that it is least squares."""
 
 REACHED = 1e-3
 """A start reached the optimum if its objective is within this share of the best."""
@@ -70,40 +73,23 @@ def fit_law(runs: Runs, law: Law, objective: Objective = "robust", few: int = 0)
     scales = {name: float(np.exp(np.log(runs.columns[name]).mean())) for name in law.inputs}
     inputs = {name: runs.columns[name] / scale for name, scale in scales.items()}
     starts = np.log(make_starts(law, inputs, runs.loss))
-    delta = HOFFMANN_DELTA if objective == "hoffmann" else 10.0
-    target = _target(law, inputs, runs, delta)
+    target = _target(law, inputs, runs, HOFFMANN_DELTA if objective == "hoffmann" else WIDE)
     if few:
         short = solve(target, starts, max_iterations=8)
         starts = short.z[np.argsort(short.objective, kind="stable")[:few]]
     tolerance = DRAW_TOLERANCE if few else 1e-13
+    # Huber at 1e-3 is nearly least absolute deviations, where reweighting converges slowly.
     patience = 4000 if objective == "hoffmann" else 400
-    for _ in range(1 if objective == "hoffmann" else 4):
-        solution = solve(target, starts, max_iterations=patience, tolerance=tolerance)
-        best = int(np.argmin(solution.objective))
-        residual = (target.log_loss - log_predict(law, solution.z, inputs))[best]
-        scale = _robust_scale(residual, len(law.params))
-        if objective == "hoffmann":
-            break
-        # 1e-6 of log loss is below what any evaluation measures; it keeps exact data solvable.
-        delta = max(HUBER * scale, 1e-6)
-        starts, last = solution.z, target.delta
-        if abs(delta - last) < 1e-3 * last:
-            break
-        target = _target(law, inputs, runs, delta)
+    solution = solve(target, starts, max_iterations=patience, tolerance=tolerance)
+    lowest = float(solution.objective.min())
+    share = float((solution.objective <= lowest * (1 + REACHED) + 1e-12).mean())
+    if objective == "robust":
+        target, solution = _settle(target, solution, tolerance)
+    best = int(np.argmin(solution.objective))
     z = solution.z[best]
+    residual = target.log_loss[0] - log_predict(law, z[None], inputs)[0]
     slope = log_jacobian(law, z[None], inputs)[0]
-    low_high = (z <= target.low + 1e-6) | (z >= target.high - 1e-6)
-    objective_best = float(solution.objective[best])
-    certificate = Certificate(
-        objective=objective_best,
-        gradient_norm=float(solution.gradient[best]),
-        starts=len(solution.z),
-        share_reached=float((solution.objective <= objective_best * (1 + REACHED) + 1e-12).mean()),
-        at_bound=tuple(np.array(law.names)[low_high].tolist()),
-        condition_number=_condition(slope),
-        iterations=solution.iterations,
-        converged=bool(solution.gradient[best] < 1e-3 or objective_best < 1e-12),
-    )
+    scale = _robust_scale(residual, len(law.params))
     return LawFit(
         law=law,
         z=z,
@@ -112,7 +98,39 @@ def fit_law(runs: Runs, law: Law, objective: Objective = "robust", few: int = 0)
         target=target,
         residual=residual,
         noise=estimate_noise(residual, slope, runs.trunk, scale),
-        certificate=certificate,
+        certificate=_certify(target, solution, slope, (len(starts), share)),
+    )
+
+
+def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Target, Solution]:
+    """Repeat the fit with Huber's delta at 1.345 robust sd until delta stands still."""
+    for _ in range(4):
+        best = solution.z[int(np.argmin(solution.objective))]
+        residual = target.log_loss[0] - log_predict(target.law, best[None], target.inputs)[0]
+        # 1e-6 of log loss is below what any evaluation measures; it keeps exact data solvable.
+        delta = max(HUBER * _robust_scale(residual, best.size), 1e-6)
+        if abs(delta - target.delta) < 1e-3 * target.delta:
+            break
+        target = replace(target, delta=delta)
+        solution = solve(target, solution.z, max_iterations=400, tolerance=tolerance)
+    return target, solution
+
+
+def _certify(
+    target: Target, solution: Solution, slope: Array, starts: tuple[int, float]
+) -> Certificate:
+    best = int(np.argmin(solution.objective))
+    z, objective = solution.z[best], float(solution.objective[best])
+    bound = (z <= target.low + 1e-6) | (z >= target.high - 1e-6)
+    return Certificate(
+        objective=objective,
+        gradient_norm=float(solution.gradient[best]),
+        starts=starts[0],
+        share_reached=starts[1],
+        at_bound=tuple(np.array(target.law.names)[bound].tolist()),
+        condition_number=_condition(slope),
+        iterations=solution.iterations,
+        converged=bool(solution.gradient[best] < 1e-3 or objective < 1e-12),
     )
 
 
@@ -122,7 +140,7 @@ def draw_parameters(
     """Log parameters (B, P) refitted to losses drawn around the fit, noise shared by trunk."""
     center = log_predict(fitted.law, fitted.z[None], fitted.inputs)
     losses = center + draw_noise(fitted.noise, trunk, n_draws, rng)
-    target = _replace_losses(fitted.target, losses)
+    target = replace(fitted.target, log_loss=losses)
     return solve(
         target, np.tile(fitted.z, (n_draws, 1)), max_iterations=60, tolerance=DRAW_TOLERANCE
     ).z
@@ -146,19 +164,6 @@ def _target(law: Law, inputs: Inputs, runs: Runs, delta: float) -> Target:
         high=high,
         prior_center=zeros,
         prior_precision=zeros,
-    )
-
-
-def _replace_losses(target: Target, log_loss: Array) -> Target:
-    return Target(
-        law=target.law,
-        inputs=target.inputs,
-        log_loss=log_loss,
-        delta=target.delta,
-        low=target.low,
-        high=target.high,
-        prior_center=target.prior_center,
-        prior_precision=target.prior_precision,
     )
 
 

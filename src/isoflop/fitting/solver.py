@@ -66,8 +66,9 @@ def solve(
     damping = np.full(len(z), DAMPING[0])
     still = np.zeros(len(z), dtype=int)
     live = np.flatnonzero(np.isfinite(objective))
-    iteration = 0
-    for iteration in range(1, max_iterations + 1):
+    iterations = 0
+    while live.size and iterations < max_iterations:
+        iterations += 1
         hessian, gradient = _normal(target, z[live], losses[live])
         trial = z[live] + _step(target, z[live], hessian, gradient, damping[live])
         trial = np.clip(trial, target.low, target.high)
@@ -81,13 +82,11 @@ def solve(
         small = np.where(better, gain < tolerance, damping[live] >= DAMPING[2])
         still[live] = np.where(small, still[live] + 1, 0)
         live = live[still[live] < 3]
-        if live.size == 0:
-            break
     return Solution(
         z=z,
         objective=objective,
         gradient=_gradient(target, z, losses, objective),
-        iterations=iteration,
+        iterations=iterations,
     )
 
 
@@ -144,7 +143,7 @@ def _step(target: Target, z: Array, hessian: Array, gradient: Array, damping: Ar
         matrix / (root[:, :, None] * root[:, None, :]) + 1e-15 * eye,
         (gradient / root)[..., None],
     )[..., 0]
-    return np.clip(step / root, -MAX_STEP, MAX_STEP)
+    return np.asarray(np.clip(step / root, -MAX_STEP, MAX_STEP))
 
 
 def _held(target: Target, z: Array, gradient: Array) -> Array:

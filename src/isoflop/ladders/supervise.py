@@ -15,6 +15,7 @@ from isoflop.specs import LaunchSection, RunConfig
 
 _POLL_S = 0.25
 _MAX_ATTEMPTS = 2
+_THREADS_PAY_WIDTH = 256
 
 Progress = Callable[[float, str], None]
 """Called with (share done, what runs)."""
@@ -77,13 +78,19 @@ class _Queue:
                 self.waiting.insert(0, active.job)
 
 
-def slots_and_threads(launch: LaunchSection, n_jobs: int) -> tuple[int, int]:
-    """How many processes at once, and threads each: one-thread processes use small cores best."""
+def slots_and_threads(launch: LaunchSection, jobs: Sequence[Job]) -> tuple[int, int]:
+    """How many processes at once, and threads each.
+
+    Two one-thread trainings give 1.2 times one two-thread training at 0.2-1M parameters, and a
+    second thread of a tiny model waits at barriers for whatever else the machine does: one
+    thread each below `_THREADS_PAY_WIDTH`, whatever is left of the cores above.
+    """
     cores = len(os.sched_getaffinity(0))
     if launch.device == "cuda":
         return launch.slots or 1, launch.threads or max(1, cores // 2)
-    slots = launch.slots or max(1, min(n_jobs, cores // (launch.threads or 1)))
-    return slots, launch.threads or max(1, cores // slots)
+    slots = launch.slots or max(1, min(len(jobs), cores // (launch.threads or 1)))
+    wide = max((job.trunk.shape.width for job in jobs), default=0) >= _THREADS_PAY_WIDTH
+    return slots, launch.threads or (max(1, cores // slots) if wide else 1)
 
 
 def run_jobs(
@@ -103,7 +110,7 @@ def run_jobs(
         KeyboardInterrupt: asked to stop; everything has been saved.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    slots, threads = slots_and_threads(launch, len(jobs))
+    slots, threads = slots_and_threads(launch, jobs)
     waiting = sorted((j for j in jobs if not is_finished(runs, j)), key=_seconds, reverse=True)
     queue = _Queue(launcher, corpus, runs, launch, threads, waiting)
     try:

@@ -58,7 +58,7 @@ def _floor_jacobian(theta: Array, inputs: Inputs) -> Array:
 
 
 def _rescale_joint(theta: Array, scales: Mapping[str, float]) -> Array:
-    return theta * np.array([1 / scales["n_params"], 1 / scales["n_tokens"], 1.0, 1.0])
+    return np.asarray(theta * np.array([1 / scales["n_params"], 1 / scales["n_tokens"], 1.0, 1.0]))
 
 
 def _rescale_floor(theta: Array, scales: Mapping[str, float]) -> Array:

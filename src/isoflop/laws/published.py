@@ -76,7 +76,7 @@ _HOFFMANN_RANGE = {
 _KAPLAN_RANGE = {"n_params": (768.0, 1.5e9), "n_tokens": (2.2e7, 2.3e10)}
 
 
-def _gadre(name: str, title: str, entropy: float, eta: float, a: float, b: float) -> Published:
+def _gadre(name: str, title: str, *, entropy: float, eta: float, a: float, b: float) -> Published:
     # L = E + (a M^eta + b M^-eta) C^-eta with C = 6 N D and M = D/N is the tied additive law.
     six = 6.0**-eta
     return _published(
@@ -214,9 +214,13 @@ PUBLISHED: tuple[Published, ...] = (
         convention="non_embedding",
         problems=(_ROUNDED,),
     ),
-    _gadre("gadre_c4", "Over-training, C4", 1.508, 0.1212, 141.3, 189.5),
-    _gadre("gadre_redpajama", "Over-training, RedPajama", 1.837, 0.1364, 212.2, 366.7),
-    _gadre("gadre_refinedweb", "Over-training, RefinedWeb", 1.734, 0.1272, 157.1, 246.2),
+    _gadre("gadre_c4", "Over-training, C4", entropy=1.508, eta=0.1212, a=141.3, b=189.5),
+    _gadre(
+        "gadre_redpajama", "Over-training, RedPajama", entropy=1.837, eta=0.1364, a=212.2, b=366.7
+    ),
+    _gadre(
+        "gadre_refinedweb", "Over-training, RefinedWeb", entropy=1.734, eta=0.1272, a=157.1, b=246.2
+    ),
 )
 
 

@@ -76,6 +76,8 @@ def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
         "n_params": count_params(shape).under(),
         "n_tokens": point.n_tokens,
         "flops": train_flops(shape, point.n_tokens),
+        "n_params_convention": "non_embedding_with_head",
+        "flops_convention": "6nd",
         "loss": point.loss,
         "lr": config.optimiser.lr,
         "batch_tokens": config.optimiser.batch_tokens,

@@ -1,6 +1,5 @@
 """The links of the chain, each on what lies in the study folder."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from isoflop.fitting import Analysis, Forecast, analyse, make_forecast
 from isoflop.ladders import Job, Ladder, PlannedRun, design_ladder, planned_runs, priced
 from isoflop.ladders.design import CorpusFacts
 from isoflop.ladders.estimate import own_tokens
+from isoflop.ladders.supervise import slots_and_threads
 from isoflop.planning import Plan, plan
 from isoflop.reports import Curve, Report, write_report
 from isoflop.runs import RunFolder, read_curves, read_runs
@@ -50,21 +50,22 @@ def dry_run(study: StudyFolder) -> list[PlannedRun]:
     Without a corpus, token budgets are not checked against it.
     """
     launch = study.config.launch
-    cores = len(os.sched_getaffinity(0))
     try:
         facts = corpus_facts(read_card(study.data))
     except DataError:
         names = [domain.name for domain in study.config.data.domains]
         facts = CorpusFacts(corpus_hash="unknown", train_tokens=dict.fromkeys(names, 2**62))
     ladder = design_ladder(study.config, facts)
-    threads = launch.threads or 1
-    planned = planned_runs(ladder, threads=threads, holdout_threads=launch.threads or cores)
+    _, threads = slots_and_threads(launch, ladder.pilots)
+    holdout = [ladder.holdout] if ladder.holdout else []
+    _, holdout_threads = slots_and_threads(launch, holdout)
+    planned = planned_runs(ladder, threads=threads, holdout_threads=holdout_threads)
     if launch.device != "cuda":
         return planned
     # On accelerators the plan's hardware and MFU price every run; a branch is its cooldown only.
     own = {
         run.run_id: train_flops(run.shape, own_tokens(job, run))
-        for job in (*ladder.pilots, *([ladder.holdout] if ladder.holdout else []))
+        for job in (*ladder.pilots, *holdout)
         for run in job.runs
     }
     section = study.config.plan
@@ -101,6 +102,7 @@ def fit_study(study: StudyFolder) -> Analysis:
     section = study.config.fit
     analysis = analyse(
         pilot_table(study, ladder),
+        law=section.law,
         level=section.level,
         n_draws=section.n_draws,
         seed=study.config.seed,
