@@ -17,6 +17,7 @@ from scipy.interpolate import PchipInterpolator
 
 from isoflop._types import Array, Interval, Problem
 from isoflop.fitting.analysis import Allocation, IsoflopProfile
+from isoflop.fitting.exponents import draws_interval, slope_interval, sum_problems
 from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.noise import Noise, draw_noise
 from isoflop.fitting.table import Runs
@@ -93,8 +94,8 @@ def by_isoflop(runs: Runs, flops: Array, losses: Array, level: float) -> Allocat
         return None if not profiles else _empty("isoflop", profiles, problems, level)
     keep = np.isfinite(vertices[:, 0]) & good
     log_c = np.log(budgets[keep])
-    a = _slope_interval(log_c, vertices[keep], level)
-    b = _slope_interval(log_c, data[keep], level)
+    a = slope_interval(log_c, vertices[keep], level)
+    b = slope_interval(log_c, data[keep], level)
     return Allocation(
         approach="isoflop",
         a=a,
@@ -104,7 +105,7 @@ def by_isoflop(runs: Runs, flops: Array, losses: Array, level: float) -> Allocat
         n_opt=np.exp(vertices[keep, 0]),
         d_opt=np.exp(data[keep, 0]),
         profiles=profiles,
-        problems=problems + _sum_problems(a, b),
+        problems=problems + sum_problems(a, b),
     )
 
 
@@ -133,8 +134,8 @@ def by_envelope(runs: Runs, flops: Array, losses: Array, level: float) -> Alloca
     keep = np.isfinite(log_n[:, 0])
     if np.unique(log_n[keep, 0]).size < 2:
         return None
-    a = _slope_interval(np.log(grid), log_n, level)
-    b = _slope_interval(np.log(grid), log_d, level)
+    a = slope_interval(np.log(grid), log_n, level)
+    b = slope_interval(np.log(grid), log_d, level)
     return Allocation(
         approach="envelope",
         a=a,
@@ -143,7 +144,7 @@ def by_envelope(runs: Runs, flops: Array, losses: Array, level: float) -> Alloca
         flops=grid[keep],
         n_opt=np.exp(log_n[keep, 0]),
         d_opt=np.exp(log_d[keep, 0]),
-        problems=problems + _sum_problems(a, b),
+        problems=problems + sum_problems(a, b),
     )
 
 
@@ -154,8 +155,8 @@ def by_law(fit: Fit, flops: Array, level: float, k: float) -> Allocation:
     draws = optimum(component.draws, flops[:1], k=k)
     return Allocation(
         approach="parametric",
-        a=_interval(float(best.a), draws.a, level),
-        b=_interval(float(best.b), draws.b, level),
+        a=draws_interval(float(best.a), draws.a, level),
+        b=draws_interval(float(best.b), draws.b, level),
         sum_ab=float(best.a + best.b),
         flops=flops,
         n_opt=best.n_params,
@@ -231,28 +232,6 @@ def _profile(curves: Curves, g: int) -> IsoflopProfile:
     )
 
 
-def _slope_interval(x: Array, y: Array, level: float) -> Interval:
-    """Slope of y (G, B + 1) on x (G,), NaN left out: first column the value, others the draws."""
-    known = np.isfinite(y)
-    count = known.sum(axis=0)
-    enough = count >= 2
-    mean_x = (x[:, None] * known).sum(axis=0) / np.maximum(count, 1)
-    dx = (x[:, None] - mean_x) * known
-    square = (dx**2).sum(axis=0)
-    slope = (dx * np.where(known, y, 0.0)).sum(axis=0) / np.where(square > 0, square, np.nan)
-    draws = slope[1:][enough[1:] & np.isfinite(slope[1:])]
-    return _interval(float(slope[0]), draws, level)
-
-
-def _interval(value: float, draws: Array, level: float) -> Interval:
-    if draws.size < 20:
-        return Interval(value=value, low=-np.inf, high=np.inf, level=level)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(
-        value=value, low=float(min(low, value)), high=float(max(high, value)), level=level
-    )
-
-
 def _empty(
     approach: str, profiles: tuple[IsoflopProfile, ...], problems: tuple[Problem, ...], level: float
 ) -> Allocation:
@@ -290,18 +269,3 @@ def _profile_problems(profiles: tuple[IsoflopProfile, ...]) -> tuple[Problem, ..
                 )
             )
     return tuple(found)
-
-
-def _sum_problems(a: Interval, b: Interval) -> tuple[Problem, ...]:
-    total = a.value + b.value
-    if abs(total - 1) <= 0.05:
-        return ()
-    return (
-        Problem(
-            code="exponents_inconsistent",
-            severity="note",
-            text=f"a + b = {total:.3f}: the FLOPs are not proportional to N D.",
-            remedy="Count FLOPs and parameters under one convention.",
-            affects=("allocation",),
-        ),
-    )

@@ -1,5 +1,7 @@
 """`analyse`: one table of a ladder -> an `Analysis` with every law, approach and caveat."""
 
+from typing import Any
+
 import numpy as np
 
 from isoflop._types import LEVEL, Array, Interval, Problem, Table
@@ -40,28 +42,24 @@ def analyse(
     Raises:
         FitError: a column or value is missing or wrong, or there are fewer rows than parameters.
     """
-    options = {"target": target, "level": level, "n_draws": n_draws, "seed": seed}
-    auto = fit(table, law=law, **options)  # type: ignore[arg-type]
-    chinchilla = fit(table, law="chinchilla", **options)  # type: ignore[arg-type]
-    kaplan = fit(table, law="kaplan_joint", **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"target": target, "level": level, "n_draws": n_draws, "seed": seed}
+    auto = fit(table, law=law, **options)
+    chinchilla = fit(table, law="chinchilla", **options)
     runs, flops = _read(table, target)
     line = frontier_table(runs, flops)
-    frontier = fit(line, law="power_floor", **options)  # type: ignore[arg-type]
-    order = np.argsort(line["x"], kind="stable")
-    best_flops, best_loss = line["x"][order], line[target][order]
     allocations = _allocations(runs, flops, chinchilla, level, seed)
     return Analysis(
         fit=auto,
         chinchilla=chinchilla,
-        frontier=frontier,
-        kaplan=kaplan,
+        frontier=fit(line, law="power_floor", **options),
+        kaplan=fit(table, law="kaplan_joint", **options),
         allocations=allocations,
         ceilings=_ceilings(runs, chinchilla, level),
         entropy=chinchilla.theta["E"],
-        naive=straight_line(best_flops, best_loss),
+        naive=straight_line(line["x"], line[target]),
         problems=_collect(auto, chinchilla, allocations),
-        frontier_flops=best_flops,
-        frontier_loss=best_loss,
+        frontier_flops=line["x"],
+        frontier_loss=line[target],
         n_runs=len(runs),
         target=target,
     )

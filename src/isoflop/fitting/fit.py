@@ -1,6 +1,5 @@
 """`fit`: a table of runs -> a `Fit` whose intervals are honest about a run not yet made."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,53 +61,67 @@ def fit(
     """
     _check_options(level, n_draws)
     laws, runs = _prepare(table, target, law)
+    return _fit_runs(table, runs, laws, level, n_draws=n_draws, seed=seed, objective=objective)
+
+
+def _fit_runs(
+    table: Table,
+    runs: Runs,
+    laws: tuple[Law, ...],
+    level: float,
+    *,
+    n_draws: int,
+    seed: int,
+    objective: Objective,
+) -> Fit:
     fits = [fit_law(runs, one, objective) for one in laws]
     held = backtest(runs, laws, seed)
-    in_sample = np.array([_standard_error(one) for one in fits])
-    weight = law_weights(held, in_sample, runs.n_trunks)
+    weight = law_weights(held, np.array([_standard_error(f) for f in fits]), runs.n_trunks)
+    seeds = [np.random.default_rng([seed, 0, number]) for number in range(len(fits))]
     draws = [
-        draw_parameters(one, runs.trunk, n_draws, np.random.default_rng([seed, 0, number]))
-        for number, one in enumerate(fits)
+        draw_parameters(f, runs.trunk, n_draws, rng) for f, rng in zip(fits, seeds, strict=True)
     ]
     best = int(np.argmax(weight))
-    problems = (
-        *design_problems(table, runs, laws[best]),
-        *fit_problems(fits[best], fits[best].to_theta(draws[best]), runs),
-        *backtest_problem(held, weight),
-    )
-    bare = Estimate(
-        components=tuple(
-            Component(law=f.law, theta=f.theta, draws=f.to_theta(z), weight=float(w))
-            for f, z, w in zip(fits, draws, weight, strict=True)
-            if w > 0
-        ),
+    problems = design_problems(table, runs, laws[best])
+    problems += fit_problems(fits[best], fits[best].to_theta(draws[best]), runs)
+    problems += backtest_problem(held, weight)
+    estimate = Estimate(
+        components=_components(fits, draws, weight),
         problems=problems,
         source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks",
         n_params_convention=_convention(table, "n_params_convention"),
         flops_convention=_convention(table, "flops_convention"),
         ranges=_ranges(runs),
-        target=target,
+        target=runs.target,
         level=level,
+        **_noise(fits, held, weight),
     )
     return Fit(
         law=laws[best],
         theta=_intervals(fits[best], draws[best], level),
-        estimate=_with_noise(bare, fits, held, weight),
+        estimate=estimate,
         certificate=fits[best].certificate,
         problems=problems,
         scores=_scores(fits, held, weight),
         n_runs=len(runs),
         n_trunks=runs.n_trunks,
-        target=target,
+        target=runs.target,
     )
 
 
-def _with_noise(
-    bare: Estimate, fits: list[LawFit], held: tuple[Held, ...], weight: Array
-) -> Estimate:
+def _components(fits: list[LawFit], draws: list[Array], weight: Array) -> tuple[Component, ...]:
+    return tuple(
+        Component(law=one.law, theta=one.theta, draws=one.to_theta(z), weight=float(w))
+        for one, z, w in zip(fits, draws, weight, strict=True)
+        if w > 0
+    )
+
+
+def _noise(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> dict[str, float]:
+    """The estimate's fields `sigma`, `spread` and `spread_distance`."""
     spread, distance = new_run_spread(held, weight)
     sigma = float(weight @ [one.noise.total for one in fits])
-    return replace(bare, sigma=sigma, spread=spread, spread_distance=distance)
+    return {"sigma": sigma, "spread": spread, "spread_distance": distance}
 
 
 def _scores(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> tuple[LawScore, ...]:

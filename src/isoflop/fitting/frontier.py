@@ -33,8 +33,9 @@ def straight_line(flops: Array, loss: Array) -> NaivePower:
 
 
 def frontier_table(runs: Runs, flops: Array) -> dict[str, np.ndarray]:
-    """The frontier's runs as a table with the columns x [FLOPs], loss and trunk."""
-    rows = frontier_rows(flops, runs.loss)
+    """The frontier's runs by rising compute: columns x [FLOPs], loss and trunk."""
+    rows = np.flatnonzero(frontier_rows(flops, runs.loss))
+    rows = rows[np.argsort(flops[rows], kind="stable")]
     return {
         "x": flops[rows],
         runs.target: runs.loss[rows],

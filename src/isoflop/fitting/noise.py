@@ -14,7 +14,7 @@ import numpy as np
 
 from isoflop._types import Array
 
-PRIOR_FREEDOM = 2.0
+PRIOR_FREEDOM = 1.0
 """Weight of the prior on a trunk's shared noise, in trunks. Five trunks leave about two degrees of
 freedom: alone they would say zero or several times the truth."""
 
@@ -80,8 +80,8 @@ def estimate_noise(residual: Array, jacobian: Array, trunk: np.ndarray, scale: f
 def draw_noise(noise: Noise, trunk: np.ndarray, n_draws: int, rng: np.random.Generator) -> Array:
     """Noise (B, R) with one shared shock a trunk; its level is drawn too (inverse chi-square)."""
     level_own = np.sqrt(noise.freedom_own / rng.chisquare(noise.freedom_own, n_draws))
-    # At most the tails of a t with 4 degrees: below that single draws swamp all others.
-    few = max(noise.freedom_shared, 4.0)
+    # At most the tails of a t with 3 degrees: below that single draws swamp all others.
+    few = max(noise.freedom_shared, 3.0)
     level_shared = np.sqrt(few / rng.chisquare(few, n_draws))
     shocks = rng.standard_normal((n_draws, int(trunk.max()) + 1))
     own = rng.standard_normal((n_draws, trunk.size))
