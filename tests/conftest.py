@@ -35,7 +35,7 @@ def tiny_trunk(tiny_shape: ModelShape) -> RunConfig:
     return RunConfig(
         shape=tiny_shape,
         data=DataSpec(corpus_hash="x", weights=(("prose", 0.5), ("rhyme", 0.5))),
-        schedule=Schedule(kind="constant", warmup_tokens=256),
+        schedule=Schedule(kind="trunk", warmup_tokens=256),
         optimiser=Optimiser(lr=1e-2, batch_tokens=64),
         seed=3,
     )

@@ -93,6 +93,20 @@ def test_schedule_is_warmup_hold_and_one_minus_sqrt() -> None:
     assert schedule.factor(850, 860) == pytest.approx(0.5)
 
 
+def test_the_hold_can_fall_as_a_power_of_tokens() -> None:
+    """(from/t)^0.5 after `from`; the cooldown starts from where the hold is (arXiv:2408.13359)."""
+    schedule = Schedule(
+        kind="wsd", warmup_tokens=10, n_tokens=1000, cooldown_tokens=200,
+        decay_exponent=0.5, decay_from_tokens=100,
+    )  # fmt: skip
+    assert schedule.factor(40, 50) == 1.0
+    assert schedule.factor(390, 400) == pytest.approx(0.5)
+    assert schedule.factor(800, 810) == pytest.approx((1 / 8) ** 0.5)
+    assert schedule.factor(850, 860) == pytest.approx((1 / 8) ** 0.5 / 2)
+    with pytest.raises(InputError, match="decay_exponent"):
+        Schedule(kind="trunk", warmup_tokens=10, decay_exponent=0.5)
+
+
 @pytest.mark.parametrize("cooldown", [0, 1000, 950])
 def test_impossible_schedules_are_refused(cooldown: int) -> None:
     with pytest.raises(InputError):

@@ -103,7 +103,7 @@ def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
             f"--tokens {n_tokens}: the run has seen {branch.n_tokens} already. Ask for more."
         )
     share = old.cooldown_tokens / branch.n_tokens
-    schedule = _cooldown(n_tokens, share, old.warmup_tokens, batch)
+    schedule = _cooldown(old, n_tokens, share, batch)
     longer = replace(branch, schedule=schedule)
     _check_tokens(longer.data, longer.n_tokens, corpus, key="--tokens")
     return Job(trunk=branch.as_trunk(), branches=(longer,))
@@ -128,13 +128,18 @@ def _job(
     # Porian et al. 2024 (arXiv:2406.19146): a warm-up longer than N tokens penalises small models.
     warmup = train.warmup_tokens
     if warmup is None:
-        warmup = min(n_params, min(horizons) // 10)
+        warmup = min(n_params, min(config.ladder.tokens) // 10)
     warmup = max(train.batch_tokens, _whole(warmup, train.batch_tokens))
     lr = train.base_lr * (shape.width / train.base_width) ** train.lr_width_exponent
     trunk = RunConfig(
         shape=shape,
         data=_data(config, corpus),
-        schedule=Schedule(kind="constant", warmup_tokens=warmup),
+        schedule=Schedule(
+            kind="trunk",
+            warmup_tokens=warmup,
+            decay_exponent=train.lr_decay_exponent,
+            decay_from_tokens=train.lr_decay_from_tokens,
+        ),
         optimiser=Optimiser(
             lr=lr,
             batch_tokens=train.batch_tokens,
@@ -146,16 +151,16 @@ def _job(
     )
     branches = []
     for horizon in horizons:
-        schedule = _cooldown(horizon, train.cooldown_fraction, warmup, train.batch_tokens)
+        schedule = _cooldown(trunk.schedule, horizon, train.cooldown_fraction, train.batch_tokens)
         branches.append(replace(trunk, schedule=schedule, trunk=trunk.run_id))
         _check_tokens(trunk.data, horizon, corpus, key=key)
     return Job(trunk=trunk, branches=tuple(branches))
 
 
-def _cooldown(n_tokens: int, share: float, warmup: int, batch: int) -> Schedule:
+def _cooldown(hold: Schedule, n_tokens: int, share: float, batch: int) -> Schedule:
     total = _whole(n_tokens, batch)
     cooldown = max(batch, _whole(round(share * total), batch))
-    return Schedule(kind="wsd", warmup_tokens=warmup, n_tokens=total, cooldown_tokens=cooldown)
+    return replace(hold, kind="wsd", n_tokens=total, cooldown_tokens=cooldown)
 
 
 def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job]) -> Job:

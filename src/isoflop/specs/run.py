@@ -75,7 +75,7 @@ class RunConfig:
 
     def as_trunk(self) -> "RunConfig":
         """The trunk that this branch cools down from."""
-        schedule = Schedule(kind="constant", warmup_tokens=self.schedule.warmup_tokens)
+        schedule = replace(self.schedule, kind="trunk", n_tokens=None, cooldown_tokens=0)
         return replace(self, schedule=schedule, trunk=None)
 
     def to_json(self) -> dict[str, Any]:

@@ -137,11 +137,15 @@ class TrainSection(_Section):
     base_lr: float = 5e-3
     base_width: int = 64
     lr_width_exponent: float = -0.5
+    lr_decay_exponent: float = 0.0
+    """The trunk's rate falls as (lr_decay_from_tokens/t)^exponent: 0 is constant; the best rate
+    falls with tokens, and a constant one makes short runs look worse than they are."""
+    lr_decay_from_tokens: int = 100_000
     embedding_lr_factor: float = 1.0
     weight_decay: float = 0.1
     beta2: float = 0.95
     warmup_tokens: int | None = None
-    """Default: min(N, 10 % of the shortest branch)."""
+    """Default: min(N, 10 % of the ladder's shortest horizon), the held-out run included."""
     cooldown_fraction: float = 0.2
 
     def __post_init__(self) -> None:
@@ -151,6 +155,20 @@ class TrainSection(_Section):
             self.base_lr,
             "base_lr > 0",
             "Give the peak learning rate at base_width.",
+        )
+        _require(
+            0 <= self.lr_decay_exponent <= 1,
+            "train.lr_decay_exponent",
+            self.lr_decay_exponent,
+            "0 <= lr_decay_exponent <= 1",
+            "Use 0 for a constant rate, 0.3 to 0.5 to follow the best rate down.",
+        )
+        _require(
+            self.lr_decay_from_tokens > 0,
+            "train.lr_decay_from_tokens",
+            self.lr_decay_from_tokens,
+            "lr_decay_from_tokens > 0",
+            "Give the tokens after which the rate starts to fall.",
         )
         _require(
             self.batch_tokens > 0,
