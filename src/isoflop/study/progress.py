@@ -13,6 +13,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+_LINE_EVERY_S = 30.0
+
 Stage = Callable[[float, str], None]
 """Called with (share done, what is being done)."""
 
@@ -31,6 +33,9 @@ def stage_bar(console: Console | None, title: str) -> Iterator[Stage]:
     if console is None:
         yield silent
         return
+    if not console.is_terminal:
+        yield _lines(console, title)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -40,16 +45,38 @@ def stage_bar(console: Console | None, title: str) -> Iterator[Stage]:
     )
     with Progress(*columns, console=console, transient=False) as progress:
         task = progress.add_task(title, total=1.0, eta="?", label="")
-        began, first = time.monotonic(), -1.0
+        clock = _Clock()
 
         def report(share: float, label: str) -> None:
-            nonlocal first
-            first = share if first < 0 else first
-            eta = _eta(time.monotonic() - began, share - first, 1.0 - share)
-            progress.update(task, completed=share, eta=eta, label=label)
+            progress.update(task, completed=share, eta=clock.eta(share), label=label)
 
         yield report
         progress.update(task, completed=1.0, eta="0 s", label="")
+
+
+class _Clock:
+    """Time left by the speed of this process."""
+
+    def __init__(self) -> None:
+        self.began, self.first = time.monotonic(), -1.0
+
+    def eta(self, share: float) -> str:
+        self.first = share if self.first < 0 else self.first
+        return _eta(time.monotonic() - self.began, share - self.first, 1.0 - share)
+
+
+def _lines(console: Console, title: str) -> Stage:
+    """A line now and then, for logs: a bar would be a page of control characters, or nothing."""
+    clock, said = _Clock(), -_LINE_EVERY_S
+
+    def report(share: float, label: str) -> None:
+        nonlocal said
+        eta, now = clock.eta(share), time.monotonic() - clock.began
+        if now - said >= _LINE_EVERY_S:
+            said = now
+            console.print(f"{title}: {share:.0%}, eta {eta}, {label}", markup=False)
+
+    return report
 
 
 def _eta(elapsed: float, done: float, left: float) -> str:
