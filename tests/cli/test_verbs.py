@@ -129,6 +129,24 @@ def test_broken_study_is_named(tmp_path, capsys, line, named):
     assert str(path) in result["error"]
 
 
+def test_dry_run_on_accelerators_prices_every_rung(tmp_path, capsys):
+    study = "examples/ladder-1m-1b.toml"
+    code, result = answer(capsys, "run", study, "--into", tmp_path / "big", "--dry-run")
+    assert code == 0
+    planned = result["result"]["runs"]
+    # 6·N·D FLOPs at the stated share of an H100's 989 TFLOP/s (NVIDIA's datasheet).
+    for planned_run in planned:
+        share = 1.0 if planned_run["trunk"] is None else 0.2
+        hours = share * planned_run["flops"] / (0.4 * 989e12) / 3600
+        assert planned_run["device_hours"] == pytest.approx(hours, rel=0.02)
+    assert run(["run", study, "--into", str(tmp_path / "big"), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    total = sum(r["device_hours"] for r in planned)
+    assert "GPU-hours" in shown
+    assert f"{total:.3g}" in shown
+    assert len({(r["width"], r["depth"]) for r in planned}) == 12
+
+
 def test_set_overrides_and_is_checked(tmp_path, capsys):
     run(["init", str(tmp_path)])
     capsys.readouterr()

@@ -50,18 +50,59 @@ def duration(seconds: float) -> str:
 
 def planned_runs(runs: "Sequence[PlannedRun]") -> Table:
     """Every run that a study would start, and what all of them take."""
-    headings = ("run", "kind", "shape", "N", "D", "FLOPs", "lr", "time", "memory")
-    rows = [
-        (
+    headings = ["run", "kind", "shape", "N", "D", "FLOPs", "lr", "time", "memory"]
+    priced = any(r.device_hours is not None for r in runs)
+    if priced:
+        headings += ["GPU-hours", "USD"]
+    rows = []
+    for r in runs:
+        row = [
             r.run_id, r.kind, f"{r.width}x{r.depth}", si(r.n_params), si(r.n_tokens),
             f"{r.flops:.3g}", f"{r.lr:.3g}", duration(r.seconds), f"{r.memory_bytes / 1e9:.2f} GB",
-        )
-        for r in runs
-    ]  # fmt: skip
+        ]  # fmt: skip
+        if priced:
+            row += [_hours(r.device_hours), _dollars(r.cost_usd)]
+        rows.append(row)
     # A branch's own share of the time is its cooldown, so the sum counts no token twice.
     total = duration(sum(r.seconds for r in runs))
     title = f"{len(runs)} runs, about {total} of one process; nothing has been started"
     return table_of(title, headings, rows)
+
+
+def planned_rungs(runs: "Sequence[PlannedRun]") -> Table | None:
+    """What each size costs on the accelerator of `[plan]`; None where nothing is priced."""
+    if not any(r.device_hours is not None for r in runs):
+        return None
+    rungs: dict[tuple[str, int, int], list[PlannedRun]] = {}
+    for r in runs:
+        rungs.setdefault((r.kind.removesuffix(" trunk"), r.width, r.depth), []).append(r)
+    rows = [
+        (
+            f"{width}x{depth}", kind, len(members), si(members[0].n_params),
+            si(max(r.n_tokens for r in members)), f"{max(r.flops for r in members):.3g}",
+            *_price_of(members),
+        )
+        for (kind, width, depth), members in rungs.items()
+    ]  # fmt: skip
+    rows.append(("all", "", len(runs), "", "", "", *_price_of(runs)))
+    headings = ("rung", "kind", "runs", "N", "largest D", "its FLOPs", "GPU-hours", "USD")
+    return table_of("Rung by rung, at the MFU and the dated prices of [plan]", headings, rows)
+
+
+def _price_of(runs: "Sequence[PlannedRun]") -> tuple[str, str]:
+    hours = sum(r.device_hours or 0.0 for r in runs)
+    prices = [r.cost_usd for r in runs if r.cost_usd is not None]
+    if len(prices) < len(runs):  # a sum that leaves a run out would be too low
+        return _hours(hours), _dollars(None)
+    return _hours(hours), _dollars((sum(low for low, _ in prices), sum(up for _, up in prices)))
+
+
+def _hours(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _dollars(value: tuple[float, float] | None) -> str:
+    return "?" if value is None else f"{value[0]:,.2f} to {value[1]:,.2f}"
 
 
 def status(rows: "Sequence[RunStatusRow]") -> Table:

@@ -35,6 +35,8 @@ def dry_run(out: Output, folder: "StudyFolder") -> int:
 
     planned = plan_runs(folder)
     out.show(render.planned_runs(planned))
+    if (rungs := render.planned_rungs(planned)) is not None:
+        out.show(rungs)
     return out.finish({"runs": planned})
 
 
