@@ -27,6 +27,9 @@ DRAW_TOLERANCE = 1e-8
 WIDE = 10.0
 """Huber's delta of the first round: log residuals never reach it, so that it is least squares."""
 
+BASINS = 8
+"""Best end points of the first round that later rounds start from, in case they swap."""
+
 REACHED = 1e-3
 """A start reached the optimum if its objective is within this share of the best."""
 
@@ -104,6 +107,7 @@ def fit_law(runs: Runs, law: Law, objective: Objective = "robust", few: int = 0)
 
 def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Target, Solution]:
     """Repeat the fit with Huber's delta at 1.345 robust sd until delta stands still."""
+    start = solution.z[np.argsort(solution.objective, kind="stable")[:BASINS]]
     for _ in range(4):
         best = solution.z[int(np.argmin(solution.objective))]
         residual = target.log_loss[0] - log_predict(target.law, best[None], target.inputs)[0]
@@ -112,7 +116,8 @@ def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Targe
         if abs(delta - target.delta) < 1e-3 * target.delta:
             break
         target = replace(target, delta=delta)
-        solution = solve(target, solution.z, max_iterations=400, tolerance=tolerance)
+        solution = solve(target, start, max_iterations=400, tolerance=tolerance)
+        start = solution.z
     return target, solution
 
 

@@ -85,17 +85,6 @@ def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
     return {name: column[chosen] for name, column in rows.items()}
 
 
-def trunk_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray] | None:
-    """Intermediate points along the pilots' trunks, if there are any."""
-    ids = sorted(job.trunk.run_id for job in ladder.pilots)
-    try:
-        rows = read_runs(study.runs, kind="intermediate")
-    except RunError:
-        return None
-    chosen = np.isin(rows["run"], ids)
-    return {name: column[chosen] for name, column in rows.items()} if chosen.any() else None
-
-
 def fit_study(study: StudyFolder) -> Analysis:
     """Fit every law to the finished pilots and write `fits/analysis.json`."""
     ladder = ladder_of(study, read_card(study.data))
