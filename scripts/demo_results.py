@@ -11,16 +11,20 @@ from isoflop.data import read_card
 from isoflop.fitting import Forecast, make_forecast
 from isoflop.runs.folder import read_json
 from isoflop.study import StudyFolder, fit_study, open_study
-from isoflop.study.links import actual_loss, ladder_of
+from isoflop.study.links import actual_loss, forecast_path, ladder_of
 
 RESULTS = Path("examples/results")
 
 
 def compare(study: StudyFolder) -> str:
     """One line: the forecast as frozen, as refitted now, and the truth."""
-    frozen = Forecast.from_json(read_json(study.fits / "forecast.json", remedy="Restore it."))
+    ladder = ladder_of(study, read_card(study.data))
+    if ladder.holdout is None:
+        raise SystemExit(f"{study.path}: has no held-out run")
+    path = forecast_path(study, ladder.holdout.branches[0])
+    frozen = Forecast.from_json(read_json(path, remedy="Restore it."))
     again = make_forecast(fit_study(study), frozen.n_params, frozen.n_tokens, frozen.flops)
-    actual = actual_loss(study, ladder_of(study, read_card(study.data)).holdout)
+    actual = actual_loss(study, ladder.holdout)
     if actual is None:
         raise SystemExit(f"{study.path}: no record of the held-out run")
     loss = frozen.loss

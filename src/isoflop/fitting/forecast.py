@@ -67,8 +67,17 @@ class Forecast:
         return forecast
 
 
-def make_forecast(analysis: Analysis, n_params: float, n_tokens: float, flops: float) -> Forecast:
+def make_forecast(
+    analysis: Analysis,
+    n_params: float,
+    n_tokens: float,
+    flops: float,
+    *,
+    problems: tuple[Problem, ...] = (),
+) -> Forecast:
     """Forecast the loss of one new run of size N [parameters] on D [tokens], and hash it.
+
+    `problems` are caveats that the table cannot show, such as another depth than the pilots'.
 
     Raises:
         InputError: a size, token count or compute is not positive.
@@ -89,7 +98,7 @@ def make_forecast(analysis: Analysis, n_params: float, n_tokens: float, flops: f
             level=prediction.level,
         ),
         "naive_loss": float(analysis.naive.predict(flops)[0]),
-        "problems": prediction.problems,
+        "problems": tuple(dict.fromkeys((*prediction.problems, *problems))),
         "law": " + ".join(f"{score.weight:.2f} {score.law}" for score in scores),
         "inputs_hash": _digest(analysis.to_json()),
     }

@@ -60,7 +60,7 @@ def run_study(study: StudyFolder, *, console: Console | None = None) -> Outcome:
         analysis = fit_study(study)
     forecast, actual = None, None
     if ladder.holdout is not None:
-        forecast = forecast_holdout(study, ladder.holdout, analysis)
+        forecast = forecast_holdout(study, ladder, analysis)
         _train(study, [ladder.holdout], console, "held-out run")
         actual = actual_loss(study, ladder.holdout)
     plan = write_plan(study, analysis)

@@ -16,8 +16,11 @@ from isoflop.ladders.estimate import own_tokens
 from isoflop.ladders.supervise import slots_and_threads
 from isoflop.planning import Plan, plan
 from isoflop.reports import Curve, Report, write_report
-from isoflop.runs import RunFolder, read_curves, read_runs
+from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
+from isoflop.runs.table import run_folders
+from isoflop.specs import RunConfig
+from isoflop.study.caveats import holdout_caveats, with_caveats
 from isoflop.study.folder import StudyFolder
 from isoflop.study.progress import Stage, silent
 
@@ -87,7 +90,8 @@ def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
 
 def fit_study(study: StudyFolder) -> Analysis:
     """Fit every law to the finished pilots and write `fits/analysis.json`."""
-    ladder = ladder_of(study, read_card(study.data))
+    card = read_card(study.data)
+    ladder = ladder_of(study, card)
     section = study.config.fit
     analysis = analyse(
         pilot_table(study, ladder),
@@ -96,31 +100,41 @@ def fit_study(study: StudyFolder) -> Analysis:
         n_draws=section.n_draws,
         seed=study.config.seed,
     )
+    analysis = with_caveats(study, card, ladder, analysis)
     study.fits.mkdir(exist_ok=True)
     write_json_atomically(study.fits / "analysis.json", analysis.to_json())
     return analysis
 
 
-def forecast_holdout(study: StudyFolder, holdout: Job, analysis: Analysis) -> Forecast:
+def forecast_holdout(study: StudyFolder, ladder: Ladder, analysis: Analysis) -> Forecast | None:
     """The forecast of the held-out run, written and hashed before that run starts.
 
     Once the run has started, the forecast that was written then is the only one: it is read back
-    and its hash checked, whatever a later fit says.
+    and its hash checked, whatever a later fit says. Every held-out run has its own file.
 
     Raises:
         RunError: the held-out run has started and no forecast was written before.
     """
-    path = study.fits / "forecast.json"
+    holdout = ladder.holdout
+    if holdout is None:
+        return None
     branch = holdout.branches[0]
-    started = any((study.runs / run.run_id).exists() for run in holdout.runs)
-    if started:
-        remedy = "Delete the held-out run's folder to forecast and train it again."
+    path = forecast_path(study, branch)
+    begun = any((study.runs / run.run_id).exists() for run in holdout.runs)
+    if (study.runs / branch.run_id).exists() or (begun and path.exists()):
+        remedy = f"Delete {study.runs / branch.run_id} to forecast and train it again."
         return Forecast.from_json(read_json(path, remedy=remedy))
     flops = 6.0 * holdout.n_params * branch.n_tokens
-    forecast = make_forecast(analysis, holdout.n_params, branch.n_tokens, flops)
+    caveats = holdout_caveats(read_card(study.data), ladder)
+    forecast = make_forecast(analysis, holdout.n_params, branch.n_tokens, flops, problems=caveats)
     study.fits.mkdir(exist_ok=True)
     write_json_atomically(path, forecast.to_json())
     return forecast
+
+
+def forecast_path(study: StudyFolder, branch: RunConfig) -> Path:
+    """Where the forecast of one held-out run lies."""
+    return study.fits / f"forecast-{branch.run_id}.json"
 
 
 def plan_study(study: StudyFolder, **wishes: Any) -> Plan:
@@ -135,17 +149,25 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
     """
     section = study.config.plan
     constraints = ("flops", "loss", "n_params", "n_tokens")
-    given = {name: wishes.get(name) for name in constraints if wishes.get(name) is not None}
+    given: dict[str, Any] = {
+        name: wishes.get(name) for name in constraints if wishes.get(name) is not None
+    }
     if not given:
         given = {n: getattr(section, n) for n in constraints if getattr(section, n) is not None}
     if not given:
-        given = {"flops": 10.0 * float(read_runs(study.runs)["flops"].max())}
+        ladder = ladder_of(study, read_card(study.data))
+        jobs = [*ladder.pilots, *([ladder.holdout] if ladder.holdout else [])]
+        given = {
+            "flops": 10.0 * max(6.0 * j.n_params * r.n_tokens for j in jobs for r in j.branches)
+        }
+    hardware: dict[str, Any] = {
+        name: getattr(section, name) if wishes.get(name) is None else wishes[name]
+        for name in ("hardware", "n_devices", "mfu")
+    }
     made = plan(
         analysis.fit,
         **given,
-        hardware=wishes.get("hardware") or section.hardware,
-        n_devices=wishes.get("n_devices") or section.n_devices,
-        mfu=wishes.get("mfu") or section.mfu,
+        **hardware,
         force=bool(wishes.get("force")),
         level=study.config.fit.level,
     )
@@ -168,11 +190,12 @@ def write_study_report(study: StudyFolder) -> Path:
     card = read_card(study.data)
     ladder = ladder_of(study, card)
     analysis = fit_study(study)
-    forecast_path = study.fits / "forecast.json"
     forecast = None
-    if forecast_path.exists():
-        remedy = "Delete it and run the study again."
-        forecast = Forecast.from_json(read_json(forecast_path, remedy=remedy))
+    if ladder.holdout is not None:
+        path = forecast_path(study, ladder.holdout.branches[0])
+        if path.exists():
+            remedy = "Delete it and run the study again."
+            forecast = Forecast.from_json(read_json(path, remedy=remedy))
     return report_on(study, card, ladder, analysis, forecast, write_plan(study, analysis))
 
 
@@ -193,8 +216,7 @@ def report_on(
             loss=np.array([p.loss for p in points], dtype=np.float64),
             kind="trunk" if points and points[-1].kind == "intermediate" else "branch",
         )
-        for run, points in read_curves(study.runs).items()
-        if points
+        for run, points in _curves(study, ladder).items()
     ]
     report = Report(
         title=study.config.name,
@@ -211,6 +233,18 @@ def report_on(
     )
     write_report(study.report, report)
     return study.report
+
+
+def _curves(study: StudyFolder, ladder: Ladder) -> dict[str, list[Point]]:
+    """Points of the ladder's runs and of longer branches of its trunks; no other study's."""
+    jobs = [*ladder.pilots, *([ladder.holdout] if ladder.holdout else [])]
+    trunks = {job.trunk.run_id for job in jobs}
+    own = {
+        folder.run_id: folder.points()
+        for folder in run_folders(study.runs)
+        if folder.run_id in trunks or folder.config().trunk in trunks
+    }
+    return {run: points for run, points in own.items() if points}
 
 
 def _n_params(study: StudyFolder, run: str) -> int:
