@@ -60,6 +60,15 @@ def test_refusals_name_the_key(key: str, value: object, word: str) -> None:
     assert "\n" not in text
 
 
+def test_micro_batches_divide_the_batch() -> None:
+    data = _with("launch.micro_batch_tokens", 256)  # defaults: batch 1024, context 128
+    assert study_from_mapping(data).launch.micro_batch_tokens == 256
+    assert study_from_mapping(GOOD).launch.micro_batch_tokens == 0
+    for value in (64, 192, 384, 2048, -128):
+        with pytest.raises(StudyError, match=r"launch\.micro_batch_tokens"):
+            study_from_mapping(_with("launch.micro_batch_tokens", value))
+
+
 def test_two_plan_constraints_are_refused() -> None:
     with pytest.raises(StudyError, match="at most one"):
         study_from_mapping(_with("plan", {"flops": 1e18, "loss": 2.0}))

@@ -298,6 +298,22 @@ class LaunchSection(_Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     checkpoint_seconds: float = 60.0
+    micro_batch_tokens: int = 0
+    """Tokens of a batch that are in memory at once, a multiple of model.context that divides
+    train.batch_tokens; 0: the whole batch."""
+
+    def __post_init__(self) -> None:
+        for key in ("slots", "threads", "micro_batch_tokens"):
+            value = getattr(self, key)
+            remedy = "Use 0 to have it chosen, or give a count."
+            _require(value >= 0, f"launch.{key}", value, f"{key} >= 0", remedy)
+        _require(
+            self.checkpoint_seconds > 0,
+            "launch.checkpoint_seconds",
+            self.checkpoint_seconds,
+            "checkpoint_seconds > 0",
+            "60 is the default.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,4 +338,14 @@ class StudyConfig(_Section):
             self.train.batch_tokens,
             f"a multiple of model.context = {self.model.context}",
             "Adjust one of the two.",
+        )
+        micro = self.launch.micro_batch_tokens
+        _require(
+            micro == 0
+            or (micro % self.model.context == 0 and self.train.batch_tokens % micro == 0),
+            "launch.micro_batch_tokens",
+            micro,
+            f"a multiple of model.context = {self.model.context} that divides "
+            f"train.batch_tokens = {self.train.batch_tokens}",
+            "Use 0 for the whole batch at once.",
         )
