@@ -15,7 +15,7 @@ from isoflop.specs import read_study
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-# Commands that install or train: `make demo` has a test of its own in CI.
+# Commands that install or train: .ci/run installs, and runs the demo on examples/ci.toml.
 EXPENSIVE = ("make install", "make demo")
 
 
