@@ -1,8 +1,9 @@
 """`DataCard`: what a corpus is made of, with the hash of every file."""
 
 import json
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,42 @@ class DataCard:
     @staticmethod
     def from_json(data: Mapping[str, Any], *, place: str) -> "DataCard":
         """The card that `to_json` wrote; raises DataError naming `place` otherwise."""
+        remedy = "Delete it and prepare the corpus again with `isoflop data`."
+        if isinstance(data, dict) and data.get("version", CARD_VERSION) != CARD_VERSION:
+            raise DataError(
+                f"{place}: version {data['version']!r} is not known. "
+                "Read it with a newer isoflop, or delete it and prepare the corpus again."
+            )
         try:
-            if data["version"] != CARD_VERSION:
-                raise DataError(
-                    f"{place}: version {data['version']!r} is not known. "
-                    "Read it with a newer isoflop, or delete it and prepare the corpus again."
-                )
+            _check(DataCard, data, "")
+            for number, domain in enumerate(data["domains"], start=1):
+                _check(DomainCard, domain, f"domain {number}: ")
             domains = tuple(DomainCard(**domain) for domain in data["domains"])
             return DataCard(**{**data, "domains": domains})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{place}: not a data card ({error}). Delete it and prepare the corpus again "
-                "with `isoflop data`."
-            ) from error
+        except ValueError as error:
+            raise DataError(f"{place}: not a data card: {error}. {remedy}") from error
+
+
+def _check(record: type, data: Any, where: str) -> None:
+    """ValueError naming the key unless `data` has exactly the keys of a record, well typed."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{where}not a JSON object")
+    wanted = {field.name: field.type for field in fields(record)}
+    for key in sorted(wanted.keys() ^ data.keys()):
+        raise ValueError(f"{where}the key {key!r} is {'missing' if key in wanted else 'unknown'}")
+    for key, kind in wanted.items():
+        value = data[key]
+        if kind is str:
+            good, rule = isinstance(value, str), "text"
+        elif kind is int:
+            good, rule = type(value) is int and value >= 0, "a whole number, at least 0"
+        elif kind is float:
+            good = type(value) in (int, float) and 0 < value <= sys.float_info.max
+            rule = "a finite number above 0"
+        else:
+            good, rule = isinstance(value, list) and len(value) > 0, "a list of domains"
+        if not good:
+            raise ValueError(f"{where}{key} = {value!r} is not {rule}")
 
 
 def read_card(folder: str | Path) -> DataCard:

@@ -5,7 +5,8 @@ What to use when:
 - `read_runs`: any number of study or run folders (or CSV files) -> one table of `final` points.
 """
 
-from isoflop.runs.folder import Point, RunFolder, Status
+from isoflop.runs.folder import RunFolder
+from isoflop.runs.records import Point, Status
 from isoflop.runs.table import read_curves, read_runs
 
 __all__ = ["Point", "RunFolder", "Status", "read_curves", "read_runs"]

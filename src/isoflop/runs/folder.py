@@ -5,60 +5,22 @@
 `checkpoints/`.
 """
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from isoflop._errors import RunError
+from isoflop.runs.records import Point, Status
 from isoflop.specs import RunConfig
+from isoflop.specs.run import CONFIG_VERSION
 
-State = Literal["queued", "running", "done", "diverged", "failed", "preempted"]
-STATES: tuple[State, ...] = ("queued", "running", "done", "diverged", "failed", "preempted")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """Where a run stands."""
-
-    state: State
-    attempt: int = 0
-    step: int = 0
-    n_tokens: int = 0
-    heartbeat: float = 0.0
-    """Unix time of the last sign of life."""
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """One measurement: `loss` [nats/token] is the mean of `loss_by_domain`, equally weighted."""
-
-    step: int
-    n_tokens: int
-    flops: float
-    loss: float
-    lr: float
-    kind: Literal["final", "intermediate"]
-    loss_by_domain: Mapping[str, float] = field(default_factory=dict)
-    bpb: float | None = None
-    wall_s: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """The line of metrics.jsonl: domains become `loss_<domain>`."""
-        data = asdict(self)
-        by_domain = data.pop("loss_by_domain")
-        return {**data, **{f"loss_{name}": value for name, value in by_domain.items()}}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> "Point":
-        """The point of a line of metrics.jsonl."""
-        own = ("step", "n_tokens", "flops", "loss", "lr", "kind", "bpb", "wall_s")
-        domains = {k.removeprefix("loss_"): v for k, v in data.items() if k.startswith("loss_")}
-        return Point(loss_by_domain=domains, **{k: data[k] for k in own})
+LOCK = "lock"
+"""File in a run folder that the training process keeps locked."""
 
 
 def write_json_atomically(path: Path, data: Any) -> None:
@@ -105,7 +67,7 @@ class RunFolder:
     @property
     def run_id(self) -> str:
         """The id that names the folder."""
-        return self.path.name
+        return self.path.resolve().name
 
     @property
     def checkpoints(self) -> Path:
@@ -113,9 +75,21 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def config(self) -> RunConfig:
-        """The run's configuration; RunError when the file is missing or corrupt."""
+        """The run's configuration.
+
+        Raises:
+            RunError: the file is missing, corrupt, or no longer the one that names the folder.
+        """
         path = self.path / "config.json"
-        data = read_json(path, remedy="Restore the file, or delete the folder to train it again.")
+        remedy = "Restore the file, or delete the folder to train it again."
+        data = read_json(path, remedy=remedy)
+        # What lies in the file is hashed, not what this version reads from it.
+        known = isinstance(data, dict) and data.get("version") == CONFIG_VERSION
+        if known and (found := _config_hash(data)) != self.run_id:
+            raise RunError(
+                f"{path}: was changed or copied: it describes run {found}, not {self.run_id}. "
+                f"{remedy}"
+            )
         return RunConfig.from_json(data, place=str(path))
 
     def status(self) -> Status:
@@ -123,16 +97,12 @@ class RunFolder:
         path = self.path / "status.json"
         if not path.exists():
             return Status(state="queued")
-        data = read_json(path, remedy="Delete this file: the run resumes from its checkpoint.")
+        remedy = "Delete this file: the run resumes from its checkpoint."
+        data = read_json(path, remedy=remedy)
         try:
-            status = Status(**data)
-        except TypeError as error:
-            raise RunError(
-                f"{path}: not a status ({error}). Delete this file: the run resumes."
-            ) from error
-        if status.state not in STATES:
-            raise RunError(f"{path}: unknown state {status.state!r}. Delete this file.")
-        return status
+            return Status.from_json(data)
+        except ValueError as error:
+            raise RunError(f"{path}: not a status: {error}. {remedy}") from error
 
     def set_status(self, status: Status) -> None:
         """Replace the status atomically."""
@@ -143,8 +113,10 @@ class RunFolder:
         path = self.path / "execution.json"
         if not path.exists():
             return None
-        data = read_json(path, remedy="Delete the run folder to train it again.")
-        assert isinstance(data, dict)
+        remedy = "Delete the run folder to train it again."
+        data = read_json(path, remedy=remedy)
+        if not isinstance(data, dict):
+            raise RunError(f"{path}: not a JSON object. {remedy}")
         return data
 
     def freeze_execution(self, execution: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,15 +135,21 @@ class RunFolder:
             stream.flush()
 
     def mend(self) -> int:
-        """Cut a torn last line off metrics.jsonl; returns the last recorded step (-1: none)."""
+        """Finish or cut a torn last line of metrics.jsonl; the last recorded step (-1: none).
+
+        A last line that lacks only its newline gets it; of any other, nothing is kept.
+        """
         path = self.path / "metrics.jsonl"
-        points = self.points()
-        if path.exists():
-            data = path.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            if whole < len(data):
-                with path.open("r+b") as stream:
+        data = self._metrics()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            with path.open("r+b") as stream:
+                if _is_json(data[whole:]):
+                    stream.seek(len(data))
+                    stream.write(b"\n")
+                else:
                     stream.truncate(whole)
+        points = self.points()
         return points[-1].step if points else -1
 
     def points(self) -> list[Point]:
@@ -182,21 +160,44 @@ class RunFolder:
         """The point at which the schedule was complete, if it has been reached."""
         return next((p for p in reversed(self.points()) if p.kind == "final"), None)
 
-    def _read_points(self) -> Iterator[Point]:
+    def is_held(self) -> bool:
+        """Whether a process is training this run: it holds the lock of the folder.
+
+        Where locks are unknown (not POSIX), the run's status is all there is: True.
+        """
+        try:
+            import fcntl
+        except ImportError:
+            return True
+        try:
+            with (self.path / LOCK).open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def _metrics(self) -> bytes:
         path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
-        lines = path.read_bytes().split(b"\n")
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror}). Restore it.") from error
+
+    def _read_points(self) -> Iterator[Point]:
+        lines = self._metrics().split(b"\n")
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
+            torn = number == len(lines) and not _is_json(line)  # the writer was cut off
+            if not line.strip() or torn:
                 continue
             try:
                 yield Point.from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                if number == len(lines):  # no newline behind it: the writer was cut off
-                    return
+            except ValueError as error:
                 raise RunError(
-                    f"{path}, line {number}: not a point ({error!r}). "
+                    f"{self.path / 'metrics.jsonl'}, line {number}: not a point: {error}. "
                     "Restore the file, or delete the run folder to train it again."
                 ) from error
 
@@ -204,3 +205,18 @@ class RunFolder:
         """Update the status with a fresh heartbeat."""
         data = {**asdict(self.status()), **changes, "heartbeat": time.time()}
         self.set_status(Status(**data))
+
+
+def _config_hash(data: Mapping[str, Any]) -> str:
+    """`RunConfig.run_id` of the JSON data of a config.json."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line is JSON from end to end: the first part of an object never is."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

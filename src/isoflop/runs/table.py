@@ -1,6 +1,7 @@
 """Reading runs from anywhere into one table: study folders, run folders, CSV files."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 from isoflop._errors import RunError
 from isoflop._types import Array
 from isoflop.accounting import count_params, train_flops
-from isoflop.runs.folder import Point, RunFolder
+from isoflop.runs.folder import RunFolder
+from isoflop.runs.records import Point
 
 _TEXT_COLUMNS = ("run", "trunk", "kind", "schedule", "run_name", "name", "state")
 
@@ -91,11 +93,21 @@ def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        rows: list[dict[str, Any]] = []
-        for number, raw in enumerate(reader, start=2):
-            rows.append({key: _cell(path, number, key, text) for key, text in raw.items()})
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise RunError(
+            f"{path}, line {line}: not UTF-8 ({error.reason}). Save the table as UTF-8."
+        ) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    rows: list[dict[str, Any]] = []
+    try:
+        for raw in reader:
+            rows.append({k: _cell(path, reader.line_num, k, v) for k, v in raw.items()})
+    except csv.Error as error:
+        raise RunError(f"{path}, line {reader.line_num + 1}: {error}. Mend the line.") from error
     return rows
 
 

@@ -1,0 +1,102 @@
+"""`Status` and `Point`: the records of a run folder, checked when they are read."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+State = Literal["queued", "running", "done", "diverged", "failed", "preempted"]
+STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a run stands."""
+
+    state: State
+    attempt: int = 0
+    step: int = 0
+    n_tokens: int = 0
+    heartbeat: float = 0.0
+    """Unix time of the last sign of life."""
+    reason: str = ""
+
+    @staticmethod
+    def from_json(data: Any) -> "Status":
+        """The status of a status.json; ValueError names the key that is wrong."""
+        if not isinstance(data, dict):
+            raise ValueError("not a JSON object")
+        for key, value in data.items():
+            if key in ("attempt", "step", "n_tokens"):
+                _require(_is_count(value), key, value, "a whole number, at least 0")
+            elif key == "heartbeat":
+                _require(_is_number(value) and value >= 0, key, value, "a time, at least 0")
+            elif key == "state":
+                _require(value in STATES, key, value, f"one of {', '.join(STATES)}")
+            elif key == "reason":
+                _require(isinstance(value, str), key, value, "text")
+            else:
+                raise ValueError(f"unknown key {key!r}")
+        _require("state" in data, "state", None, f"one of {', '.join(STATES)}")
+        return Status(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One measurement: `loss` [nats/token] is the mean of `loss_by_domain`, equally weighted."""
+
+    step: int
+    n_tokens: int
+    flops: float
+    loss: float
+    lr: float
+    kind: Literal["final", "intermediate"]
+    loss_by_domain: Mapping[str, float] = field(default_factory=dict)
+    bpb: float | None = None
+    wall_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The line of metrics.jsonl: domains become `loss_<domain>`."""
+        data = asdict(self)
+        by_domain = data.pop("loss_by_domain")
+        return {**data, **{f"loss_{name}": value for name, value in by_domain.items()}}
+
+    @staticmethod
+    def from_json(data: Any) -> "Point":
+        """The point of a line of metrics.jsonl; ValueError names the key that is wrong."""
+        if not isinstance(data, dict):
+            raise ValueError("not a JSON object")
+        own = ("step", "n_tokens", "flops", "loss", "lr", "kind", "bpb", "wall_s")
+        for key in own:
+            if key not in data:
+                raise ValueError(f"the key {key!r} is missing")
+        domains = {k.removeprefix("loss_"): v for k, v in data.items() if k.startswith("loss_")}
+        for key in ("step", "n_tokens"):
+            _require(_is_count(data[key]), key, data[key], "a whole number, at least 0")
+        for key in ("flops", "loss", *(f"loss_{name}" for name in domains)):
+            good = _is_number(data[key]) and data[key] > 0
+            _require(good, key, data[key], "a finite number above 0")
+        for key in ("lr", "wall_s"):
+            good = _is_number(data[key]) and data[key] >= 0
+            _require(good, key, data[key], "a finite number, at least 0")
+        bpb = data["bpb"]
+        good = bpb is None or (_is_number(bpb) and bpb > 0)
+        _require(good, "bpb", bpb, "null or a finite number above 0")
+        good = data["kind"] in ("final", "intermediate")
+        _require(good, "kind", data["kind"], "final or intermediate")
+        return Point(loss_by_domain=domains, **{k: data[k] for k in own})
+
+
+def _require(condition: bool, key: str, value: object, wanted: str) -> None:
+    if not condition:
+        raise ValueError(f"{key} = {value!r} is not {wanted}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # false for NaN
