@@ -1,11 +1,13 @@
 """Training resumes bitwise, branches equal the undivided run, bad runs are said to be bad."""
 
+import fcntl
+import json
 import math
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-from isoflop._errors import RunError
+from isoflop._errors import InputError, RunError
 from isoflop.runs import Point, RunFolder
 from isoflop.specs import Optimiser, RunConfig
 from isoflop.training import train_run
-from isoflop.training.loop import Trainer
+from isoflop.training.__main__ import main
+from isoflop.training.loop import InterruptedRun, Trainer
+
+Steps = list[tuple[str, int]]
 
 WISH: dict[str, Any] = {
     "threads": 1,
@@ -27,6 +32,30 @@ WISH: dict[str, Any] = {
     "compile": False,
     "checkpoint_seconds": 1e9,
 }
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """Every optimiser step that is computed: (run, steps done before it)."""
+    taken: Steps = []
+    real = Trainer.train_step
+
+    def counted(trainer: Trainer) -> None:
+        taken.append((trainer.folder.run_id, trainer.step))
+        real(trainer)
+
+    monkeypatch.setattr(Trainer, "train_step", counted)
+    return taken
+
+
+@pytest.fixture
+def own_handlers() -> Iterator[None]:
+    """Gives the signal handlers back that the trainer's `main` replaces."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def _train(corpus: Path, runs: Path, trunk: RunConfig, branch: RunConfig) -> Point:
@@ -63,10 +92,12 @@ def test_a_branch_equals_the_undivided_run_bitwise(
     assert losses == branched.loss_by_domain
 
 
-def test_resuming_from_any_checkpoint_is_bitwise(
-    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, tiny_branch: RunConfig
+def test_resuming_from_any_checkpoint_is_bitwise_and_redoes_nothing(
+    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, tiny_branch: RunConfig, steps: Steps
 ) -> None:
     whole = _train(corpus, tmp_path / "a", tiny_trunk, tiny_branch)
+    trunk, branch = tiny_trunk.run_id, tiny_branch.run_id
+    assert steps == [(trunk, i) for i in range(45)] + [(branch, i) for i in range(45, 60)]
     for stop in (1, 20, 44):
         runs = tmp_path / f"b{stop}"
         folder = RunFolder.create(runs, tiny_trunk)
@@ -74,7 +105,18 @@ def test_resuming_from_any_checkpoint_is_bitwise(
         while trainer.step < stop:
             trainer.train_step()
         trainer.save(keep=False)
+        steps.clear()
         assert _train(corpus, runs, tiny_trunk, tiny_branch) == whole
+        assert steps == [(trunk, i) for i in range(stop, 45)] + [(branch, i) for i in range(45, 60)]
+
+
+def test_a_finished_run_is_not_trained_again(
+    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, tiny_branch: RunConfig, steps: Steps
+) -> None:
+    _train(corpus, tmp_path, tiny_trunk, tiny_branch)
+    steps.clear()
+    _train(corpus, tmp_path, tiny_trunk, tiny_branch)
+    assert steps == []
 
 
 def test_micro_batches_change_the_sum_and_not_the_result(
@@ -133,25 +175,166 @@ def test_checkpoints_cannot_run_code(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_next_start_goes_on(
-    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, tiny_branch: RunConfig, number: int
+def test_a_device_that_is_not_here_is_the_reason_of_the_failure(
+    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longer = replace(
-        tiny_branch,
-        schedule=replace(tiny_branch.schedule, n_tokens=64 * 200, cooldown_tokens=64 * 20),
-    )
-    trunk, branch = RunFolder.create(tmp_path, tiny_trunk), RunFolder.create(tmp_path, longer)
-    command = [
-        sys.executable, "-m", "isoflop.training", str(corpus), str(trunk.path), str(branch.path),
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not trunk.points() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(number)
-    assert process.wait(timeout=60) in (0, 130)
-    assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
-    final = branch.final()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = RunFolder.create(tmp_path, tiny_trunk)
+    with pytest.raises(InputError, match=r"launch\.device = 'cuda'"):
+        train_run(corpus, folder, holds=[640], wish={**WISH, "device": "cuda"})
+    assert folder.status().state == "failed"
+    assert folder.status().reason.startswith("launch.device = 'cuda'")
+    folder.freeze_execution({**WISH, "device": "cuda"})
+    with pytest.raises(RunError, match=r"execution\.json: device = 'cuda'"):
+        train_run(corpus, folder, holds=[640], wish=WISH)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("threads", None), ("threads", 0), ("dtype", "float8"), ("micro_batch", 1.5), ("compile", 3)],
+)
+def test_a_corrupt_execution_is_named(
+    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, key: str, value: Any
+) -> None:
+    folder = RunFolder.create(tmp_path, tiny_trunk)
+    text = json.dumps({**WISH, key: value})
+    (folder.path / "execution.json").write_text(text)
+    with pytest.raises(RunError, match=rf"execution\.json: {key} = "):
+        train_run(corpus, folder, holds=[640], wish=WISH)
+    assert folder.status().state == "failed"
+    assert (folder.path / "execution.json").read_text() == text
+
+
+def test_a_fault_is_the_reason_of_the_failure(
+    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_trainer: Trainer) -> None:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(Trainer, "train_step", broken)
+    folder = RunFolder.create(tmp_path, tiny_trunk)
+    with pytest.raises(MemoryError):
+        train_run(corpus, folder, holds=[640], wish=WISH)
+    assert folder.status().state == "failed"
+    assert folder.status().reason == "MemoryError: no more"
+
+
+@pytest.fixture
+def job(
+    tmp_path: Path, tiny_trunk: RunConfig, tiny_branch: RunConfig
+) -> tuple[RunFolder, RunFolder]:
+    """The folders of a trunk and its branch."""
+    return RunFolder.create(tmp_path, tiny_trunk), RunFolder.create(tmp_path, tiny_branch)
+
+
+def test_bad_files_end_the_process_with_two(
+    corpus: Path, job: tuple[RunFolder, RunFolder], own_handlers: None
+) -> None:
+    words = [str(corpus), *(str(folder.path) for folder in job), "--device", "cpu"]
+    (job[0].path / "metrics.jsonl").write_text("{}\n")
+    assert main(words) == 2
+    assert "metrics.jsonl, line 1" in job[0].status().reason
+    (job[1].path / "config.json").write_text("{")
+    assert main(words) == 2
+
+
+def test_a_trunk_alone_has_no_end(
+    corpus: Path, job: tuple[RunFolder, RunFolder], own_handlers: None
+) -> None:
+    assert main([str(corpus), str(job[0].path)]) == 2
+    assert "Name one too" in job[0].status().reason
+
+
+@pytest.mark.parametrize(("number", "at"), [(signal.SIGTERM, 20), (signal.SIGINT, 50)])
+def test_a_signal_saves_and_the_next_start_goes_on(
+    corpus: Path,
+    tmp_path: Path,
+    job: tuple[RunFolder, RunFolder],
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+    own_handlers: None,
+    number: int,
+    at: int,
+) -> None:
+    words = [str(corpus), *(str(folder.path) for folder in job), "--device", "cpu"]
+    counted = Trainer.train_step
+
+    def signalled(trainer: Trainer) -> None:
+        counted(trainer)
+        if trainer.step == at:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Trainer, "train_step", signalled)
+    assert main(words) == 130
+    stopped = job[0] if at < 45 else job[1]
+    assert stopped.status().state == "preempted"
+    assert stopped.status().step == at
+    assert len(steps) == at
+    assert main(words) == 0
+    assert [step for _, step in steps] == list(range(60))  # none lost, none twice
+    final = job[1].final()
     assert final is not None
-    assert replace(final, wall_s=0.0) == _train(corpus, tmp_path / "whole", tiny_trunk, longer)
+    configs = [folder.config() for folder in job]
+    assert replace(final, wall_s=0.0) == _train(corpus, tmp_path / "whole", *configs)
+
+
+def test_a_signal_between_two_runs_stops_the_job(
+    corpus: Path,
+    job: tuple[RunFolder, RunFolder],
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+    own_handlers: None,
+) -> None:
+    def trained(*args: Any, **kwargs: Any) -> None:
+        train_run(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("isoflop.training.__main__.train_run", trained)
+    assert main([str(corpus), *(str(folder.path) for folder in job), "--device", "cpu"]) == 130
+    assert job[0].status().state == "done"
+    assert {run for run, _ in steps} == {job[0].run_id}
+
+
+def test_a_signal_before_the_first_run_stops_the_job(
+    corpus: Path, job: tuple[RunFolder, RunFolder], steps: Steps, own_handlers: None
+) -> None:
+    with (job[1].path / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # as a process that outlived its driver
+        _later(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        began = time.monotonic()
+        assert main([str(corpus), *(str(folder.path) for folder in job)]) == 130
+    assert time.monotonic() - began > 0.25
+    assert steps == []
+    assert job[0].status().state == "queued"
+
+
+def test_it_waits_for_the_process_that_trains_the_run(
+    corpus: Path, job: tuple[RunFolder, RunFolder], steps: Steps, own_handlers: None
+) -> None:
+    stream = (job[0].path / "lock").open("w")
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    held: list[int] = []
+
+    def release() -> None:
+        held.append(len(steps))
+        stream.close()
+
+    _later(0.3, release)
+    assert main([str(corpus), *(str(folder.path) for folder in job), "--device", "cpu"]) == 0
+    assert held == [0]
+    assert len(steps) == 60
+
+
+def test_an_asked_stop_is_seen_by_the_run_itself(
+    corpus: Path, job: tuple[RunFolder, RunFolder], steps: Steps
+) -> None:
+    with pytest.raises(InterruptedRun):
+        train_run(corpus, job[0], holds=[640], wish=WISH, stop_asked=[signal.SIGTERM])
+    assert len(steps) == 1
+    assert job[0].status().state == "preempted"
+
+
+def _later(seconds: float, act: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, act)
+    timer.daemon = True
+    timer.start()

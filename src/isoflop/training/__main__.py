@@ -4,15 +4,19 @@ import argparse
 import contextlib
 import fcntl
 import logging
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from isoflop._errors import InputError
 from isoflop.runs import RunFolder
+from isoflop.runs.folder import LOCK
 from isoflop.training.loop import InterruptedRun, train_run
 
 _log = logging.getLogger("isoflop.training")
+_LOCK_POLL_S = 0.1
 
 
 def main(arguments: list[str]) -> int:
@@ -32,23 +36,12 @@ def main(arguments: list[str]) -> int:
         name: getattr(options, name)
         for name in ("threads", "micro_batch", "device", "dtype", "compile", "checkpoint_seconds")
     }
-    folders = [RunFolder(path) for path in options.runs]
-    configs = {folder.run_id: folder.config() for folder in folders}
+    stop_asked = _listen()
     try:
-        locks = contextlib.ExitStack()
-        for folder in folders:
-            _lock(folder, locks)
-        for folder in folders:
-            holds = [
-                config.schedule.hold_tokens
-                for config in configs.values()
-                if config.trunk == folder.run_id
-            ]
-            _log.info("run %s", folder.run_id)
-            train_run(options.corpus, folder, holds=holds, wish=wish)
-            if folder.status().state == "diverged":
-                _mark_branches(folder, folders)
-                return 0
+        with contextlib.ExitStack() as locks:
+            _train_all(
+                options.corpus, [RunFolder(p) for p in options.runs], wish, stop_asked, locks
+            )
     except InterruptedRun:
         return 130
     except InputError as error:
@@ -57,10 +50,50 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _lock(folder: RunFolder, locks: contextlib.ExitStack) -> None:
+def _train_all(
+    corpus: Path,
+    folders: list[RunFolder],
+    wish: dict[str, Any],
+    stop_asked: list[int],
+    locks: contextlib.ExitStack,
+) -> None:
+    """Train the folders in order, each only while nobody has asked to stop."""
+    configs = {folder.run_id: folder.config() for folder in folders}
+    for folder in folders:
+        _lock(folder, locks, stop_asked)
+    for folder in folders:
+        if stop_asked:
+            raise InterruptedRun
+        holds = [
+            config.schedule.hold_tokens
+            for config in configs.values()
+            if config.trunk == folder.run_id
+        ]
+        train_run(corpus, folder, holds=holds, wish=wish, stop_asked=stop_asked)
+        if folder.status().state == "diverged" and folder.config().trunk is None:
+            _mark_branches(folder, folders)
+            return
+
+
+def _listen() -> list[int]:
+    """A list that receives every SIGTERM and SIGINT from here on."""
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda signum, _frame: received.append(signum))
+    return received
+
+
+def _lock(folder: RunFolder, locks: contextlib.ExitStack, stop_asked: list[int]) -> None:
     """Wait until no other process trains this run: one may have outlived a killed driver."""
-    stream = locks.enter_context((folder.path / "lock").open("w"))
-    fcntl.flock(stream, fcntl.LOCK_EX)
+    stream = locks.enter_context((folder.path / LOCK).open("w"))
+    while not stop_asked:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return
+    raise InterruptedRun
 
 
 def _mark_branches(trunk: RunFolder, folders: list[RunFolder]) -> None:

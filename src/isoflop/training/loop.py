@@ -1,7 +1,7 @@
 """The training loop: one run folder from wherever it stands to its end."""
 
+import logging
 import math
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +19,7 @@ from isoflop.runs import Point, RunFolder, Status
 from isoflop.specs import RunConfig
 from isoflop.training import checkpoint as checkpoints
 from isoflop.training.batches import Batches, ValidationSet
-from isoflop.training.execution import choose_device, choose_dtype
+from isoflop.training.execution import settle
 from isoflop.training.model import Transformer
 
 _HEARTBEAT_S = 1.0
@@ -28,6 +28,8 @@ _HEARTBEAT_S = 1.0
 _FIRST_LOOK_STEP = 64
 _LOOK_STRIDE = 8
 _EVAL_TOKENS = 16_384
+
+_log = logging.getLogger("isoflop.training")
 
 
 class InterruptedRun(Exception):
@@ -134,18 +136,56 @@ class Trainer:
 
 
 def train_run(
-    corpus: Path, folder: RunFolder, *, holds: Sequence[int], wish: Mapping[str, Any]
+    corpus: Path,
+    folder: RunFolder,
+    *,
+    holds: Sequence[int],
+    wish: Mapping[str, Any],
+    stop_asked: Sequence[int] = (),
 ) -> None:
     """Train one run folder to its end; a trunk to the last of `holds` (tokens, one a branch).
 
     A branch starts from its trunk's checkpoint. Resumes from the last checkpoint; writes points,
-    checkpoints and status into the folder.
+    checkpoints and status into the folder, the reason of a failure included.
+
+    Args:
+        corpus: the folder of the prepared corpus.
+        folder: the run.
+        holds: for a trunk, where its branches begin.
+        wish: threads, micro_batch, device, dtype, compile, checkpoint_seconds; obeyed by a run
+            that has not begun.
+        stop_asked: filled by a signal handler while the run goes on: it then saves and stops.
 
     Raises:
-        InterruptedRun: asked to stop by a signal, after saving.
+        InterruptedRun: asked to stop, after saving.
         InputError: the configuration cannot be trained.
     """
+    try:
+        _train(corpus, folder, holds, wish, stop_asked)
+    except InterruptedRun:
+        raise
+    except DivergedRun as error:
+        folder.beat(state="diverged", reason=str(error))
+    except IsoflopError as error:
+        folder.beat(state="failed", reason=str(error))
+        raise
+    except Exception as error:
+        folder.beat(state="failed", reason=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _train(
+    corpus: Path,
+    folder: RunFolder,
+    holds: Sequence[int],
+    wish: Mapping[str, Any],
+    stop_asked: Sequence[int],
+) -> None:
     config = folder.config()
+    if config.trunk is None and not holds:
+        raise RunError(
+            f"{folder.path}: is a trunk, which ends where its branches begin. Name one too."
+        )
     batch = config.optimiser.batch_tokens
     stops = sorted(hold // batch for hold in holds) if config.trunk is None else []
     last = stops[-1] if stops else config.n_tokens // batch
@@ -156,22 +196,14 @@ def train_run(
     if stops and all(checkpoints.hold(folder.checkpoints, s).exists() for s in stops):
         folder.beat(state="done", n_tokens=last * batch, step=last)
         return
-    device = choose_device(wish["device"])
-    dtype = choose_dtype(wish["dtype"], device, config.shape)
-    execution = folder.freeze_execution({**wish, "device": device.type, "dtype": dtype})
+    execution = settle(folder, wish, config.shape)
     torch.set_num_threads(execution["threads"])
     attempt = folder.status().attempt + 1
     folder.set_status(Status(state="running", attempt=attempt, heartbeat=time.time()))
-    try:
-        trainer = Trainer(config, folder, corpus, execution)
-        _restore(trainer, stops)
-        _advance(trainer, last, stops, recorded)
-    except DivergedRun as error:
-        folder.beat(state="diverged", reason=str(error))
-        return
-    except IsoflopError as error:
-        folder.beat(state="failed", reason=str(error))
-        raise
+    trainer = Trainer(config, folder, corpus, execution)
+    _restore(trainer, stops)
+    _log.info("run %s: from step %d to %d", folder.run_id, trainer.step, last)
+    _advance(trainer, last, stops, recorded, stop_asked)
     folder.beat(state="done", step=trainer.step, n_tokens=trainer.n_tokens)
 
 
@@ -195,9 +227,10 @@ def _restore(trainer: Trainer, stops: Sequence[int]) -> None:
         trainer.restore(source)
 
 
-def _advance(trainer: Trainer, last: int, stops: Sequence[int], recorded: int) -> None:
-    """Step to `last`, recording, saving and listening for signals on the way."""
-    stop_asked = _listen()
+def _advance(
+    trainer: Trainer, last: int, stops: Sequence[int], recorded: int, stop_asked: Sequence[int]
+) -> None:
+    """Step to `last`, recording and saving on the way; stop where asked to."""
     is_trunk = trainer.config.trunk is None
     saved = beaten = time.monotonic()
     while trainer.step < last:
@@ -258,14 +291,6 @@ def _is_look(step: int) -> bool:
         return False
     octaves = round(2 * math.log2(step / _FIRST_LOOK_STEP))
     return step == round(_FIRST_LOOK_STEP * 2 ** (octaves / 2))
-
-
-def _listen() -> list[int]:
-    """A list that receives the first SIGTERM or SIGINT."""
-    received: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, _frame: received.append(signum))
-    return received
 
 
 def _optimiser(model: Transformer, config: RunConfig) -> torch.optim.AdamW:
