@@ -12,7 +12,7 @@ from isoflop.accounting import (
     training_memory_bytes,
 )
 from isoflop.ladders.design import Job, Ladder
-from isoflop.specs import ModelShape, RunConfig
+from isoflop.specs import LaunchSection, ModelShape, RunConfig
 
 # ASSUMPTION: one thread of a 2023 server core with AVX-512, float32. Fitted to 4.75M tokens each
 # at N = 41k, 132k, 460k (43k, 30k, 14k tokens/s): t = tokens · (18 µs + 6N/53 GFLOP/s), all three
@@ -22,6 +22,7 @@ _CPU_OVERHEAD_S = 18e-6
 _CPU_OVERHEAD_WIDTH = 64 * 2
 # A fused GPU step of a tiny model is bound by kernel launches; large ones reach this share of peak.
 _START_SECONDS = 4.0
+_DEFAULTS = LaunchSection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +74,27 @@ def priced(run: PlannedRun, own_flops: float, hardware: str, mfu: float) -> Plan
     )
 
 
-def planned_runs(ladder: Ladder, *, threads: int, holdout_threads: int) -> list[PlannedRun]:
+def planned_runs(
+    ladder: Ladder, *, threads: int, holdout_threads: int, launch: LaunchSection = _DEFAULTS
+) -> list[PlannedRun]:
     """Every run of a ladder with its estimated cost, in the order in which it is trained."""
-    runs = [r for job in ladder.pilots for r in _planned(job, "pilot", threads)]
+    runs = [r for job in ladder.pilots for r in _planned(job, "pilot", threads, launch)]
     if ladder.holdout is not None:
-        runs += _planned(ladder.holdout, "held-out", holdout_threads)
+        runs += _planned(ladder.holdout, "held-out", holdout_threads, launch)
     return runs
+
+
+def memory_bytes(run: RunConfig, launch: LaunchSection) -> int:
+    """Bytes of a run's training on one device, in the largest type that `launch` may choose.
+
+    `dtype = "auto"` is bfloat16 on a GPU; on a CPU, or a device that is not known yet, it is
+    either.
+    """
+    dtypes: tuple[str, ...] = (launch.dtype,)
+    if launch.dtype == "auto":
+        dtypes = ("bfloat16",) if launch.device == "cuda" else ("float32", "bfloat16")
+    tokens = launch.micro_batch_tokens or run.optimiser.batch_tokens
+    return max(training_memory_bytes(run.shape, tokens, dtype) for dtype in dtypes)
 
 
 def own_tokens(job: Job, run: RunConfig) -> int:
@@ -88,7 +104,7 @@ def own_tokens(job: Job, run: RunConfig) -> int:
     return run.schedule.cooldown_tokens
 
 
-def _planned(job: Job, role: str, threads: int) -> list[PlannedRun]:
+def _planned(job: Job, role: str, threads: int, launch: LaunchSection) -> list[PlannedRun]:
     planned = []
     for run in job.runs:
         tokens = own_tokens(job, run)
@@ -105,9 +121,7 @@ def _planned(job: Job, role: str, threads: int) -> list[PlannedRun]:
                 lr=run.optimiser.lr,
                 seconds=estimate_seconds(run.shape, tokens, threads=threads)
                 + (_START_SECONDS if run.trunk is None else 0.0),
-                memory_bytes=training_memory_bytes(
-                    run.shape, run.optimiser.batch_tokens, "float32"
-                ),
+                memory_bytes=memory_bytes(run, launch),
                 trunk=run.trunk,
             )
         )

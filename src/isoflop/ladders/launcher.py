@@ -1,12 +1,14 @@
-"""`Launcher`: one protocol for where trainings run; `LocalLauncher` starts processes here."""
+"""`Launcher`: one protocol for where trainings run; `LAUNCHERS` lists those that there are."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+from isoflop._errors import StudyError
 
 JobState = Literal["running", "done", "interrupted", "bad_input", "failed"]
 _BY_CODE: dict[int, JobState] = {0: "done", 2: "bad_input", 130: "interrupted"}
@@ -70,18 +72,40 @@ class LocalLauncher:
         return "\n".join(lines[-20:])
 
 
+LAUNCHERS: dict[str, Callable[[], Launcher]] = {"local": LocalLauncher}
+"""Every launcher by the name that `launch.launcher` gives it."""
+
+
+def find_launcher(name: str) -> Launcher:
+    """A new launcher of that name.
+
+    Raises:
+        StudyError: there is none.
+    """
+    if name not in LAUNCHERS:
+        raise StudyError(
+            f"launch.launcher = {name!r}: no such launcher. Use one of: {', '.join(LAUNCHERS)}."
+        )
+    return LAUNCHERS[name]()
+
+
 def training_command(
     corpus: Path,
     runs: Sequence[Path],
     *,
     threads: int,
+    micro_batch: int,
     device: str,
     dtype: str,
     compile_: bool,
     checkpoint_seconds: float,
 ) -> list[str]:
-    """The command that trains run folders in order in one process."""
+    """The command that trains run folders in order in one process.
+
+    `micro_batch`: sequences that are in memory at once; 0 for the whole batch.
+    """
     command = [sys.executable, "-m", "isoflop.training", str(corpus), *map(str, runs)]
     command += ["--threads", str(threads), "--device", device, "--dtype", dtype]
+    command += ["--micro-batch", str(micro_batch)]
     command += ["--checkpoint-seconds", str(checkpoint_seconds)]
     return [*command, "--compile"] if compile_ else command

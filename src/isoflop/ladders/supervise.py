@@ -46,6 +46,7 @@ class _Queue:
             self.corpus,
             [folder.path for folder in folders],
             threads=self.threads,
+            micro_batch=self.launch.micro_batch_tokens // job.trunk.shape.context,
             device=self.launch.device,
             dtype=self.launch.dtype,
             compile_=self.launch.compile,
@@ -66,16 +67,26 @@ class _Queue:
             if state == "interrupted":
                 raise KeyboardInterrupt
             if state == "bad_input":
-                raise InputError(_reason(active.folders) or self.launcher.logs(active.job_id))
+                raise InputError(self._reason(active))
             if state == "failed":
                 tried = self.attempts.get(trunk.run_id, 0) + 1
                 self.attempts[trunk.run_id] = tried
                 if tried >= _MAX_ATTEMPTS:
                     raise WorkerError(
-                        f"training {trunk.run_id} failed {tried} times. Its last words:\n"
-                        f"{self.launcher.logs(active.job_id)}\nSee {trunk.path}/log.txt."
+                        f"training {trunk.run_id} failed {tried} times: {self._reason(active)} "
+                        f"(all it said: {trunk.path / 'log.txt'})"
                     )
                 self.waiting.insert(0, active.job)
+
+    def _reason(self, active: _Active) -> str:
+        """Why a job ended: what its runs' status says, or else the last line of its log."""
+        reasons = [
+            status.reason
+            for status in (folder.status() for folder in active.folders)
+            if status.state == "failed" and status.reason
+        ]
+        lines = self.launcher.logs(active.job_id).split("\n")
+        return reasons[0] if reasons else lines[-1] or "it said nothing"
 
 
 def slots_and_threads(launch: LaunchSection, jobs: Sequence[Job]) -> tuple[int, int]:
@@ -166,8 +177,3 @@ def _tokens_done(runs: Path, job: Job, run: RunConfig) -> int:
 def _label(queue: _Queue) -> str:
     names = [f"N={active.job.n_params:,}" for active in queue.active]
     return f"{' '.join(names)} · {len(queue.waiting)} waiting"
-
-
-def _reason(folders: Sequence[RunFolder]) -> str:
-    reasons = [folder.status().reason for folder in folders if folder.status().state == "failed"]
-    return reasons[0] if reasons else ""
