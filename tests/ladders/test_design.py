@@ -1,6 +1,7 @@
 """A ladder's trainings: counts, budgets, refusals, and that a pilot is never the held-out run."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -77,9 +78,56 @@ def test_more_tokens_than_the_corpus_has(study: StudyConfig) -> None:
 
 
 def test_a_small_holdout_is_refused(study: StudyConfig) -> None:
-    small = replace(study, holdout=HoldoutSection(width=24, tokens=500_000))
+    small = replace(study, holdout=HoldoutSection(width=40, tokens=500_000))
     with pytest.raises(StudyError, match="checks no extrapolation"):
         design_ladder(small, FACTS)
+
+
+def test_a_holdout_on_a_pilots_trunk_is_refused(study: StudyConfig) -> None:
+    shared = replace(study, holdout=HoldoutSection(width=64, tokens=8_000_000))
+    with pytest.raises(StudyError, match=r"holdout\.width = 64.*trunk.*ladder\.widths"):
+        design_ladder(shared, FACTS)
+    deeper = replace(study, holdout=HoldoutSection(width=64, tokens=8_000_000, depth=4))
+    assert design_ladder(deeper, FACTS).holdout is not None
+
+
+@pytest.mark.parametrize(
+    ("ladder", "words"),
+    [
+        # 512000 and 512511 tokens are both 1000 batches of 512: one and the same run.
+        ({"tokens": (500_000, 512_000, 512_511)}, r"ladder\.tokens.*512000 and 512511"),
+        ({"tokens": (300, 500_000)}, r"ladder\.tokens = 300: .*cooldown"),
+        ({"widths": (24, 30, 64)}, r"ladder\.widths = 30: .*n_heads == 0"),
+        ({"widths": (24, 36, 64)}, r"ladder\.widths = 36: .*even head size"),
+        ({"heads": (4, 5, 4)}, r"ladder\.widths = 32: .*n_heads=5"),
+    ],
+)
+def test_impossible_rungs_name_their_key(
+    study: StudyConfig, ladder: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(StudyError, match=words):
+        design_ladder(replace(study, ladder=replace(study.ladder, **ladder)), FACTS)
+
+
+def test_impossible_holdouts_name_their_key(study: StudyConfig) -> None:
+    odd = replace(study, holdout=HoldoutSection(width=97, tokens=4_000_000))
+    with pytest.raises(StudyError, match=r"holdout\.width = 97: .*n_heads == 0"):
+        design_ladder(odd, FACTS)
+    short = replace(study, holdout=HoldoutSection(width=960, tokens=600))
+    with pytest.raises(StudyError, match=r"holdout\.tokens = 600: .*cooldown"):
+        design_ladder(short, FACTS)
+
+
+def test_a_model_without_feed_forward_is_refused(study: StudyConfig) -> None:
+    flat = replace(study, model=replace(study.model, ff_ratio=0.01))
+    with pytest.raises(StudyError, match=r"model\.ff_ratio = 0\.01"):
+        design_ladder(flat, FACTS)
+
+
+def test_horizons_one_batch_apart_are_two_runs(study: StudyConfig) -> None:
+    ladder = replace(study.ladder, tokens=(500_000, 512_000, 512_512))
+    for job in design_ladder(replace(study, ladder=ladder), FACTS).pilots:
+        assert len({run.run_id for run in job.runs}) == 4
 
 
 def test_extension_continues_the_same_trunk(study: StudyConfig) -> None:
@@ -89,6 +137,8 @@ def test_extension_continues_the_same_trunk(study: StudyConfig) -> None:
     assert job.branches[0].schedule.hold_tokens > branch.schedule.hold_tokens
     with pytest.raises(StudyError, match="Ask for more"):
         extend_job(branch, 1_000_000, FACTS)
+    with pytest.raises(StudyError, match="Ask for more"):
+        extend_job(branch, branch.n_tokens + 511, FACTS)  # less than one batch more
 
 
 def test_planned_runs_price_everything(study: StudyConfig) -> None:

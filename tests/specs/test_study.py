@@ -1,13 +1,21 @@
 """study.toml is read strictly, and every refusal names the key and the remedy."""
 
 import copy
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from isoflop._errors import InputError, StudyError
-from isoflop.specs import ModelShape, RunConfig, Schedule, read_study, study_from_mapping
+from isoflop.specs import (
+    ModelShape,
+    RunConfig,
+    Schedule,
+    StudyConfig,
+    read_study,
+    study_from_mapping,
+)
 
 GOOD: dict[str, Any] = {
     "data": {"domains": [{"name": "a", "source": "path:a"}]},
@@ -49,6 +57,46 @@ def test_scientific_notation_is_a_count() -> None:
         ("plan.mfu", 1.5, "plan.mfu"),
         ("model.mlp", "cubic", "model.mlp"),
         ("fit.level", 90, "fit.level"),
+        ("fit.n_draws", 99, "fit.n_draws"),
+        ("seed", -1, "seed"),
+        ("seed", 2**63, "seed"),
+        ("data.min_chars", -1, "data.min_chars"),
+        ("data.validation_tokens", 0, "data.validation_tokens"),
+        ("data.domains", [{"name": "a", "source": "path:a", "max_mb": 0}], "data.domains.max_mb"),
+        ("model.context", 0, "model.context"),
+        ("model.depth", 0, "model.depth"),
+        ("model.depth", 10**400, "model.depth"),
+        ("model.n_heads", 0, "model.n_heads"),
+        ("model.ff_ratio", 0, "model.ff_ratio"),
+        ("train.base_width", 0, "train.base_width"),
+        ("train.beta2", 1.5, "train.beta2"),
+        ("train.beta2", 1.0, "train.beta2"),
+        ("train.weight_decay", -0.1, "train.weight_decay"),
+        ("train.warmup_tokens", -1, "train.warmup_tokens"),
+        ("train.base_lr", 0, "train.base_lr"),
+        ("train.base_lr", 1e300, "train.base_lr"),
+        ("train.lr_width_exponent", 1e6, "train.lr_width_exponent"),
+        ("train.embedding_lr_factor", 0, "train.embedding_lr_factor"),
+        ("train.lr_decay_from_tokens", 0, "train.lr_decay_from_tokens"),
+        ("train.batch_tokens", -128, "train.batch_tokens"),
+        ("ladder.widths", [16, 0], "ladder.widths"),
+        ("ladder.tokens", [10**6, 10**19], "ladder.tokens"),
+        ("ladder.depths", [1, 0], "ladder.depths"),
+        ("ladder.heads", [-1, 1], "ladder.heads"),
+        ("ladder.max_flops", 0, "ladder.max_flops"),
+        ("holdout", {"width": 0, "tokens": 10**6}, "holdout.width"),
+        ("holdout", {"width": 16, "tokens": 0}, "holdout.tokens"),
+        ("holdout", {"width": 16, "tokens": 10**6, "depth": 0}, "holdout.depth"),
+        ("holdout", {"width": 16, "tokens": 10**6, "heads": 0}, "holdout.heads"),
+        ("plan.flops", 0, "plan.flops"),
+        ("plan.loss", -1.0, "plan.loss"),
+        ("plan.n_params", 0, "plan.n_params"),
+        ("plan.n_tokens", 0, "plan.n_tokens"),
+        ("plan.n_devices", 0, "plan.n_devices"),
+        ("launch.slots", -1, "launch.slots"),
+        ("launch.threads", -2, "launch.threads"),
+        ("launch.threads", 10**6, "launch.threads"),
+        ("launch.checkpoint_seconds", 0, "launch.checkpoint_seconds"),
     ],
 )
 def test_refusals_name_the_key(key: str, value: object, word: str) -> None:
@@ -58,6 +106,30 @@ def test_refusals_name_the_key(key: str, value: object, word: str) -> None:
     assert text.startswith("study.toml: ")
     assert word in text
     assert "\n" not in text
+
+
+def _numeric_keys() -> list[tuple[str, str]]:
+    found = []
+    for part in fields(StudyConfig):
+        section = type(getattr(FULL, part.name))
+        for key in fields(section) if is_dataclass(section) else ():
+            if "int" in str(key.type) or "float" in str(key.type):
+                found.append((part.name, key.name))
+    return found
+
+
+FULL = study_from_mapping({**GOOD, "holdout": {"width": 64, "tokens": 10**7}})
+
+
+@pytest.mark.parametrize(("section", "key"), _numeric_keys(), ids=lambda part: str(part))
+def test_every_number_has_bounds(section: str, key: str) -> None:
+    data = copy.deepcopy(GOOD)
+    if section == "holdout":
+        data["holdout"] = {"width": 64, "tokens": 10**7}
+    is_list = key in ("widths", "tokens", "depths", "heads") and section == "ladder"
+    data.setdefault(section, {})[key] = [-(10**9), -(10**9) - 1] if is_list else -(10**9)
+    with pytest.raises(StudyError, match=rf"^study: {section}\.{key} = "):
+        study_from_mapping(data)
 
 
 def test_micro_batches_divide_the_batch() -> None:
@@ -89,8 +161,11 @@ def test_overrides(tmp_path: Path) -> None:
     study = read_study(path, overrides=["plan.hardware=TPU v4", "ladder.widths=[8, 24]"])
     assert study.plan.hardware == "TPU v4"
     assert study.ladder.widths == (8, 24)
-    with pytest.raises(StudyError, match=r"a\.b=value"):
-        read_study(path, overrides=["seed"])
+    for wrong in ("seed", "=3", "plan.=3", ".flops=3"):
+        with pytest.raises(StudyError, match=r"a\.b=value"):
+            read_study(path, overrides=[wrong])
+    with pytest.raises(StudyError, match=r"study\.toml --set plan\.mfu=2: plan\.mfu = 2"):
+        read_study(path, overrides=["plan.mfu=2"])
 
 
 def test_schedule_is_warmup_hold_and_one_minus_sqrt() -> None:

@@ -24,7 +24,9 @@ Json = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the study (repeatable)."),
+    typer.Option(
+        "--set", metavar="A.B=VALUE", help="Override a key, kept in the folder (repeatable)."
+    ),
 ]
 Into = Annotated[Path | None, typer.Option(help="The study folder, if not named by the file.")]
 File = Annotated[Path, typer.Argument(help="A study file, or a folder with study.toml.")]

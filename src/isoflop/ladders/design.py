@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from isoflop._errors import StudyError
+from isoflop._errors import InputError, StudyError
 from isoflop.accounting import count_params
 from isoflop.specs import (
     DataSpec,
@@ -53,19 +54,27 @@ class CorpusFacts:
     corpus_hash: str
     train_tokens: Mapping[str, int]
 
+    @staticmethod
+    def unknown(config: StudyConfig) -> "CorpusFacts":
+        """Facts of a corpus that is not prepared yet: no token budget is too large for it."""
+        names = [domain.name for domain in config.data.domains]
+        return CorpusFacts(corpus_hash="unknown", train_tokens=dict.fromkeys(names, 2**62))
+
 
 def design_ladder(config: StudyConfig, corpus: CorpusFacts) -> Ladder:
     """Every training of a study; tokens are rounded to whole batches.
 
     Raises:
-        StudyError: more tokens than the corpus has without repetition, too short a run, or a
-            held-out run that is no larger than the pilots.
+        StudyError: an impossible shape, too short or two equal runs, more tokens than the corpus
+            has without repetition, or a held-out run that is no larger than the pilots or shares
+            a training with one; names the key.
     """
+    _check_horizons(config)
     pilots = []
     for rung, width in enumerate(config.ladder.widths):
         depth = config.ladder.depths[rung] if config.ladder.depths else config.model.depth
         heads = config.ladder.heads[rung] if config.ladder.heads else config.model.n_heads
-        shape = shape_of(config, width=width, depth=depth, heads=heads)
+        shape = _shape(config, width, depth, heads, key="ladder.widths")
         horizons = _horizons(config, shape)
         if horizons:
             pilots.append(_job(config, corpus, shape, horizons, key="ladder.tokens"))
@@ -98,9 +107,10 @@ def shape_of(config: StudyConfig, *, width: int, depth: int, heads: int) -> Mode
 def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
     """The job that carries a finished branch on, from its trunk, to more tokens."""
     old, batch = branch.schedule, branch.optimiser.batch_tokens
-    if n_tokens <= branch.n_tokens:
+    if _whole(n_tokens, batch) <= branch.n_tokens:
         raise StudyError(
-            f"--tokens {n_tokens}: the run has seen {branch.n_tokens} already. Ask for more."
+            f"--tokens {n_tokens}: the run has seen {branch.n_tokens} already, in batches of "
+            f"{batch}. Ask for more."
         )
     share = old.cooldown_tokens / branch.n_tokens
     schedule = _cooldown(old, n_tokens, share, batch)
@@ -109,10 +119,35 @@ def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
     return Job(trunk=branch.as_trunk(), branches=(longer,))
 
 
+def _shape(config: StudyConfig, width: int, depth: int, heads: int, *, key: str) -> ModelShape:
+    if round(config.model.ff_ratio * width) < 1:
+        raise StudyError(
+            f"model.ff_ratio = {config.model.ff_ratio!r}: `ff_ratio * width >= 1` must hold, but "
+            f"{key} has {width}. Raise one of the two."
+        )
+    try:
+        return shape_of(config, width=width, depth=depth, heads=heads)
+    except InputError as error:
+        raise StudyError(f"{key} = {width}: {error}") from error
+
+
+def _check_horizons(config: StudyConfig) -> None:
+    """Two horizons of the same number of batches would be one and the same run."""
+    batch = config.train.batch_tokens
+    horizons = sorted(config.ladder.tokens)
+    for short, long in pairwise(horizons):
+        if _whole(short, batch) == _whole(long, batch):
+            raise StudyError(
+                f"ladder.tokens = {list(horizons)}: {short} and {long} are both "
+                f"{short // batch} batches of train.batch_tokens = {batch}. Leave one out or set "
+                "them further apart."
+            )
+
+
 def _horizons(config: StudyConfig, shape: ModelShape) -> list[int]:
     limit = config.ladder.max_flops
     n_params = count_params(shape).under()
-    return [t for t in sorted(config.ladder.tokens) if not limit or 6 * n_params * t <= limit]
+    return [t for t in sorted(config.ladder.tokens) if limit is None or 6 * n_params * t <= limit]
 
 
 def _job(
@@ -151,7 +186,11 @@ def _job(
     )
     branches = []
     for horizon in horizons:
-        schedule = _cooldown(trunk.schedule, horizon, train.cooldown_fraction, train.batch_tokens)
+        try:
+            share, batch = train.cooldown_fraction, train.batch_tokens
+            schedule = _cooldown(trunk.schedule, horizon, share, batch)
+        except InputError as error:
+            raise StudyError(f"{key} = {horizon}: {error}") from error
         branches.append(replace(trunk, schedule=schedule, trunk=trunk.run_id))
         _check_tokens(trunk.data, horizon, corpus, key=key)
     return Job(trunk=trunk, branches=tuple(branches))
@@ -168,8 +207,14 @@ def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job]) ->
     assert section is not None
     depth = section.depth or config.model.depth
     heads = section.heads or config.model.n_heads
-    shape = shape_of(config, width=section.width, depth=depth, heads=heads)
+    shape = _shape(config, section.width, depth, heads, key="holdout.width")
     job = _job(config, corpus, shape, [section.tokens], key="holdout.tokens")
+    if job.trunk.run_id in {pilot.trunk.run_id for pilot in pilots}:
+        raise StudyError(
+            f"holdout.width = {section.width}: a pilot has the same shape, and the held-out run "
+            "would be a branch of its trunk, which the fit has seen. Use a width that is not in "
+            "ladder.widths."
+        )
     largest = max(6 * pilot.n_params * run.n_tokens for pilot in pilots for run in pilot.branches)
     ratio = 6 * job.n_params * job.branches[0].n_tokens / largest
     if ratio <= 1:

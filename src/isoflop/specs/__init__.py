@@ -22,7 +22,7 @@ from isoflop.specs.study import (
     StudyConfig,
     TrainSection,
 )
-from isoflop.specs.toml import read_study, study_from_mapping
+from isoflop.specs.toml import read_study, study_from_mapping, study_place
 
 __all__ = [
     "DataSection",
@@ -42,4 +42,5 @@ __all__ = [
     "TrainSection",
     "read_study",
     "study_from_mapping",
+    "study_place",
 ]

@@ -4,15 +4,48 @@ Every field with a default may be left out of `study.toml`. Units: tokens, FLOPs
 US dollars, days. Invariants are checked here, so that Python users and files meet the same words.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from isoflop._errors import StudyError
 
+# Far above anything sensible: within them no count, rate or time overflows.
+_MAX_TOKENS = 10**18
+_MAX_WIDTH = 10**6
+_MAX_LAYERS = 10**4
+_MAX_PROCESSES = 1024
+
 
 def _require(condition: bool, key: str, value: object, rule: str, remedy: str) -> None:
     if not condition:
         raise StudyError(f"{key} = {value!r}: `{rule}` must hold. {remedy}")
+
+
+def _require_within(section: str, owner: object, key: str, low: float, high: float) -> None:
+    """A number, or every number of a list, lies between two bounds; None passes."""
+    value = getattr(owner, key)
+    numbers: Iterable[float] = value if isinstance(value, tuple) else (value,)
+    _require(
+        value is None or all(low <= number <= high for number in numbers),
+        f"{section}.{key}",
+        value,
+        f"{low:g} <= {key} <= {high:g}",
+        "Give a value in this range.",
+    )
+
+
+def _require_positive(section: str, owner: object, *keys: str) -> None:
+    """Numbers that are given are above zero."""
+    for key in keys:
+        value = getattr(owner, key)
+        _require(
+            value is None or value > 0,
+            f"{section}.{key}",
+            value,
+            f"{key} > 0",
+            "Give a positive number, or leave the key out.",
+        )
 
 
 class _Section:
@@ -58,6 +91,7 @@ class DomainSection(_Section):
             "weight > 0",
             "Give a positive share or leave the domain out.",
         )
+        _require_positive("data.domains", self, "max_mb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +138,8 @@ class DataSection(_Section):
             "0 < jaccard <= 1",
             "Use 0.8 unless you know better.",
         )
-        _require(
-            self.validation_tokens > 0,
-            "data.validation_tokens",
-            self.validation_tokens,
-            "validation_tokens > 0",
-            "Give a positive number of tokens.",
-        )
+        _require_within("data", self, "validation_tokens", 1, _MAX_TOKENS)
+        _require_within("data", self, "min_chars", 0, 10**9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +156,12 @@ class ModelSection(_Section):
     qk_norm: bool = True
     token_shift: bool = True
     tied_head: bool = False
+
+    def __post_init__(self) -> None:
+        _require_within("model", self, "depth", 1, _MAX_LAYERS)
+        _require_within("model", self, "n_heads", 1, _MAX_WIDTH)
+        _require_within("model", self, "ff_ratio", 0.01, 1000)
+        _require_within("model", self, "context", 1, 10**7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,13 +184,7 @@ class TrainSection(_Section):
     cooldown_fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        _require(
-            self.base_lr > 0,
-            "train.base_lr",
-            self.base_lr,
-            "base_lr > 0",
-            "Give the peak learning rate at base_width.",
-        )
+        _require_within("train", self, "base_lr", 1e-12, 100)
         _require(
             0 <= self.lr_decay_exponent <= 1,
             "train.lr_decay_exponent",
@@ -164,19 +193,19 @@ class TrainSection(_Section):
             "Use 0 for a constant rate, 0.3 to 0.5 to follow the best rate down.",
         )
         _require(
-            self.lr_decay_from_tokens > 0,
-            "train.lr_decay_from_tokens",
-            self.lr_decay_from_tokens,
-            "lr_decay_from_tokens > 0",
-            "Give the tokens after which the rate starts to fall.",
+            0 <= self.beta2 < 1,
+            "train.beta2",
+            self.beta2,
+            "0 <= beta2 < 1",
+            "0.95 is usual; 0.99 for small batches.",
         )
-        _require(
-            self.batch_tokens > 0,
-            "train.batch_tokens",
-            self.batch_tokens,
-            "batch_tokens > 0",
-            "Give a multiple of model.context.",
-        )
+        _require_within("train", self, "batch_tokens", 1, _MAX_TOKENS)
+        _require_within("train", self, "base_width", 1, _MAX_WIDTH)
+        _require_within("train", self, "lr_width_exponent", -2, 2)
+        _require_within("train", self, "lr_decay_from_tokens", 1, _MAX_TOKENS)
+        _require_within("train", self, "embedding_lr_factor", 1e-6, 1e6)
+        _require_within("train", self, "weight_decay", 0, 100)
+        _require_within("train", self, "warmup_tokens", 0, _MAX_TOKENS)
         _require(
             0 < self.cooldown_fraction < 1,
             "train.cooldown_fraction",
@@ -210,6 +239,11 @@ class LadderSection(_Section):
                 "a list of distinct positive numbers",
                 "List them.",
             )
+        _require_within("ladder", self, "widths", 1, _MAX_WIDTH)
+        _require_within("ladder", self, "tokens", 1, _MAX_TOKENS)
+        _require_within("ladder", self, "depths", 1, _MAX_LAYERS)
+        _require_within("ladder", self, "heads", 1, _MAX_WIDTH)
+        _require_positive("ladder", self, "max_flops")
         for key in ("depths", "heads"):
             value = getattr(self, key)
             _require(
@@ -230,12 +264,19 @@ class HoldoutSection(_Section):
     depth: int | None = None
     heads: int | None = None
 
+    def __post_init__(self) -> None:
+        _require_within("holdout", self, "width", 1, _MAX_WIDTH)
+        _require_within("holdout", self, "tokens", 1, _MAX_TOKENS)
+        _require_within("holdout", self, "depth", 1, _MAX_LAYERS)
+        _require_within("holdout", self, "heads", 1, _MAX_WIDTH)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSection(_Section):
     """How laws are fitted."""
 
     law: str = "auto"
+    """`auto`: all laws of size and tokens, weighed by back-test; or the name of one of them."""
     n_draws: int = 500
     level: float = 0.90
 
@@ -248,10 +289,10 @@ class FitSection(_Section):
             "0.90 is the habit here.",
         )
         _require(
-            self.n_draws >= 100,
+            100 <= self.n_draws <= 1_000_000,
             "fit.n_draws",
             self.n_draws,
-            "n_draws >= 100",
+            "100 <= n_draws <= 1000000",
             "Intervals need at least 100 draws.",
         )
 
@@ -269,7 +310,9 @@ class PlanSection(_Section):
     mfu: float = 0.4
 
     def __post_init__(self) -> None:
-        given = [k for k in ("flops", "loss", "n_params", "n_tokens") if getattr(self, k)]
+        goals = ("flops", "loss", "n_params", "n_tokens")
+        _require_positive("plan", self, *goals)
+        given = [key for key in goals if getattr(self, key) is not None]
         _require(
             len(given) <= 1,
             "plan",
@@ -278,13 +321,7 @@ class PlanSection(_Section):
             "Keep one of them.",
         )
         _require(0 < self.mfu <= 1, "plan.mfu", self.mfu, "0 < mfu <= 1", "0.4 is usual.")
-        _require(
-            self.n_devices >= 1,
-            "plan.n_devices",
-            self.n_devices,
-            "n_devices >= 1",
-            "Give the number of accelerators.",
-        )
+        _require_within("plan", self, "n_devices", 1, 10**7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,17 +340,10 @@ class LaunchSection(_Section):
     train.batch_tokens; 0: the whole batch."""
 
     def __post_init__(self) -> None:
-        for key in ("slots", "threads", "micro_batch_tokens"):
-            value = getattr(self, key)
-            remedy = "Use 0 to have it chosen, or give a count."
-            _require(value >= 0, f"launch.{key}", value, f"{key} >= 0", remedy)
-        _require(
-            self.checkpoint_seconds > 0,
-            "launch.checkpoint_seconds",
-            self.checkpoint_seconds,
-            "checkpoint_seconds > 0",
-            "60 is the default.",
-        )
+        _require_within("launch", self, "slots", 0, _MAX_PROCESSES)
+        _require_within("launch", self, "threads", 0, _MAX_PROCESSES)
+        _require_within("launch", self, "micro_batch_tokens", 0, _MAX_TOKENS)
+        _require_positive("launch", self, "checkpoint_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,6 +362,13 @@ class StudyConfig(_Section):
     launch: LaunchSection = field(default_factory=LaunchSection)
 
     def __post_init__(self) -> None:
+        _require(
+            0 <= self.seed < 2**63,
+            "seed",
+            self.seed,
+            "0 <= seed < 2^63",
+            "Give a whole number in this range.",
+        )
         _require(
             self.train.batch_tokens % self.model.context == 0,
             "train.batch_tokens",

@@ -28,7 +28,12 @@ def read_study(path: str | Path, *, overrides: Sequence[str] = ()) -> StudyConfi
         raise StudyError(f"{path}: not valid TOML: {error}. Mend the line.") from error
     for override in overrides:
         _apply_override(data, override)
-    return study_from_mapping(data, place=str(path))
+    return study_from_mapping(data, place=study_place(path, overrides))
+
+
+def study_place(path: Path, overrides: Sequence[str]) -> str:
+    """How errors name a study file and what was set on top of it."""
+    return " ".join([str(path), *(f"--set {override}" for override in overrides)])
 
 
 def study_from_mapping(data: Mapping[str, Any], *, place: str = "study") -> StudyConfig:
@@ -60,8 +65,9 @@ def study_from_mapping(data: Mapping[str, Any], *, place: str = "study") -> Stud
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
+    """Set the key of `a.b=value`; the value is TOML, or else a bare word."""
+    key, separator, text = (part.strip() for part in override.partition("="))
+    if not separator or not all(key.split(".")):
         raise StudyError(f"--set {override!r}: write it as a.b=value.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]

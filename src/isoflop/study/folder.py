@@ -1,12 +1,24 @@
 """`StudyFolder`: where a study lives, and its strictly read configuration."""
 
-import shutil
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoflop._errors import StudyError
-from isoflop.specs import StudyConfig, read_study
+from isoflop._errors import DataError, InputError, StudyError
+from isoflop.accounting import find_accelerator
+from isoflop.data import find_recipe
+from isoflop.ladders import design_ladder
+from isoflop.ladders.design import CorpusFacts
+from isoflop.laws import LAWS
+from isoflop.runs.folder import read_json, write_json_atomically
+from isoflop.specs import StudyConfig, read_study, study_place
+
+_STUDY, _SOURCE, _OVERRIDES = "study.toml", ".source", "overrides.json"
+_VERSION = 1
+_STARTS_WITH_A_KEY = re.compile(r"(data|model|train|ladder|holdout|fit|plan|launch)(\.|:| =)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +29,10 @@ class StudyFolder:
     config: StudyConfig
     base: Path
     """Folder against which the study file's relative paths are read."""
+    file: Path
+    """The study file that was read: in this folder, or one that `keep` copies here."""
+    overrides: tuple[str, ...] = ()
+    """`a.b=value` on top of the file, as given to --set."""
 
     @property
     def data(self) -> Path:
@@ -43,42 +59,148 @@ class StudyFolder:
         """The report."""
         return self.path / "report.html"
 
+    def keep(self) -> None:
+        """Make the folder complete: the study file, where it came from, its overrides.
+
+        Raises:
+            StudyError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if _read_overrides(self.path) != list(self.overrides):
+                kept = {"version": _VERSION, "set": list(self.overrides)}
+                write_json_atomically(self.path / _OVERRIDES, kept)
+            copy = self.path / _STUDY
+            if copy.resolve() == self.file.resolve():
+                return
+            # Relative paths in the study mean the folder of the file it came from.
+            _write_atomically(self.path / _SOURCE, f"{self.file.parent.resolve()}\n".encode())
+            if not copy.exists():
+                _write_atomically(copy, self.file.read_bytes())
+        except OSError as error:
+            raise StudyError(
+                f"{self.path}: the study folder cannot be written ({error.strerror}). "
+                "Name another folder with --into."
+            ) from error
+
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Errors that speak of a key of the study begin with its file."""
+        try:
+            yield
+        except (StudyError, DataError) as error:
+            text = str(error)
+            if text.startswith("package:"):
+                text = f"data.domains.source: {text}"
+            if not _STARTS_WITH_A_KEY.match(text):
+                raise
+            raise type(error)(f"{study_place(self.file, self.overrides)}: {text}") from error
+
 
 def open_study(
     source: Path, into: Path | None = None, overrides: Sequence[str] = ()
 ) -> StudyFolder:
-    """The study of a `study.toml`, of another study file, or of a study folder.
+    """The study of a `study.toml`, of another study file, or of a study folder; writes nothing.
 
     A file that is not called study.toml lives in the folder `into`, by default a sibling folder
-    named by its stem; the file is copied there as study.toml, so that the folder is complete.
+    named by its stem; `StudyFolder.keep` copies it there. Overrides that were kept in the folder
+    hold again when none are given.
 
     Raises:
-        StudyError: nothing there, or the file is not a valid study.
+        StudyError: nothing there; the file is not a valid study, or another than the one in the
+            folder; or other overrides than those of the runs in the folder.
     """
-    file = source / "study.toml" if source.is_dir() else source
-    config = read_study(file, overrides=overrides)
+    source = Path(source)
+    file = source / _STUDY if source.is_dir() else source
     if into is None:
-        into = file.parent if file.name == "study.toml" else file.parent / file.stem
-    into.mkdir(parents=True, exist_ok=True)
-    copy = into / "study.toml"
-    if copy.resolve() != file.resolve():
-        _copy_study(file, copy)
-    return StudyFolder(path=into, config=config, base=_base(file, into))
+        into = file.parent if file.name == _STUDY else file.parent / file.stem
+    into = Path(into)
+    if into.exists() and not into.is_dir():
+        raise StudyError(f"{into}: is a file, no study folder. Name another folder with --into.")
+    overrides = _settled_overrides(file, into, overrides)
+    config = read_study(file, overrides=overrides)
+    _refuse_another_study(file, into)
+    study = StudyFolder(
+        path=into, config=config, base=_base(file, into), file=file, overrides=tuple(overrides)
+    )
+    with study.named_in_errors():
+        _check(config)
+    return study
 
 
-def _copy_study(file: Path, copy: Path) -> None:
-    if copy.exists() and copy.read_bytes() != file.read_bytes() and (copy.parent / "runs").exists():
+def _settled_overrides(file: Path, into: Path, given: Sequence[str]) -> Sequence[str]:
+    """The overrides given, or else those kept; runs accept none that make another study."""
+    kept = _read_overrides(into)
+    if not given:
+        return kept
+    if _has_runs(into) and read_study(file, overrides=given) != read_study(file, overrides=kept):
         raise StudyError(
-            f"{copy.parent}: holds the runs of another study file. "
-            "Name another folder with --into, or run the study that lies there."
+            f"{_as_options(given)}: the runs in {into} were trained with {_as_options(kept)}. "
+            "Name another folder with --into, or leave --set out to go on with them."
         )
-    shutil.copyfile(file, copy)
-    # Relative paths in the study mean the folder of the file it came from.
-    (copy.parent / ".source").write_text(str(file.parent.resolve()) + "\n", encoding="utf-8")
+    return given
+
+
+def _as_options(overrides: Sequence[str]) -> str:
+    return " ".join(f"--set {override}" for override in overrides) or "no --set"
+
+
+def _read_overrides(folder: Path) -> list[str]:
+    path = folder / _OVERRIDES
+    if not path.exists():
+        return []
+    remedy = "Restore it, or delete it and give the --set options again."
+    data = read_json(path, remedy=remedy)
+    texts = data.get("set") if isinstance(data, dict) and data.get("version") == _VERSION else None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise StudyError(f"{path}: not the overrides of a study. {remedy}")
+    return texts
+
+
+def _has_runs(folder: Path) -> bool:
+    return any((folder / "runs").glob("*/config.json"))
+
+
+def _refuse_another_study(file: Path, into: Path) -> None:
+    """A study file in the folder is never written over."""
+    copy = into / _STUDY
+    if not copy.exists() or copy.resolve() == file.resolve():
+        return
+    if copy.read_bytes() != file.read_bytes():
+        delete = "" if _has_runs(into) else f", delete {copy} to take the new one"
+        raise StudyError(
+            f"{copy}: another study file than {file} lies there. "
+            f"Name another folder with --into{delete}, or run the study that lies there."
+        )
+
+
+def _check(config: StudyConfig) -> None:
+    """What a study file cannot know by itself: recipes, laws, accelerators, a possible ladder."""
+    for domain in config.data.domains:
+        kind, _, name = domain.source.partition(":")
+        if kind == "package":
+            find_recipe(name)
+    laws = [law.name for law in LAWS if set(law.inputs) == {"n_params", "n_tokens"}]
+    if config.fit.law not in ("auto", *laws):
+        raise StudyError(
+            f"fit.law = {config.fit.law!r}: a law of n_params and n_tokens is needed. "
+            f"Use auto or one of: {', '.join(laws)}."
+        )
+    try:
+        find_accelerator(config.plan.hardware)
+    except InputError as error:
+        raise StudyError(f"plan.hardware: {error}") from error
+    design_ladder(config, CorpusFacts.unknown(config))
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def _base(file: Path, into: Path) -> Path:
-    source = into / ".source"
+    source = into / _SOURCE
     if file.parent.resolve() == into.resolve() and source.exists():
         return Path(source.read_text(encoding="utf-8").strip())
     return file.parent

@@ -1,12 +1,14 @@
 """The links of the chain, each on what lies in the study folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isoflop import __version__
-from isoflop._errors import DataError, RunError
+from isoflop._errors import DataError, InputError, RunError
+from isoflop._types import Problem
 from isoflop.accounting import train_flops
 from isoflop.data import DataCard, prepare_corpus, read_card
 from isoflop.fitting import Analysis, Forecast, analyse, make_forecast
@@ -26,19 +28,25 @@ from isoflop.study.progress import Stage, silent
 
 
 def prepare_data(study: StudyFolder, *, stage: Stage = silent) -> DataCard:
-    """Prepare the study's corpus, or return the card of the one that is there."""
-    return prepare_corpus(
-        study.config.data,
-        study.data,
-        base=study.base,
-        seed=study.config.seed,
-        progress=lambda label, share: stage(share, label),
-    )
+    """Prepare the study's corpus, or return the card of the one that is there.
+
+    The first link that writes: it makes the study's folder complete.
+    """
+    study.keep()
+    with study.named_in_errors():
+        return prepare_corpus(
+            study.config.data,
+            study.data,
+            base=study.base,
+            seed=study.config.seed,
+            progress=lambda label, share: stage(share, label),
+        )
 
 
 def ladder_of(study: StudyFolder, card: DataCard) -> Ladder:
     """The study's ladder on its corpus."""
-    return design_ladder(study.config, corpus_facts(card))
+    with study.named_in_errors():
+        return design_ladder(study.config, corpus_facts(card))
 
 
 def corpus_facts(card: DataCard) -> CorpusFacts:
@@ -56,13 +64,13 @@ def dry_run(study: StudyFolder) -> list[PlannedRun]:
     try:
         facts = corpus_facts(read_card(study.data))
     except DataError:
-        names = [domain.name for domain in study.config.data.domains]
-        facts = CorpusFacts(corpus_hash="unknown", train_tokens=dict.fromkeys(names, 2**62))
-    ladder = design_ladder(study.config, facts)
+        facts = CorpusFacts.unknown(study.config)
+    with study.named_in_errors():
+        ladder = design_ladder(study.config, facts)
     _, threads = slots_and_threads(launch, ladder.pilots)
     holdout = [ladder.holdout] if ladder.holdout else []
     _, holdout_threads = slots_and_threads(launch, holdout)
-    planned = planned_runs(ladder, threads=threads, holdout_threads=holdout_threads)
+    planned = planned_runs(ladder, threads=threads, holdout_threads=holdout_threads, launch=launch)
     if launch.device != "cuda":
         return planned
     # On accelerators the plan's hardware and MFU price every run; a branch is its cooldown only.
@@ -176,6 +184,24 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
     return made
 
 
+def plan_or_caveat(study: StudyFolder, analysis: Analysis) -> tuple[Plan | None, Analysis]:
+    """The study's plan; or None, and the analysis with `plan_impossible` among its problems.
+
+    A wish in [plan] that no run can meet costs the plan, not the report.
+    """
+    try:
+        return write_plan(study, analysis), analysis
+    except InputError as error:
+        problem = Problem(
+            code="plan_impossible",
+            severity="warning",
+            text=f"No plan: {error}",
+            remedy="Change [plan] in the study; `isoflop report` then writes the report again.",
+            affects=("allocation",),
+        )
+        return None, replace(analysis, problems=(*analysis.problems, problem))
+
+
 def actual_loss(study: StudyFolder, holdout: Job | None) -> float | None:
     """The held-out run's validation loss, if it has finished."""
     if holdout is None:
@@ -196,7 +222,8 @@ def write_study_report(study: StudyFolder) -> Path:
         if path.exists():
             remedy = "Delete it and run the study again."
             forecast = Forecast.from_json(read_json(path, remedy=remedy))
-    return report_on(study, card, ladder, analysis, forecast, write_plan(study, analysis))
+    plan_, analysis = plan_or_caveat(study, analysis)
+    return report_on(study, card, ladder, analysis, forecast, plan_)
 
 
 def report_on(
