@@ -60,6 +60,7 @@ PROBLEM_CODES: dict[str, str] = {
     "mistuned": "The learning rate was not tuned at every size.",
     "repeated_data": "Tokens were repeated; the law counts them as new.",
     "rounded_constants": "The constants are printed with few digits and must not be extrapolated.",
+    "plan_impossible": "The plan asked for cannot be made, and was left out.",
     "unknown_convention": "The convention behind the parameter count is not known.",
     "ignored_constraint": "A constraint could not be met and was left out.",
 }

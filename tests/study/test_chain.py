@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from isoflop._errors import InputError, StudyError
+from isoflop._errors import InputError, MissingExtraError, StudyError
+from isoflop.data import check_corpus
+from isoflop.ladders.lock import exclusive
 from isoflop.runs import RunFolder, read_runs
 from isoflop.study import (
     StudyFolder,
@@ -22,6 +26,7 @@ from isoflop.study import (
     plan_study,
     run_study,
     study_status,
+    write_study_report,
 )
 
 STUDY = """
@@ -110,10 +115,42 @@ def test_the_forecast_is_older_than_the_holdout_and_frozen(finished: StudyFolder
     forecast.write_bytes(before)
 
 
-def test_a_second_run_trains_nothing(finished: StudyFolder) -> None:
+def test_a_second_run_trains_nothing_and_an_impossible_plan_costs_no_report(
+    finished: StudyFolder,
+) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.runs.glob("*/metrics.jsonl")}
-    run_study(finished)
+    # No loss can lie below the floor of the law: the planner refuses it.
+    wish = replace(finished.config.plan, flops=None, loss=0.01)
+    study = replace(finished, config=replace(finished.config, plan=wish))
+    study.report.unlink()
+    outcome = run_study(study)
+    assert outcome.plan is None
+    (problem,) = (p for p in outcome.problems if p.code == "plan_impossible")
+    assert problem.severity == "warning"
+    assert "loss" in problem.text
+    assert "plan_impossible" in outcome.report.read_text()
     assert {p: p.stat().st_mtime_ns for p in finished.runs.glob("*/metrics.jsonl")} == before
+    study.report.unlink()
+    assert "plan_impossible" in write_study_report(study).read_text()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("torch", "train"), ("matplotlib", "plot"), ("daft", "data"), ("tokenizers", "data")],
+)
+def test_a_missing_extra_is_named_before_anything_starts(
+    tmp_path: Path, tiny_text: Path, monkeypatch: pytest.MonkeyPatch, module: str, extra: str
+) -> None:
+    study = _open(tmp_path / "new", tiny_text)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"'{module}'.*pip install 'isoflop\[{extra}\]'"):
+        run_study(study)
+    assert sorted(path.name for path in study.path.iterdir()) == ["study.toml"]
+
+
+def test_a_second_driver_is_refused(finished: StudyFolder) -> None:
+    with exclusive(finished.path), pytest.raises(StudyError, match="is working on this study"):
+        run_study(finished)
 
 
 def test_kill_minus_nine_loses_nothing(
@@ -121,20 +158,64 @@ def test_kill_minus_nine_loses_nothing(
 ) -> None:
     study = _open(tmp_path / "killed", tiny_text)
     command = [sys.executable, "-m", "isoflop", "run", str(study.path)]
-    wanted = _records(finished)
-    for n_runs in (1, 5):
+    kills = []
+    for n_done in (0, 4):
         process = subprocess.Popen(
             command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            if len(list(study.runs.glob("*/metrics.jsonl"))) >= n_runs:
-                break
-            time.sleep(0.02)
+        deadline = time.monotonic() + 120
+        while len(_done(study)) < n_done or not _cut(study):
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline, "nothing was trained"
+            time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    subprocess.run(command, check=True, capture_output=True)
-    assert _records(study) == wanted
+        while any(row.state == "running" for row in study_status(study)):
+            assert time.monotonic() < deadline, "a killed run is said to run"
+            time.sleep(0.01)
+        kills.append((_done(study), _cut(study), _starts(study)))
+    ended = subprocess.run(command, check=False, capture_output=True)
+    assert ended.returncode in (0, 3), ended.stderr
+    assert _records(study) == _records(finished)
+    starts = _starts(study)
+    for done, cut, before in kills:
+        for run in done:  # is not begun again
+            assert starts[run] == before[run]
+        for run, step in cut.items():  # goes on from its last checkpoint
+            assert starts[run][len(before[run])] == step > 0
+    assert kills[1][0]
+    assert kills[0][1] or kills[1][1]
+
+
+def _done(study: StudyFolder) -> list[str]:
+    """Runs that have ended, by their status."""
+    return [folder.run_id for folder in _folders(study) if folder.status().state == "done"]
+
+
+def _cut(study: StudyFolder) -> dict[str, int]:
+    """Runs that have begun, have something left to train and a checkpoint: its step."""
+    steps = {}
+    for folder in _folders(study):
+        saved = [int(path.stem.split("_")[1]) for path in folder.checkpoints.glob("*.pt")]
+        holds = len(list(folder.checkpoints.glob("hold_*.pt")))
+        branches = sum(f.config().trunk == folder.run_id for f in _folders(study))
+        whole = branches > 0 and holds == branches
+        if folder.status().state == "running" and saved and not whole and not folder.final():
+            steps[folder.run_id] = max(saved)
+    return steps
+
+
+def _starts(study: StudyFolder) -> dict[str, list[int]]:
+    """The step from which every process that trained a run went on, by run."""
+    starts: dict[str, list[int]] = {folder.run_id: [] for folder in _folders(study)}
+    for path in study.runs.glob("*/log.txt"):
+        for run, step in re.findall(r"run (\w+): from step (\d+) to", path.read_text()):
+            starts[run].append(int(step))
+    return starts
+
+
+def _folders(study: StudyFolder) -> list[RunFolder]:
+    return [RunFolder(path.parent) for path in sorted(study.runs.glob("*/config.json"))]
 
 
 def test_extension_goes_on_from_before_the_cooldown(
@@ -182,7 +263,8 @@ def test_corrupt_files_are_named_and_nothing_is_lost(
     with pytest.raises(InputError, match=shard.name):
         run_study(finished)
     shard.write_bytes(good)
-    run_study(finished)
+    check_corpus(finished.data)
+    assert {row.state for row in study_status(finished)} == {"done"}
 
 
 def test_another_study_does_not_overwrite_one_with_runs(

@@ -13,12 +13,18 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Hold `folder/lock`, so that no other process works on the same study.
 
     Raises:
-        StudyError: another process holds it.
+        StudyError: another process holds it, or the folder cannot be written.
     """
     import fcntl  # POSIX: asked for only where processes are started
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+", encoding="utf-8") as stream:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / "lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StudyError(
+            f"{folder}: cannot be written ({error.strerror}). Name another folder with --into."
+        ) from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -1,16 +1,19 @@
 """The whole chain, resumable: every link looks at what is on disk and does the rest."""
 
+import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from isoflop._errors import RunError, StudyError
+from isoflop._errors import MissingExtraError, RunError, StudyError
 from isoflop._types import Problem
 from isoflop.data import check_corpus, read_card
 from isoflop.fitting import Analysis, Forecast
-from isoflop.ladders import Job, Ladder, LocalLauncher, extend_job, run_jobs
+from isoflop.ladders import Job, Ladder, extend_job, run_jobs
+from isoflop.ladders.launcher import find_launcher
+from isoflop.ladders.lock import exclusive
 from isoflop.planning import Plan
 from isoflop.runs import RunFolder
 from isoflop.study.folder import StudyFolder
@@ -21,11 +24,15 @@ from isoflop.study.links import (
     forecast_holdout,
     ladder_of,
     pilot_table,
+    plan_or_caveat,
     prepare_data,
     report_on,
-    write_plan,
 )
 from isoflop.study.progress import stage_bar
+
+# (module, extra, what needs it): looked for before hours of work, not after them.
+_NEEDED = (("torch", "train", "training a ladder"), ("matplotlib", "plot", "the report"))
+_NEEDED_FOR_DATA = tuple((name, "data", "preparing a corpus") for name in ("daft", "tokenizers"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,26 +53,18 @@ class Outcome:
 def run_study(study: StudyFolder, *, console: Console | None = None) -> Outcome:
     """Corpus, ladder, fits, forecast, held-out run, plan, report; goes on where it stopped.
 
+    A [plan] that no run can meet ends in the problem `plan_impossible`, not in an error.
+
     Raises:
-        InputError: the study, the corpus or a file in the folder cannot be used.
+        MissingExtraError: a package that the work will need is not installed.
+        InputError: the study, the corpus or a file in the folder cannot be used, or another
+            process is working on the study.
         WorkerError: a training failed twice.
         KeyboardInterrupt: asked to stop; everything has been saved.
     """
-    with stage_bar(console, "corpus") as stage:
-        card = prepare_data(study, stage=stage)
-        check_corpus(study.data)
-    ladder = ladder_of(study, card)
-    _train(study, list(ladder.pilots), console, "pilots")
-    with stage_bar(console, "fits"):
-        analysis = fit_study(study)
-    forecast, actual = None, None
-    if ladder.holdout is not None:
-        forecast = forecast_holdout(study, ladder, analysis)
-        _train(study, [ladder.holdout], console, "held-out run")
-        actual = actual_loss(study, ladder.holdout)
-    plan = write_plan(study, analysis)
-    report = report_on(study, card, ladder, analysis, forecast, plan)
-    return _outcome(study, ladder, analysis, forecast, actual, plan, report)
+    _require_extras(study)
+    with exclusive(study.path):
+        return _run(study, console)
 
 
 def extend_run(
@@ -78,16 +77,19 @@ def extend_run(
     Raises:
         RunError: no such branch.
         StudyError: fewer tokens than the run has seen, or more than the corpus has.
+        MissingExtraError, InputError, WorkerError, KeyboardInterrupt: as `run_study`.
     """
+    _require_extras(study)
     folder = RunFolder(study.runs / run_id)
     if not folder.path.exists():
         raise RunError(f"{folder.path}: no such run. `isoflop status {study.path}` lists them.")
     config = folder.config()
     if config.trunk is None:
         raise StudyError(f"--extend {run_id}: is a trunk. Name one of its branches.")
-    card = read_card(study.data)
-    _train(study, [extend_job(config, n_tokens, corpus_facts(card))], console, "extension")
-    return run_study(study, console=console)
+    job = extend_job(config, n_tokens, corpus_facts(read_card(study.data)))
+    with exclusive(study.path):
+        _train(study, [job], console, "extension")
+        return _run(study, console)
 
 
 def demo_line(outcome: Outcome) -> str:
@@ -108,11 +110,36 @@ def demo_line(outcome: Outcome) -> str:
     )
 
 
+def _require_extras(study: StudyFolder) -> None:
+    there = (study.data / "card.json").exists()
+    for module, extra, use in _NEEDED if there else (*_NEEDED, *_NEEDED_FOR_DATA):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module, extra=extra, needed_for=use)
+
+
+def _run(study: StudyFolder, console: Console | None) -> Outcome:
+    with stage_bar(console, "corpus") as stage:
+        card = prepare_data(study, stage=stage)
+        check_corpus(study.data)
+    ladder = ladder_of(study, card)
+    _train(study, list(ladder.pilots), console, "pilots")
+    with stage_bar(console, "fits"):
+        analysis = fit_study(study)
+    forecast, actual = None, None
+    if ladder.holdout is not None:
+        forecast = forecast_holdout(study, ladder, analysis)
+        _train(study, [ladder.holdout], console, "held-out run")
+        actual = actual_loss(study, ladder.holdout)
+    plan, analysis = plan_or_caveat(study, analysis)
+    report = report_on(study, card, ladder, analysis, forecast, plan)
+    return _outcome(study, ladder, analysis, forecast, actual, plan, report)
+
+
 def _train(study: StudyFolder, jobs: list[Job], console: Console | None, title: str) -> None:
     with stage_bar(console, title) as stage:
         run_jobs(
             jobs,
-            launcher=LocalLauncher(),
+            launcher=find_launcher(study.config.launch.launcher),
             corpus=study.data,
             runs=study.runs,
             launch=study.config.launch,
@@ -126,12 +153,12 @@ def _outcome(
     analysis: Analysis,
     forecast: Forecast | None,
     actual: float | None,
-    plan: Plan,
+    plan: Plan | None,
     report: Path,
 ) -> Outcome:
     table = pilot_table(study, ladder)
     largest = forecast.flops if forecast else float(table["flops"].max())
-    problems = dict.fromkeys((*analysis.problems, *plan.problems))
+    problems = dict.fromkeys((*analysis.problems, *(plan.problems if plan else ())))
     if forecast is not None:
         problems |= dict.fromkeys(forecast.problems)
     return Outcome(

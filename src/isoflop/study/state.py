@@ -46,14 +46,17 @@ def _row(study: StudyFolder, job: Job, index: int, role: str) -> RunStatusRow:
     status = folder.status()
     whole = own_tokens(job, run) if is_trunk else run.n_tokens
     points = folder.points()
+    state, reason = status.state, status.reason
+    if state == "running" and not folder.is_held():  # killed: it could not say so itself
+        state, reason = "preempted", "killed; `isoflop run` goes on with it"
     return RunStatusRow(
         run_id=run.run_id,
         kind=f"{role} trunk" if is_trunk else role,
-        state=status.state,
+        state=state,
         n_params=count_params(run.shape).under(),
         n_tokens=whole,
         progress=min(1.0, status.n_tokens / whole),
         loss=points[-1].loss if points else None,
         attempt=status.attempt,
-        reason=status.reason,
+        reason=reason,
     )
