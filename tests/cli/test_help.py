@@ -1,10 +1,9 @@
-"""The help: quick, light, and the same few options as ever."""
+"""The help: light, and the same few options as ever."""
 
 import inspect
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -68,14 +67,15 @@ def test_help_imports_nothing_heavy():
         assert verb in done.stdout
 
 
-def test_help_is_quick():
-    # The best of five: the first fills the disk cache, and other work on the machine may disturb.
-    def seconds():
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "isoflop", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(5)) < 0.3
+def test_help_is_light():
+    # What makes it quick; `make bench` measures the seconds.
+    code = (
+        "import sys; from isoflop.cli.entry import run; code = run(['--help']); "
+        "heavy = {'numpy', 'scipy', 'torch', 'matplotlib', 'daft'} & set(sys.modules); "
+        "sys.exit(f'{code} {heavy}' if code or heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_import_is_light():

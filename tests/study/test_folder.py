@@ -110,6 +110,20 @@ def test_other_overrides_are_taken_until_a_run_exists(file: Path) -> None:
     assert _everything(study.path) == before
 
 
+def test_what_trains_nothing_may_change_on_top_of_the_overrides_kept(file: Path) -> None:
+    study = open_study(file, overrides=["seed=2", "launch.slots=2"])
+    study.keep()
+    _train_one(study)
+    resumed = open_study(file, overrides=["launch.slots=1", "plan.mfu=0.3"])
+    assert (resumed.config.seed, resumed.config.launch.slots, resumed.config.plan.mfu) == (
+        2,
+        1,
+        0.3,
+    )
+    resumed.keep()
+    assert open_study(study.path).config == resumed.config
+
+
 def test_overrides_on_runs_trained_without(file: Path) -> None:
     study = open_study(file)
     study.keep()

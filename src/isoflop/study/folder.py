@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isoflop._errors import DataError, InputError, StudyError
@@ -14,7 +14,14 @@ from isoflop.ladders import design_ladder
 from isoflop.ladders.design import CorpusFacts
 from isoflop.laws import LAWS
 from isoflop.runs.folder import read_json, write_json_atomically
-from isoflop.specs import StudyConfig, read_study, study_place
+from isoflop.specs import (
+    FitSection,
+    LaunchSection,
+    PlanSection,
+    StudyConfig,
+    read_study,
+    study_place,
+)
 
 _STUDY, _SOURCE, _OVERRIDES = "study.toml", ".source", "overrides.json"
 _VERSION = 1
@@ -129,16 +136,24 @@ def open_study(
 
 
 def _settled_overrides(file: Path, into: Path, given: Sequence[str]) -> Sequence[str]:
-    """The overrides given, or else those kept; runs accept none that make another study."""
+    """The overrides given, or else those kept; runs accept none that make other trainings."""
     kept = _read_overrides(into)
-    if not given:
-        return kept
-    if _has_runs(into) and read_study(file, overrides=given) != read_study(file, overrides=kept):
+    if not given or not _has_runs(into):
+        return given or kept
+    # On top of those kept: `--set launch.slots=1` on a resumed study changes nothing else.
+    merged = list({text.partition("=")[0].strip(): text for text in (*kept, *given)}.values())
+    asked, trained = (_trainings(read_study(file, overrides=one)) for one in (merged, kept))
+    if asked != trained:
         raise StudyError(
             f"{_as_options(given)}: the runs in {into} were trained with {_as_options(kept)}. "
             "Name another folder with --into, or leave --set out to go on with them."
         )
-    return given
+    return merged
+
+
+def _trainings(config: StudyConfig) -> StudyConfig:
+    """The study without what may change from one start to the next."""
+    return replace(config, fit=FitSection(), plan=PlanSection(), launch=LaunchSection())
 
 
 def _as_options(overrides: Sequence[str]) -> str:
