@@ -52,17 +52,16 @@ PROBLEM_CODES: dict[str, str] = {
     "no_minimum": "An isoFLOP profile is not convex: it has no interior minimum.",
     "one_ray": "All runs lie on one (N, D) ray: allocation cannot be learned from them.",
     "pre_asymptotic": "The slope along the trunks still steepens: no power law holds yet.",
+    "short_horizons": "Without the shortest horizon the forecast is another: it is off the law.",
     "shape_confounded": "Depth or head count changes with size: N is not all that moves.",
     "exponents_inconsistent": "The allocation exponents fitted apart do not add up to one.",
     "backtest_missed": "Fitted on the smaller runs only, the law missed the larger ones.",
     "diverged_runs": "Some runs diverged and were left out.",
     "outliers": "Some runs lie far from the law.",
-    "mistuned": "The learning rate was not tuned at every size.",
     "repeated_data": "Tokens were repeated; the law counts them as new.",
     "rounded_constants": "The constants are printed with few digits and must not be extrapolated.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
     "unknown_convention": "The convention behind the parameter count is not known.",
-    "ignored_constraint": "A constraint could not be met and was left out.",
 }
 """Every problem code with its meaning; `docs/formats.md` is generated from it."""
 

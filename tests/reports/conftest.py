@@ -190,7 +190,7 @@ def report() -> Report:
         forecast=forecast,
         actual=2.18,
         plan=plan(analysis.fit, flops=1e16),
-        problems=(problem("mistuned", text=f"Rate of {HOSTILE}"), problem("repeated_data")),
+        problems=(problem("diverged_runs", text=f"Run {HOSTILE}"), problem("repeated_data")),
         version="0.1.0",
     )
 

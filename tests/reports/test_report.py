@@ -87,7 +87,7 @@ def test_same_report_same_bytes(page: str, report: Report) -> None:
 def test_every_problem_appears_with_text_and_remedy(page: str, report: Report) -> None:
     found = collect_problems(report)
     codes = {
-        "mistuned",
+        "diverged_runs",
         "repeated_data",
         "pre_asymptotic",
         "ill_conditioned",

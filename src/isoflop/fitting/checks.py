@@ -1,6 +1,7 @@
 """Checks of a table and of a fit: each finding is a `Problem` that travels with the result."""
 
 import numpy as np
+from scipy.special import stdtrit
 
 from isoflop._types import Array, Problem, Table
 from isoflop.fitting.one_law import LawFit
@@ -78,42 +79,49 @@ def _shape_problems(table: Table) -> list[Problem]:
     ]
 
 
-def steepening_problems(runs: Runs) -> list[Problem]:
+def steepening_problems(runs: Runs) -> tuple[Problem, ...]:
     """`pre_asymptotic` where log loss against log tokens bends downwards at fixed size.
 
-    Every law of LAWS bends upwards or is straight there. A parabola is fitted to each trunk with
-    at least three horizons; the mean curvature must be negative by 2.5 standard errors (from the
-    scatter over trunks, and from the parabolas' own residuals): false alarms below 2 %.
+    Every law of LAWS bends upwards or is straight there. One regression over the sizes with at
+    least three horizons: an own height and slope for each size, one curvature for all. It must be
+    negative at 1 % by Student's t, whose error is the pooled residual of that regression (R rows
+    less 2 a size less 1): so straight lines of any noise and few sizes alarm in 1 % of ladders.
     """
-    curvature, errors, slopes = [], [], []
-    size_of = np.log(runs.columns["n_params"])
-    for size in np.unique(size_of):
-        rows = size_of == size
-        log_d, log_l = np.log(runs.columns["n_tokens"][rows]), np.log(runs.loss[rows])
-        if np.unique(log_d).size < 3:
-            continue
-        basis = np.stack([np.ones_like(log_d), log_d - log_d.mean(), (log_d - log_d.mean()) ** 2])
-        fitted, *_ = np.linalg.lstsq(basis.T, log_l, rcond=None)
-        curvature.append(2 * fitted[2])
-        slopes.append(fitted[1])
-        errors.append(log_l - basis.T @ fitted)
-    if len(curvature) < 2:
-        return []
-    mean = float(np.mean(curvature))
-    error = float(np.std(curvature, ddof=1) / np.sqrt(len(curvature)))
-    if mean < -2.5 * error and mean < -0.01:
-        return [
-            Problem(
-                code="pre_asymptotic",
-                severity="warning",
-                text=(
-                    f"At fixed size the loss falls faster and faster with tokens (slope of ln "
-                    f"loss {float(np.mean(slopes)):.3f}, steepening by {-mean:.3f} per e-fold)."
-                ),
-                remedy="Drop the shortest horizons or train longer ones: no power law holds yet.",
-            )
-        ]
-    return []
+    rows, member = _long_trunks(runs)
+    freedom = int(rows.sum()) - 2 * member.shape[1] - 1
+    if member.shape[1] < 2 or freedom < 1:
+        return ()
+    log_d = np.log(runs.columns["n_tokens"][rows])
+    log_l = np.log(runs.loss[rows])
+    # Centred at each size, so that a size's slope is that at the middle of its horizons.
+    along = (log_d - member @ ((member.T @ log_d) / member.sum(axis=0)))[:, None]
+    basis = np.concatenate([along**2 / 2, member, along * member], axis=1)
+    fitted, *_ = np.linalg.lstsq(basis, log_l, rcond=None)
+    residual = log_l - basis @ fitted
+    inverse = np.linalg.inv(basis.T @ basis)[0, 0]
+    error = float(np.sqrt(residual @ residual / freedom * inverse))
+    curvature, slope = float(fitted[0]), float(fitted[1 + member.shape[1] :].mean())
+    if curvature > -0.01 or curvature > -float(stdtrit(freedom, 0.99)) * error:
+        return ()
+    return (
+        Problem(
+            code="pre_asymptotic",
+            severity="warning",
+            text=(
+                f"At fixed size the loss falls faster and faster with tokens (slope of ln "
+                f"loss {slope:.3f}, steepening by {-curvature:.3f} per e-fold)."
+            ),
+            remedy="Drop the shortest horizons or train longer ones: no power law holds yet.",
+        ),
+    )
+
+
+def _long_trunks(runs: Runs) -> tuple[np.ndarray, Array]:
+    """Mask (R,) of the runs at sizes with three horizons or more, and which size each is (., K)."""
+    size, horizon = runs.columns["n_params"], runs.columns["n_tokens"]
+    long = [one for one in np.unique(size) if np.unique(horizon[size == one]).size >= 3]
+    rows = np.isin(size, long)
+    return rows, (size[rows, None] == np.array(long)[None, :]).astype(np.float64)
 
 
 def fit_problems(fitted: LawFit, draws: Array, runs: Runs) -> tuple[Problem, ...]:

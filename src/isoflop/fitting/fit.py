@@ -1,5 +1,6 @@
 """`fit`: a table of runs -> a `Fit` whose intervals are honest about a run not yet made."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from isoflop._types import LEVEL, Array, Interval, Table
 from isoflop.fitting.backtest import Held, backtest
 from isoflop.fitting.checks import design_problems, fit_problems
 from isoflop.fitting.fit_result import Fit, LawScore
+from isoflop.fitting.horizons import horizon_problems
 from isoflop.fitting.one_law import LawFit, Objective, draw_parameters, fit_law
 from isoflop.fitting.table import Runs, read_table
 from isoflop.fitting.weigh import (
@@ -76,7 +78,7 @@ def _fit_runs(
 ) -> Fit:
     fits = [fit_law(runs, one, objective) for one in laws]
     held = backtest(runs, laws, seed)
-    weight = law_weights(held, np.array([_standard_error(f) for f in fits]), runs.n_trunks)
+    weight = law_weights(held, np.array([f.standard_error for f in fits]), runs.n_trunks)
     seeds = [np.random.default_rng([seed, 0, number]) for number in range(len(fits))]
     draws = [
         draw_parameters(f, runs.trunk, n_draws, rng) for f, rng in zip(fits, seeds, strict=True)
@@ -96,10 +98,11 @@ def _fit_runs(
         level=level,
         **_noise(fits, held, weight),
     )
+    problems += horizon_problems(runs, estimate)
     return Fit(
         law=laws[best],
         theta=_intervals(fits[best], draws[best], level),
-        estimate=estimate,
+        estimate=replace(estimate, problems=problems),
         certificate=fits[best].certificate,
         problems=problems,
         scores=_scores(fits, held, weight),
@@ -135,12 +138,6 @@ def _scores(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> tuple[
         )
         for one, error, w in zip(fits, errors, weight, strict=True)
     )
-
-
-def _standard_error(fitted: LawFit) -> float:
-    """Rms residual of log loss with the parameters' freedom given back."""
-    freedom = max(fitted.residual.size - fitted.z.size, 1)
-    return float(np.sqrt(fitted.residual @ fitted.residual / freedom))
 
 
 def _check_options(level: float, n_draws: int) -> None:

@@ -62,7 +62,8 @@ def estimate_noise(residual: Array, jacobian: Array, trunk: np.ndarray, scale: f
             freedom_own=freedom,
         )
     between = maker - within
-    own = float(residual @ within @ residual) / freedom_own
+    # Residuals of exact data are rounding, which can make the form negative.
+    own = max(float(residual @ within @ residual) / freedom_own, 0.0)
     freedom_shared = float(np.trace(between))
     excess = max(float(residual @ between @ residual) - own * freedom_shared, 0.0)
     # How often one trunk's shock counts in what is left of it after the parameters' share.

@@ -53,6 +53,12 @@ class LawFit:
         """The parameters (P,) in the units of the table."""
         return self.to_theta(self.z)
 
+    @property
+    def standard_error(self) -> float:
+        """Rms residual of log loss with the parameters' freedom given back."""
+        freedom = max(self.residual.size - self.z.size, 1)
+        return float(np.sqrt(self.residual @ self.residual / freedom))
+
     def to_theta(self, z: Array) -> Array:
         """Parameters (..., P) in the units of the table from log parameters (..., P)."""
         back = {name: 1 / scale for name, scale in self.scales.items()}

@@ -1,6 +1,6 @@
 """Batched Levenberg-Marquardt on the logs of positive parameters, Huber loss on log residuals.
 
-B problems of one law are solved at once: all starts of one fit, or one start of all resamples.
+B problems of one law are solved at once: all starts of one fit, or one start of all draws.
 Every problem may have its own losses; all share the inputs.
 """
 

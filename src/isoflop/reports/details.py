@@ -145,8 +145,8 @@ def conventions(report: "Report") -> Markup:
         "Parameters N": estimate.n_params_convention if estimate else "unknown",
         "Compute C": estimate.flops_convention if estimate else "unknown",
         "Loss": "mean validation loss [nats/token], domains weighted equally",
-        "Intervals": f"{numbers.level(report.study.fit.level)}, resampled by trunk: branches of "
-        "one trunk share its noise",
+        "Intervals": f"{numbers.level(report.study.fit.level)}, from refits to losses drawn around "
+        "the fit: branches of one trunk share a shock",
         "non_embedding_with_head": "every matrix that multiplies; a tied head counted once",
         "6nd": "six floating-point operations per parameter and token, with that N",
         "k, M, B, T": "thousand, million, 10^9, 10^12",
