@@ -70,6 +70,15 @@ def test_valley_at_the_edge_is_told():
     assert codes & {"edge_minimum", "no_minimum"}
 
 
+def test_exponents_of_the_edges_are_not_told():
+    table = ladder(sizes=np.geomspace(1e3, 4e3, 4), horizons=np.geomspace(1e7, 3e8, 6))
+    envelope = analyse(table, n_draws=50).allocation("envelope")
+    assert [problem.code for problem in envelope.problems] == ["edge_minimum"]
+    for one in (envelope.a, envelope.b):
+        assert np.isnan(one.value)
+        assert (one.low, one.high) == (-np.inf, np.inf)
+
+
 def test_other_flops_convention_is_told_apart():
     table = ladder(own=0.001, **WIDE)
     # FLOPs that count a fixed cost a token besides 6 N: a + b is no longer one.

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from io import StringIO
 
+import numpy as np
 from rich.console import Console, RenderableType
 
+from isoflop.cli.render import all_problems
 from isoflop.reports import (
     Report,
     analysis_table,
@@ -13,7 +15,7 @@ from isoflop.reports import (
     plan_table,
     problem_lines,
 )
-from isoflop.reports.tables import allocation_rows
+from isoflop.reports.tables import allocation_rows, analysis_rows
 
 
 def shown(*parts: RenderableType) -> str:
@@ -30,6 +32,34 @@ def test_analysis_names_law_exponents_and_ceilings(report: Report) -> None:
     assert report.analysis.fit.law.formula in text
     assert "a = 0.490 [0." in text
     assert "ceiling at N = 131.5k" in text
+
+
+def test_analysis_names_the_frontier_and_kaplans_law_with_intervals(report: Report) -> None:
+    analysis = report.analysis
+    assert analysis is not None
+    rows = analysis_rows(analysis).rows
+    cells = [tuple(cell.strip() for cell in row) for row in rows]
+    start = cells.index(("loss frontier", "L(C) = E + (C0/C)^alpha"))
+    assert cells[start + 1 : start + 4] == [
+        ("E", "1.200 [1.140, 1.260]"),
+        ("C0 [FLOPs]", "1e12 [9.5e11, 1.05e12]"),
+        ("alpha", "0.2000 [0.1900, 0.2100]"),
+    ]
+    what, formula = cells[start + 4]
+    assert what == "Kaplan's joint law"
+    assert analysis.kaplan.law.formula in formula
+    assert [name for name, _ in cells[start + 5 : start + 9]] == list(analysis.kaplan.law.names)
+
+
+def test_problems_of_the_laws_beside_the_forecasts_are_told_with_their_law(report: Report) -> None:
+    analysis = report.analysis
+    assert analysis is not None
+    texts = {problem.code: problem.text for problem in all_problems(analysis)}
+    assert texts["few_runs"] == "Frontier L(C): About few_runs."
+    assert texts["outliers"] == "Kaplan's law: About outliers."
+    assert texts["ill_conditioned"] == "About ill_conditioned."
+    double = replace(analysis, kaplan=replace(analysis.kaplan, problems=analysis.problems))
+    assert [p.code for p in all_problems(double)].count("pre_asymptotic") == 1
 
 
 def test_forecast_with_and_without_truth(report: Report) -> None:
@@ -66,3 +96,7 @@ def test_a_problem_of_one_approach_refuses_it_and_one_of_the_table_refuses_all(
     ray = replace(grave, code="one_ray")
     shared = replace(analysis, problems=(grave, ray))
     assert {row[-1] for row in allocation_rows(shared).rows} == {"refused"}
+    endless = replace(analysis.allocations[0].a, low=-np.inf, high=np.inf)
+    first = replace(analysis.allocations[0], a=endless)
+    unknown = replace(analysis, allocations=(first, *analysis.allocations[1:]))
+    assert [row[-1] for row in allocation_rows(unknown).rows] == ["unknown", "refused", "usable"]

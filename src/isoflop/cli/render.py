@@ -1,6 +1,7 @@
 """Rich renderables of results: those of `reports.terminal`, and tables of the cli's own lists."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -184,4 +185,9 @@ def all_problems(analysis: "Analysis") -> "tuple[Problem, ...]":
     """The problems of an analysis and of its parts, each once."""
     parts = [analysis.problems, analysis.fit.problems]
     parts.extend(allocation.problems for allocation in analysis.allocations)
-    return tuple(dict.fromkeys(problem for part in parts for problem in part))
+    found = dict.fromkeys(problem for part in parts for problem in part)
+    # What only a law beside the forecast's suffers from is told with that law's name.
+    for name, fit in (("Frontier L(C)", analysis.frontier), ("Kaplan's law", analysis.kaplan)):
+        own = (problem for problem in fit.problems if problem not in found)
+        found |= dict.fromkeys(replace(one, text=f"{name}: {one.text}") for one in own)
+    return tuple(found)

@@ -33,8 +33,8 @@ N_ENVELOPE = 200
 _EDGES = Problem(
     code="edge_minimum",
     severity="warning",
-    text="The best size is the smallest or largest run at nearly every compute: the envelope's "
-    "exponents follow the ladder's edges.",
+    text="The best size is the smallest or largest run at nearly every compute: the envelope "
+    "has no exponents but those of the ladder's own edges.",
     remedy="Add smaller and larger sizes at each compute.",
     affects=("allocation",),
 )
@@ -110,7 +110,7 @@ def by_isoflop(runs: Runs, flops: Array, losses: Array, level: float) -> Allocat
 
 
 def by_envelope(runs: Runs, flops: Array, losses: Array, level: float) -> Allocation | None:
-    """Approach 1; None where fewer than two sizes ever win between a smaller and a larger one."""
+    """Approach 1; None where no compute is covered by two sizes."""
     grid = np.geomspace(flops.min(), flops.max(), N_ENVELOPE)
     curves = curves_at(runs, flops, losses, grid)
     present = np.isfinite(curves.log_loss[:, :, 0])
@@ -124,16 +124,12 @@ def by_envelope(runs: Runs, flops: Array, losses: Array, level: float) -> Alloca
     # A winner with no smaller or no larger rival at that compute says only "at least" or
     # "at most": leaving it in would tie the exponent to the ladder's own shape.
     inner = (winner > first[:, None]) & (winner < last[:, None]) & covered[:, None]
-    problems: tuple[Problem, ...] = ()
     if np.unique(winner[inner[:, 0], 0]).size < 2:
-        inner = np.broadcast_to(covered[:, None], winner.shape)
-        problems = (_EDGES,)
+        return _empty("envelope", (), (_EDGES,), level)
     log_n = np.where(inner, np.log(curves.sizes)[winner], np.nan)
     log_d = np.log(curves.tokens[winner, np.arange(grid.size)[:, None]])
     log_d = np.where(inner, log_d, np.nan)
     keep = np.isfinite(log_n[:, 0])
-    if np.unique(log_n[keep, 0]).size < 2:
-        return None
     a = slope_interval(np.log(grid), log_n, level)
     b = slope_interval(np.log(grid), log_d, level)
     return Allocation(
@@ -144,7 +140,7 @@ def by_envelope(runs: Runs, flops: Array, losses: Array, level: float) -> Alloca
         flops=grid[keep],
         n_opt=np.exp(log_n[keep, 0]),
         d_opt=np.exp(log_d[keep, 0]),
-        problems=problems + sum_problems(a, b),
+        problems=sum_problems(a, b),
     )
 
 

@@ -30,6 +30,8 @@ class Curve:
     n_tokens: Array
     loss: Array
     kind: Literal["trunk", "branch", "holdout"]
+    n_params: float = 0.0
+    """Orders the sizes, small to large; equal ones stay in the order given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class Line:
 
 def loss_curves(curves: Sequence[Curve], *, theme: Theme = LIGHT) -> "Figure":
     """Loss [nats/token] against tokens: trunks thin, branches (cooldowns) bold to their end."""
+    curves = sorted(curves, key=lambda curve: curve.n_params)
     labels = list(dict.fromkeys(curve.label for curve in curves))
     with styled(theme):
         figure = new_figure(6.6, 4.0)

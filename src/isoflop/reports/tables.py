@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoflop._types import Interval, Table
+from isoflop._types import Interval, Problem, Table
 from isoflop.reports import numbers
 
 if TYPE_CHECKING:
-    from isoflop.fitting import Analysis, Fit, Forecast
+    from isoflop.fitting import Allocation, Analysis, Fit, Forecast
     from isoflop.planning import Plan
 
 APPROACHES = {
@@ -99,9 +99,7 @@ def allocation_rows(analysis: "Analysis") -> Rows:
             _range(one.a),
             _range(one.b),
             numbers.general(one.sum_ab),
-            "refused"
-            if any(p.disqualifies("allocation") for p in (*one.problems, *shared))
-            else "usable",
+            _verdict(one, shared),
         )
         for one in analysis.allocations
     ]
@@ -110,6 +108,13 @@ def allocation_rows(analysis: "Analysis") -> Rows:
         header=("approach", "a", "b", "a + b", "verdict"),
         rows=tuple(rows),
     )
+
+
+def _verdict(one: "Allocation", shared: tuple[Problem, ...]) -> str:
+    if any(problem.disqualifies("allocation") for problem in (*one.problems, *shared)):
+        return "refused"
+    known = np.isfinite([one.a.low, one.a.high, one.b.low, one.b.high]).all()
+    return "usable" if known else "unknown"
 
 
 def ceiling_rows(analysis: "Analysis") -> Rows:
@@ -144,8 +149,9 @@ def analysis_rows(analysis: "Analysis") -> Rows:
     fit = analysis.fit
     rows = [
         ("runs, trunks", f"{fit.n_runs}, {fit.n_trunks}"),
-        ("law (largest weight)", f"{fit.law.name}:  {fit.law.formula}"),
-        *((f"  {name}", _range(value, 4)) for name, value in fit.theta.items()),
+        *_law_rows("law (largest weight)", fit),
+        *_frontier_rows(analysis.frontier),
+        *_law_rows("Kaplan's joint law", analysis.kaplan),
         ("irreducible loss E", numbers.interval(analysis.entropy, show="loss")),
         *(
             (
@@ -168,6 +174,20 @@ def analysis_rows(analysis: "Analysis") -> Rows:
         rows=tuple(rows),
         text_columns=2,
     )
+
+
+def _law_rows(what: str, fit: "Fit") -> list[tuple[str, str]]:
+    """A law's name and formula, then its parameters with their intervals."""
+    law = (what, f"{fit.law.name}:  {fit.law.formula}")
+    return [law, *((f"  {name}", _range(value, 4)) for name, value in fit.theta.items())]
+
+
+def _frontier_rows(fit: "Fit") -> list[tuple[str, str]]:
+    """The law of the frontier in the words of compute: `x` is C [FLOPs] there."""
+    _, *thetas = _law_rows("", fit)
+    names = {"  x0": "  C0 [FLOPs]"}
+    law = ("loss frontier", "L(C) = E + (C0/C)^alpha")
+    return [law, *((names.get(name, name), value) for name, value in thetas)]
 
 
 def forecast_rows(forecast: "Forecast", actual: float | None) -> Rows:
