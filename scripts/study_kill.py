@@ -24,7 +24,7 @@ ROOT = Path("demo-kill")
 KILLS = 3
 # Shares of the undisturbed time, from the first training step of a start to its kill: three of
 # them end well before the study does.
-EARLIEST, LATEST = 0.05, 0.25
+EARLIEST, LATEST = 0.03, 0.15
 GIVE_UP_S = 1800.0
 ENDINGS = (0, 3)  # done; done, and this small ladder says itself that it must not be trusted
 Starts = dict[str, list[int]]
