@@ -242,6 +242,7 @@ def report_on(
             n_tokens=np.array([p.n_tokens for p in points], dtype=np.float64),
             loss=np.array([p.loss for p in points], dtype=np.float64),
             kind="trunk" if points and points[-1].kind == "intermediate" else "branch",
+            n_params=float(count),
         )
         for run, points in _curves(study, ladder).items()
     ]
