@@ -23,7 +23,7 @@ def main() -> None:
         ]  # fmt: skip
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         line = next((ln for ln in done.stdout.splitlines() if ln.startswith("demo: ok")), None)
-        if line is None:
+        if line is None or "actual=diverged" in line:
             raise SystemExit(f"seed {seed}: exit code {done.returncode}\n{done.stdout}")
         sys.stdout.write(f"seed {seed}: {line}\n")
         sys.stdout.flush()
