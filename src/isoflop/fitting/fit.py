@@ -11,7 +11,8 @@ from isoflop.fitting.backtest import Held, backtest
 from isoflop.fitting.checks import design_problems, fit_problems
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.horizons import horizon_problems
-from isoflop.fitting.one_law import LawFit, Objective, draw_parameters, fit_law
+from isoflop.fitting.objective import OBJECTIVES, Objective
+from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
 from isoflop.fitting.table import Runs, read_table
 from isoflop.fitting.weigh import (
     backtest_problem,
@@ -29,6 +30,7 @@ from isoflop.laws import (
     Component,
     Estimate,
     Law,
+    find_in,
     find_law,
 )
 
@@ -56,12 +58,12 @@ def fit(
         level: level of every interval.
         n_draws: draws of the parameters.
         seed: the same seed gives the same numbers.
-        objective: "robust", or "hoffmann" for the published objective.
+        objective: "robust", "hoffmann", "log_ls", "level_ls" or "one_sided"; see `objective`.
 
     Raises:
         FitError: a column or value is missing or wrong, or there are fewer rows than parameters.
     """
-    _check_options(level, n_draws)
+    _check_options(level, n_draws, objective)
     laws, runs = _prepare(table, target, law)
     return _fit_runs(table, runs, laws, level, n_draws=n_draws, seed=seed, objective=objective)
 
@@ -140,11 +142,12 @@ def _scores(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> tuple[
     )
 
 
-def _check_options(level: float, n_draws: int) -> None:
+def _check_options(level: float, n_draws: int, objective: str) -> None:
     if not 0 < level < 1:
         raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
     if n_draws < 20:
         raise InputError(f"`n_draws >= 20` must hold, but got n_draws={n_draws}. Use 500.")
+    find_in(objective, dict.fromkeys(OBJECTIVES), "objective")
 
 
 def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...], Runs]:

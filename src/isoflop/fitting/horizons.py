@@ -115,7 +115,7 @@ def _missed(part: LawFit, runs: Runs, keep: np.ndarray) -> bool:
     rng = np.random.default_rng(3)
     noise = draw_noise(part.noise, runs.trunk, DRAWS, rng)
     losses = log_predict(part.law, part.z[None], scaled) + noise
-    target = replace(part.target, log_loss=losses[:, keep])
+    target = replace(part.target, losses=losses[:, keep])
     starts = np.tile(part.z, (DRAWS, 1))
     z = solve(target, starts, max_iterations=60, tolerance=DRAW_TOLERANCE).z
     along = np.log(left.columns["n_params"])

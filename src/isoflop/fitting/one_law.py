@@ -1,19 +1,25 @@
 """One law fitted to one set of runs: the optimum, its certificate, its noise and its draws."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from isoflop._types import Array
 from isoflop.fitting.fit_result import Certificate
 from isoflop.fitting.noise import Noise, draw_noise, estimate_noise
-from isoflop.fitting.solver import Solution, Target, log_jacobian, log_predict, solve
+from isoflop.fitting.objective import WIDE, Objective, Target
+from isoflop.fitting.prior import Prior, with_prior
+from isoflop.fitting.solver import (
+    Solution,
+    log_jacobian,
+    log_predict,
+    solve,
+    solve_small_delta,
+)
 from isoflop.fitting.starts import make_starts
 from isoflop.fitting.table import Runs
 from isoflop.laws import Inputs, Law
-
-Objective = Literal["robust", "hoffmann"]
 
 HUBER = 1.345
 """Huber's constant: 95 % efficient for normal noise."""
@@ -24,11 +30,10 @@ HOFFMANN_DELTA = 1e-3
 DRAW_TOLERANCE = 1e-8
 """A draw is a point of a distribution: it needs no more digits than that."""
 
-WIDE = 10.0
-"""Huber's delta of the first round: log residuals never reach it, so that it is least squares."""
-
 BASINS = 8
 """Best end points of the first round that later rounds start from, in case they swap."""
+
+ROUNDS = 4
 
 REACHED = 1e-3
 """A start reached the optimum if its objective is within this share of the best."""
@@ -62,7 +67,7 @@ class LawFit:
     def to_theta(self, z: Array) -> Array:
         """Parameters (..., P) in the units of the table from log parameters (..., P)."""
         back = {name: 1 / scale for name, scale in self.scales.items()}
-        return self.law.rescale(np.exp(z), back)
+        return self.law.rescale(self.law.to_theta(z), back)
 
     def log_mean(self, z: Array, columns: Inputs) -> Array:
         """log prediction (B, G) at log parameters (B, P) for columns in the table's units."""
@@ -70,33 +75,43 @@ class LawFit:
         return log_predict(self.law, z, scaled)
 
 
-def fit_law(runs: Runs, law: Law, objective: Objective = "robust", few: int = 0) -> LawFit:
+def fit_law(
+    runs: Runs,
+    law: Law,
+    objective: Objective = "robust",
+    few: int = 0,
+    prior: Mapping[str, Prior] | None = None,
+) -> LawFit:
     """Fit one law: every start at once, then the robust scale settled by a few rounds.
 
     Args:
         runs: the rows.
         law: the law; its inputs must be among the rows' columns.
-        objective: "robust" (Huber at 1.345 robust sd of the residuals) or "hoffmann" (at 1e-3).
+        objective: see `objective`; the robust ones cap residuals at 1.345 robust sd.
         few: keep only that many of the best starts after a short first run; 0 keeps all.
+        prior: what is known of some parameters, by name.
     """
-    scales = {name: float(np.exp(np.log(runs.columns[name]).mean())) for name in law.inputs}
+    scales = _scales(runs, law)
     inputs = {name: runs.columns[name] / scale for name, scale in scales.items()}
-    starts = np.log(make_starts(law, inputs, runs.loss))
-    target = _target(law, inputs, runs, HOFFMANN_DELTA if objective == "hoffmann" else WIDE)
-    if few:
+    starts = law.to_z(make_starts(law, inputs, runs.loss))
+    small = objective == "hoffmann"
+    target = _target(law, inputs, runs, HOFFMANN_DELTA if small else WIDE, objective)
+    target = with_prior(target, prior or {})
+    if few and not small:
         short = solve(target, starts, max_iterations=8)
         starts = short.z[np.argsort(short.objective, kind="stable")[:few]]
     tolerance = DRAW_TOLERANCE if few else 1e-13
-    # Huber at 1e-3 is nearly least absolute deviations, where reweighting converges slowly.
-    patience = 4000 if objective == "hoffmann" else 400
-    solution = solve(target, starts, max_iterations=patience, tolerance=tolerance)
+    # Without its curvature a law creeps towards the minimum of nearly absolute residuals.
+    patience = 4000 if small and not law.terms else 400
+    start = solve_small_delta if small else solve
+    solution = start(target, starts, max_iterations=patience, tolerance=tolerance)
     lowest = float(solution.objective.min())
-    share = float((solution.objective <= lowest * (1 + REACHED) + 1e-12).mean())
-    if objective == "robust":
+    reached = solution.objective <= lowest * (1 + REACHED) + 1e-12
+    if objective in ("robust", "one_sided"):
         target, solution = _settle(target, solution, tolerance)
     best = int(np.argmin(solution.objective))
     z = solution.z[best]
-    residual = target.log_loss[0] - log_predict(law, z[None], inputs)[0]
+    residual = np.log(runs.loss) - log_predict(law, z[None], inputs)[0]
     slope = log_jacobian(law, z[None], inputs)[0]
     scale = _robust_scale(residual, len(law.params))
     return LawFit(
@@ -107,16 +122,24 @@ def fit_law(runs: Runs, law: Law, objective: Objective = "robust", few: int = 0)
         target=target,
         residual=residual,
         noise=estimate_noise(residual, slope, runs.trunk, scale),
-        certificate=_certify(target, solution, slope, (len(starts), share)),
+        certificate=_certify(target, solution, slope, (len(starts), float(reached.mean()))),
     )
+
+
+def _scales(runs: Runs, law: Law) -> dict[str, float]:
+    """The typical size of every input; 1 where the law is not to be moved from its units."""
+    if not law.scaled:
+        return dict.fromkeys(law.inputs, 1.0)
+    return {name: float(np.exp(np.log(runs.columns[name]).mean())) for name in law.inputs}
 
 
 def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Target, Solution]:
     """Repeat the fit with Huber's delta at 1.345 robust sd until delta stands still."""
     start = solution.z[np.argsort(solution.objective, kind="stable")[:BASINS]]
-    for _ in range(4):
+    # A first round of least squares lets a far run drag the law; its scale is too wide then.
+    for _ in range(ROUNDS):
         best = solution.z[int(np.argmin(solution.objective))]
-        residual = target.log_loss[0] - log_predict(target.law, best[None], target.inputs)[0]
+        residual = target.losses[0] - log_predict(target.law, best[None], target.inputs)[0]
         # 1e-6 of log loss is below what any evaluation measures; it keeps exact data solvable.
         delta = max(HUBER * _robust_scale(residual, best.size), 1e-6)
         if abs(delta - target.delta) < 1e-3 * target.delta:
@@ -151,30 +174,35 @@ def draw_parameters(
     """Log parameters (B, P) refitted to losses drawn around the fit, noise shared by trunk."""
     center = log_predict(fitted.law, fitted.z[None], fitted.inputs)
     losses = center + draw_noise(fitted.noise, trunk, n_draws, rng)
-    target = replace(fitted.target, log_loss=losses)
+    losses = np.exp(losses) if fitted.target.level else losses
+    target = replace(fitted.target, losses=losses)
     return solve(
         target, np.tile(fitted.z, (n_draws, 1)), max_iterations=60, tolerance=DRAW_TOLERANCE
     ).z
 
 
-def _target(law: Law, inputs: Inputs, runs: Runs, delta: float) -> Target:
-    low = np.log([param.low for param in law.params])
-    high = np.log([param.high for param in law.params])
+def _target(law: Law, inputs: Inputs, runs: Runs, delta: float, objective: Objective) -> Target:
+    low = law.to_z(np.array([param.low for param in law.params]))
+    high = law.to_z(np.array([param.high for param in law.params]))
     if "E" in law.names:
         # The floor lies below the lowest loss; at a thousandth of it, it is as good as none.
         floor = law.names.index("E")
         low[floor] = np.log(1e-3 * runs.loss.min())
         high[floor] = np.log(runs.loss.max())
     zeros = np.zeros(len(law.params))
+    level = objective == "level_ls"
     return Target(
         law=law,
         inputs=inputs,
-        log_loss=np.log(runs.loss)[None],
+        losses=(runs.loss if level else np.log(runs.loss))[None],
         delta=delta,
         low=low,
         high=high,
         prior_center=zeros,
         prior_precision=zeros,
+        weight=runs.weight[None],
+        level=level,
+        one_sided=objective == "one_sided",
     )
 
 

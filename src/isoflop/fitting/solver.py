@@ -1,42 +1,31 @@
-"""Batched Levenberg-Marquardt on the logs of positive parameters, Huber loss on log residuals.
+"""Batched Newton / Levenberg-Marquardt in the search coordinates of a law.
 
-B problems of one law are solved at once: all starts of one fit, or one start of all draws.
-Every problem may have its own losses; all share the inputs.
+B problems of one law are solved at once: all starts of one fit, or all starts of all draws.
+Every problem may have its own losses and row weights; all share the inputs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from isoflop._types import Array
+from isoflop.fitting.additive import additive_curvature
+from isoflop.fitting.objective import Curvature, Target, generic_curvature
 from isoflop.laws import Inputs, Law
 
 MAX_STEP = 2.0
-"""Largest change of a log parameter in one step."""
+"""Largest change of a log parameter in one step; a real one moves a quarter of its range."""
 
 DAMPING = (1e-3, 1e-10, 1e10)
 """First, smallest and largest Marquardt damping."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What is fitted: `log_loss` (B, R) or (1, R), Huber's `delta`, bounds of log theta (P,)."""
-
-    law: Law
-    inputs: Inputs
-    log_loss: Array
-    delta: float
-    low: Array
-    high: Array
-    prior_center: Array
-    """Centre (P,) of the weak prior on log theta; unused where its precision is zero."""
-    prior_precision: Array
-    """(P,) in units of squared log residuals; zero for a plain fit."""
+SHRINK = (0.1, 0.03, 0.01, 3e-3)
+"""Deltas tried on the way to a small one: from least squares to nearly least absolute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """End points: `z` = log theta (B, P), `objective` (B,), relative `gradient` (B,)."""
+    """End points: `z` (B, P), `objective` (B,), relative `gradient` (B,)."""
 
     z: Array
     objective: Array
@@ -44,117 +33,122 @@ class Solution:
     iterations: int
 
 
-def huber(residual: Array, delta: float) -> Array:
-    """Huber's loss: r^2/2 inside +-delta, delta (|r| - delta/2) outside."""
-    size = np.abs(residual)
-    inside = np.minimum(size, delta)
-    return inside * (size - inside / 2)
-
-
 def solve(
     target: Target, starts: Array, *, max_iterations: int = 200, tolerance: float = 1e-13
 ) -> Solution:
-    """Minimise sum Huber(log prediction - log loss) from every start (B, P) of log theta.
+    """Minimise the objective from every start (B, P) of z.
 
-    Iteratively reweighted Gauss-Newton steps with Marquardt damping; parameters at a bound with
-    an outward gradient are held there. A problem is dropped from the batch once its objective
-    stops falling (relative change below `tolerance` at three accepted steps running).
+    Newton steps (Gauss-Newton where the law's curvature is not known) with Marquardt damping;
+    parameters at a bound with an outward gradient are held there. A problem is dropped from the
+    batch once its objective stops falling (relative change below `tolerance` at three accepted
+    steps running).
     """
     z = np.clip(starts, target.low, target.high)
-    losses = np.broadcast_to(target.log_loss, (len(z), target.log_loss.shape[-1]))
-    objective = _objective(target, z, losses)
+    losses = _each(target.losses, len(z))
+    weight = _each(target.weight, len(z))
+    at = _curvature(target, z, losses, weight)
+    objective, gradient, hessian = at.objective, at.gradient, at.hessian
     damping = np.full(len(z), DAMPING[0])
     still = np.zeros(len(z), dtype=int)
     live = np.flatnonzero(np.isfinite(objective))
     iterations = 0
     while live.size and iterations < max_iterations:
         iterations += 1
-        hessian, gradient = _normal(target, z[live], losses[live])
-        trial = z[live] + _step(target, z[live], hessian, gradient, damping[live])
+        trial = z[live] + _step(target, z[live], hessian[live], gradient[live], damping[live])
         trial = np.clip(trial, target.low, target.high)
-        value = _objective(target, trial, losses[live])
-        better = value < objective[live]
-        gain = np.where(better, (objective[live] - value) / np.maximum(value, 1e-300), 0.0)
-        z[live[better]] = trial[better]
-        objective[live[better]] = value[better]
+        new = _curvature(target, trial, _pick(losses, live), _pick(weight, live))
+        old = objective[live]
+        better = new.objective < old
+        gain = np.where(better, (old - new.objective) / np.maximum(new.objective, 1e-300), 0.0)
+        moved = live[better]
+        z[moved] = trial[better]
+        objective[moved] = new.objective[better]
+        gradient[moved] = new.gradient[better]
+        hessian[moved] = new.hessian[better]
         factor = np.where(better, 0.2, 6.0)
         damping[live] = np.clip(damping[live] * factor, DAMPING[1], DAMPING[2])
         small = np.where(better, gain < tolerance, damping[live] >= DAMPING[2])
         still[live] = np.where(small, still[live] + 1, 0)
         live = live[still[live] < 3]
-    return Solution(
-        z=z,
-        objective=objective,
-        gradient=_gradient(target, z, losses, objective),
-        iterations=iterations,
-    )
+    free = np.where(_held(target, z, gradient), 0.0, gradient)
+    with np.errstate(all="ignore"):
+        relative = np.abs(free).max(axis=-1) / np.maximum(objective, 1e-300)
+    return Solution(z=z, objective=objective, gradient=relative, iterations=iterations)
+
+
+def solve_small_delta(
+    target: Target, starts: Array, *, max_iterations: int = 200, tolerance: float = 1e-13
+) -> Solution:
+    """`solve` for a delta far below the noise: least squares first, then delta shrinks to it.
+
+    From far away every residual lies outside +-delta, where Huber's loss has no curvature to
+    follow; each easier problem leads into the basin of the next.
+    """
+    z, spent = starts, 0
+    for delta in (*(one for one in SHRINK if one > target.delta),):
+        easier = solve(replace(target, delta=delta), z, max_iterations=12, tolerance=1e-4)
+        z, spent = easier.z, spent + easier.iterations
+    last = solve(target, z, max_iterations=max_iterations, tolerance=tolerance)
+    return replace(last, iterations=spent + last.iterations)
 
 
 def log_predict(law: Law, z: Array, inputs: Inputs) -> Array:
-    """log prediction (B, R) at log parameters (B, P); not finite where it overflows."""
+    """log prediction (B, R) at search coordinates (B, P); not finite where it overflows."""
     with np.errstate(all="ignore"):
-        return np.asarray(np.log(law.predict(np.exp(z), inputs)))
+        return np.asarray(np.log(law.predict(law.to_theta(z), inputs)))
 
 
 def log_jacobian(law: Law, z: Array, inputs: Inputs) -> Array:
-    """d log prediction / d log theta, (B, R, P)."""
+    """d log prediction / d z, (B, R, P)."""
     with np.errstate(all="ignore"):
-        theta = np.exp(z)
-        slope = law.jacobian(theta, inputs) * theta[..., None, :]
+        theta = law.to_theta(z)
+        slope = law.jacobian(theta, inputs) * law.d_theta(theta)[..., None, :]
         slope = slope / law.predict(theta, inputs)[..., None]
     return np.where(np.isfinite(slope), slope, 0.0)
 
 
-def _objective(target: Target, z: Array, losses: Array) -> Array:
-    residual = log_predict(target.law, z, target.inputs) - losses
-    with np.errstate(all="ignore"):
-        value = huber(residual, target.delta).sum(axis=-1)
-    value = value + 0.5 * ((z - target.prior_center) ** 2 * target.prior_precision).sum(axis=-1)
-    return np.where(np.isfinite(value), value, np.inf)
+def _each(values: Array, count: int) -> Array:
+    """One row for each problem; a single shared row stays one."""
+    return values if len(values) in (1, count) else np.broadcast_to(values, (count, values.size))
 
 
-def _normal(target: Target, z: Array, losses: Array) -> tuple[Array, Array]:
-    """Gauss-Newton matrix (B, P, P) and gradient (B, P)."""
-    residual = log_predict(target.law, z, target.inputs) - losses
-    slope = log_jacobian(target.law, z, target.inputs)
-    weight = target.delta / np.maximum(np.abs(residual), target.delta)
-    weighted = slope * weight[..., None]
-    hessian = np.swapaxes(weighted, -1, -2) @ slope
-    gradient = (weighted * residual[..., None]).sum(axis=-2)
-    diagonal = np.arange(z.shape[-1])
-    hessian[:, diagonal, diagonal] += target.prior_precision
-    return hessian, gradient + target.prior_precision * (z - target.prior_center)
+def _pick(values: Array, live: np.ndarray) -> Array:
+    return values if len(values) == 1 else values[live]
+
+
+def _curvature(target: Target, z: Array, losses: Array, weight: Array) -> Curvature:
+    exact = additive_curvature if target.law.terms else generic_curvature
+    at = exact(target, z, losses, weight)
+    if target.prior_precision.any():
+        off = z - target.prior_center
+        pull = off * target.prior_precision
+        hessian = at.hessian + np.diag(target.prior_precision)
+        objective = at.objective + 0.5 * (off * pull).sum(axis=-1)
+        at = Curvature(objective=objective, gradient=at.gradient + pull, hessian=hessian)
+    objective = np.where(np.isfinite(at.objective), at.objective, np.inf)
+    return replace(at, objective=objective)
 
 
 def _step(target: Target, z: Array, hessian: Array, gradient: Array, damping: Array) -> Array:
     held = _held(target, z, gradient)
     gradient = np.where(held, 0.0, gradient)
-    size = z.shape[-1]
-    eye = np.eye(size)
     free = np.logical_not(held)
     matrix = hessian * free[:, :, None] * free[:, None, :]
-    scale = np.einsum("bii->bi", matrix)
+    # Newton's matrix may be indefinite far from the minimum; its size still gives the scale.
+    scale = np.abs(np.einsum("bii->bi", matrix))
     # A parameter that nothing depends on (a floor at zero) has no scale of its own.
     scale = np.maximum(scale, 1e-12 * np.maximum(scale.max(axis=-1, keepdims=True), 1e-300))
-    matrix = matrix + eye * (damping[:, None] * scale + np.where(held, scale, 0.0))[:, :, None]
     # Jacobi scaling keeps the solve well posed whatever the units of the parameters.
     root = np.sqrt(scale)
-    step = -np.linalg.solve(
-        matrix / (root[:, :, None] * root[:, None, :]) + 1e-15 * eye,
-        (gradient / root)[..., None],
-    )[..., 0]
-    return np.asarray(np.clip(step / root, -MAX_STEP, MAX_STEP))
+    matrix = matrix / (root[:, :, None] * root[:, None, :])
+    diagonal = np.arange(z.shape[-1])
+    matrix[:, diagonal, diagonal] += damping[:, None] + np.where(held, 1.0, 0.0) + 1e-15
+    step = -np.linalg.solve(matrix, (gradient / root)[..., None])[..., 0] / root
+    reach = np.where(target.law.real, 0.25 * (target.high - target.low), MAX_STEP)
+    return np.asarray(np.clip(step, -reach, reach))
 
 
 def _held(target: Target, z: Array, gradient: Array) -> Array:
     at_low = (z <= target.low) & (gradient > 0)
     at_high = (z >= target.high) & (gradient < 0)
     return np.asarray(at_low | at_high)
-
-
-def _gradient(target: Target, z: Array, losses: Array, objective: Array) -> Array:
-    """Largest free gradient component relative to the objective."""
-    _, gradient = _normal(target, z, losses)
-    free = np.where(_held(target, z, gradient), 0.0, gradient)
-    with np.errstate(all="ignore"):
-        return np.asarray(np.abs(free).max(axis=-1) / np.maximum(objective, 1e-300))

@@ -6,44 +6,77 @@ power is undone), so the best amplitudes need no guess. Source: Czech et al. 202
 arXiv:2603.22339 (VPNLS).
 """
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
 from isoflop._types import Array
 from isoflop.laws import Inputs, Law
 
-EXPONENTS = np.array([0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2])
+EXPONENTS = np.array([0.05, 0.1, 0.17, 0.25, 0.35, 0.5, 0.75, 1.2])
+SCATTER = 256
+
 FLOORS = np.array([0.0, 0.3, 0.6, 0.85])
 """Floors tried, as shares of the lowest loss, where the floor is inside a power."""
 
 
 def make_starts(law: Law, inputs: Inputs, loss: Array) -> Array:
     """Starts (S, P) of theta for inputs in units near 1 and losses (R,)."""
-    if law.name in ("chinchilla", "chinchilla_tied"):
+    if law.starts is not None:
+        return law.starts(inputs, loss)
+    if law.terms:
         return _additive(law, inputs, loss)
     if law.name in ("kaplan_joint", "kaplan_floor"):
         return _kaplan(law, inputs, loss)
     if law.name in ("power", "power_floor"):
         return _power(law, inputs, loss)
-    # A law that a user brought: a wide fixed scatter inside its bounds.
+    return _scatter(law)
+
+
+def _scatter(law: Law) -> Array:
+    """A wide fixed scatter inside the bounds, for a law that says nothing about its starts."""
     rng = np.random.default_rng(0)
-    low = np.log([max(param.low, 1e-3) for param in law.params])
-    high = np.log([min(param.high, 1e3) for param in law.params])
-    return np.asarray(np.exp(rng.uniform(low, high, size=(128, len(law.params)))))
+    real = law.real
+    low = np.array([p.low if p.real else np.log(max(p.low, 1e-3)) for p in law.params])
+    high = np.array([p.high if p.real else np.log(min(p.high, 1e3)) for p in law.params])
+    z = rng.uniform(low, np.maximum(high, low), size=(SCATTER, low.size))
+    return np.asarray(np.where(real, z, np.exp(np.where(real, 0.0, z))))
 
 
 def _additive(law: Law, inputs: Inputs, loss: Array) -> Array:
-    n, d = inputs["n_params"], inputs["n_tokens"]
-    tied = law.name == "chinchilla_tied"
-    grid = [(p, q) for p in EXPONENTS for q in EXPONENTS if not tied or p == q]
-    starts = []
-    for alpha, beta in grid:
-        columns = np.stack([np.ones_like(n), n**-alpha, d**-beta], axis=1)
-        e, a, b = _nonnegative(columns / loss[:, None], np.ones_like(loss))
-        e, a, b = _floored(np.array([e, a, b]), loss)
-        starts.append([e, a, alpha, b] if tied else [e, a, alpha, b, beta])
-    return np.array(starts)
+    """Every pair of exponents; floor and amplitudes by non-negative least squares, all at once."""
+    exponents = tuple(dict.fromkeys(term.exponent for term in law.terms))
+    grid = np.array(list(product(EXPONENTS, repeat=len(exponents))))
+    starts = np.ones((len(grid), len(law.params)))
+    starts[:, exponents] = grid
+    columns = [np.ones((len(grid), loss.size))]
+    for term in law.terms:
+        columns.append(inputs[term.input] ** -starts[:, term.exponent, None])
+    amplitudes = _nonnegative_each(np.stack(columns, axis=-1) / loss[:, None])
+    order = [0, *(term.amplitude for term in law.terms)]
+    starts[:, order] = _floored(amplitudes, loss)
+    return starts
+
+
+def _nonnegative_each(columns: Array) -> Array:
+    """Non-negative least squares of ones on columns (S, R, K), by every set of active ones."""
+    count = columns.shape[-1]
+    gram = np.swapaxes(columns, -1, -2) @ columns
+    moment = columns.sum(axis=-2)
+    best, answer = np.full(len(columns), np.inf), np.zeros((len(columns), count))
+    for size in range(1, count + 1):
+        for active in combinations(range(count), size):
+            pick = np.array(active)
+            part = gram[:, pick[:, None], pick] + 1e-12 * np.eye(size)
+            values = np.linalg.solve(part, moment[:, pick, None])[..., 0]
+            # |1 - X v|^2 = R - v'm at the least-squares point: the larger v'm, the better.
+            error = -(values * moment[:, pick]).sum(axis=-1)
+            good = (values >= 0).all(axis=-1) & (error < best)
+            best = np.where(good, error, best)
+            filled = np.zeros_like(answer)
+            filled[:, pick] = values
+            answer = np.where(good[:, None], filled, answer)
+    return answer
 
 
 def _kaplan(law: Law, inputs: Inputs, loss: Array) -> Array:

@@ -1,6 +1,6 @@
 """Reading a table: which rows are fitted, in which columns, in clusters of which trunks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,12 @@ class Runs:
     trunk: np.ndarray
     """Cluster of each row, 0 ... n_trunks - 1."""
     target: str
+    weight: Array = field(default_factory=lambda: np.ones(0))
+    """How much each row counts (R,); 1 unless the table has a column `weight`."""
+
+    def __post_init__(self) -> None:
+        if self.weight.size == 0:
+            object.__setattr__(self, "weight", np.ones(self.loss.size))
 
     def __len__(self) -> int:
         return int(self.loss.size)
@@ -40,6 +46,7 @@ class Runs:
             loss=self.loss[keep],
             trunk=np.unique(self.trunk[keep], return_inverse=True)[1],
             target=self.target,
+            weight=self.weight[keep],
         )
 
 
@@ -60,6 +67,8 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
             f"The table must have the column {missing[0]!r}, but it has {have}. "
             f"Add it, or choose another target or law."
         )
+    if "weight" in table:
+        wanted = (*wanted, "weight")
     raw = {name: _column(table, name) for name in wanted}
     lengths = {name: column.size for name, column in raw.items()}
     if len(set(lengths.values())) != 1:
@@ -68,7 +77,13 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
     for name, column in raw.items():
         _check_positive(name, column, keep)
     trunk = _clusters(table, raw[target].size)
-    runs = Runs(columns={n: raw[n] for n in names}, loss=raw[target], trunk=trunk, target=target)
+    runs = Runs(
+        columns={n: raw[n] for n in names},
+        loss=raw[target],
+        trunk=trunk,
+        target=target,
+        weight=raw.get("weight", np.ones(raw[target].size)),
+    )
     runs = runs.where(keep)
     # A fixed order of rows makes every number the same whatever order the table came in.
     keys = [runs.loss, *(runs.columns[name] for name in reversed(names))]
@@ -78,6 +93,7 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         loss=runs.loss[order],
         trunk=_renumber(runs.trunk[order]),
         target=target,
+        weight=runs.weight[order],
     )
     return ordered
 

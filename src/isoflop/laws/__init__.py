@@ -8,7 +8,7 @@ What to use when:
 - `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
 """
 
-from isoflop.laws._law import Inputs, Law, Param, find_in
+from isoflop.laws._law import Inputs, Law, Param, Term, find_in
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.estimate import Component, Estimate, check_inputs
 from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT
@@ -33,7 +33,9 @@ __all__ = [
     "Optimum",
     "Param",
     "Published",
+    "Term",
     "check_inputs",
+    "find_in",
     "find_law",
     "find_published",
     "frontier_exponent",

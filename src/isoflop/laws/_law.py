@@ -3,29 +3,48 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from isoflop._errors import InputError
 from isoflop._types import Array
 
 Inputs = Mapping[str, Array]
 """Input columns by name, each of shape (R,)."""
 
+Predict = Callable[[Array, Inputs], Array]
+"""theta (..., P) and inputs (R,) -> (..., R)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Param:
-    """One positive parameter with the range a fit may use: `low <= value <= high`, in `unit`."""
+    """One parameter with the range a fit may use: `low <= value <= high`, in `unit`.
+
+    A positive one is searched in its logarithm, a `real` one (which may be negative) as it is.
+    """
 
     name: str
     low: float
     high: float
     unit: str = ""
+    real: bool = False
 
     def __post_init__(self) -> None:
-        assert 0 < self.low < self.high, self
+        assert self.low < self.high, self
+        assert self.real or self.low > 0, self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """`theta[amplitude] * inputs[input] ** -theta[exponent]`: one power of an additive law."""
+
+    amplitude: int
+    exponent: int
+    input: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Law:
-    """One functional form: `loss = predict(theta, inputs)` [nats/token].
+    """One functional form: `target = predict(theta, inputs)`, a loss [nats/token] unless told.
 
     `predict` maps theta (..., P) and inputs (R,) to (..., R); `jacobian` gives the derivative
     with respect to theta, (..., R, P). `rescale` gives the theta that fits the same losses after
@@ -35,17 +54,66 @@ class Law:
     name: str
     params: tuple[Param, ...]
     inputs: tuple[str, ...]
-    predict: Callable[[Array, Inputs], Array]
-    jacobian: Callable[[Array, Inputs], Array]
+    predict: Predict
+    jacobian: Predict
     rescale: Callable[[Array, Mapping[str, float]], Array]
     formula: str
     source: str
     range_note: str
+    starts: Callable[[Inputs, Array], Array] | None = None
+    """Starts (S, P) for inputs in units near 1 and a target (R,); a wide scatter without."""
+    terms: tuple[Term, ...] = ()
+    """Where the law is `theta[0] + sum of terms`: its curvature is then known in closed form."""
+    scaled: bool = True
+    """Whether a fit may divide the inputs by their typical size (`rescale` undoes it)."""
+    target: str = "loss"
+    """What the law predicts: a column name, or a prefix such as `acc_`."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the parameters, in the order of theta."""
         return tuple(param.name for param in self.params)
+
+    @property
+    def real(self) -> np.ndarray:
+        """Mask (P,) of the parameters that are searched as they are, not in logs."""
+        return np.array([param.real for param in self.params])
+
+    def to_theta(self, z: Array) -> Array:
+        """Parameters (..., P) from search coordinates z: exp where positive."""
+        real = self.real
+        return np.asarray(np.where(real, z, np.exp(np.where(real, 0.0, z))))
+
+    def to_z(self, theta: Array) -> Array:
+        """Search coordinates (..., P) of parameters: log where positive."""
+        real = self.real
+        return np.asarray(np.where(real, theta, np.log(np.where(real, 1.0, theta))))
+
+    def d_theta(self, theta: Array) -> Array:
+        """d theta / d z (..., P): theta where positive, else 1."""
+        return np.where(self.real, 1.0, theta)
+
+
+def keep_units(theta: Array, scales: Mapping[str, float]) -> Array:
+    """The `rescale` of a law whose inputs have no unit to change (shares, ratios)."""
+    del scales
+    return np.asarray(theta, dtype=np.float64).copy()
+
+
+def complex_step(predict: Predict) -> Predict:
+    """The Jacobian (..., R, P) of a real-analytic law by complex step, exact to rounding."""
+
+    def jacobian(theta: Array, inputs: Inputs) -> Array:
+        columns = []
+        for i in range(theta.shape[-1]):
+            shifted = theta.astype(np.complex128)
+            step = 1e-30 * np.maximum(np.abs(theta[..., i]), 1e-100)
+            shifted[..., i] += 1j * step
+            value = predict(shifted, inputs)  # type: ignore[arg-type]
+            columns.append(value.imag / step[..., None])
+        return np.stack(columns, axis=-1)
+
+    return jacobian
 
 
 def find_in(name: str, known: Mapping[str, object], what: str) -> None:

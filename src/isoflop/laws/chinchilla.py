@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from isoflop._types import Array
-from isoflop.laws._law import Inputs, Law, Param
+from isoflop.laws._law import Inputs, Law, Param, Term
 
 _E = Param(name="E", low=1e-3, high=1e3, unit="nats/token")
 _A = Param(name="A", low=1e-200, high=1e200, unit="nats/token * parameters^alpha")
@@ -78,6 +78,10 @@ CHINCHILLA = Law(
     formula="L = E + A/N^alpha + B/D^beta",
     source="Hoffmann et al. 2022, arXiv:2203.15556, eq. 2",
     range_note="Breaks under extreme over-training (D/N > 100) and at D/N < 0.4.",
+    terms=(
+        Term(amplitude=1, exponent=2, input="n_params"),
+        Term(amplitude=3, exponent=4, input="n_tokens"),
+    ),
 )
 
 CHINCHILLA_TIED = Law(
@@ -90,4 +94,8 @@ CHINCHILLA_TIED = Law(
     formula="L = E + A/N^alpha + B/D^alpha",
     source="Gadre et al. 2024, arXiv:2403.08540, eq. 4 (alpha = 2 eta)",
     range_note="Assumes that size and data are worth the same: N_opt ~ C^0.5 by construction.",
+    terms=(
+        Term(amplitude=1, exponent=2, input="n_params"),
+        Term(amplitude=3, exponent=2, input="n_tokens"),
+    ),
 )
