@@ -49,19 +49,21 @@ def estimate_noise(residual: Array, jacobian: Array, trunk: np.ndarray, scale: f
     size = residual.size
     basis, values, _ = np.linalg.svd(jacobian, full_matrices=False)
     basis = basis[:, values > 1e-9 * values.max(initial=1e-300)]
-    maker = np.eye(size) - basis @ basis.T
     member = (trunk[:, None] == np.unique(trunk)[None, :]).astype(np.float64)
-    freedom = max(float(np.trace(maker)), 1.0)
+    freedom = max(float(size - basis.shape[1]), 1.0)
+    alone = Noise(
+        shared=0.0,
+        own=float(np.sqrt(residual @ residual / freedom)),
+        freedom_shared=freedom,
+        freedom_own=freedom,
+    )
+    if member.shape[1] == size:
+        return alone
     within = _within_maker(jacobian, member)
     freedom_own = float(np.trace(within))
-    if member.shape[1] == size or freedom_own < 1:
-        return Noise(
-            shared=0.0,
-            own=float(np.sqrt(residual @ residual / freedom)),
-            freedom_shared=freedom,
-            freedom_own=freedom,
-        )
-    between = maker - within
+    if freedom_own < 1:
+        return alone
+    between = np.eye(size) - basis @ basis.T - within
     # Residuals of exact data are rounding, which can make the form negative.
     own = max(float(residual @ within @ residual) / freedom_own, 0.0)
     freedom_shared = float(np.trace(between))

@@ -98,8 +98,7 @@ def fit_law(
     target = _target(law, inputs, runs, HOFFMANN_DELTA if small else WIDE, objective)
     target = with_prior(target, prior or {})
     if few and not small:
-        short = solve(target, starts, max_iterations=8)
-        starts = short.z[np.argsort(short.objective, kind="stable")[:few]]
+        starts = _best_starts(target, starts, few)
     tolerance = DRAW_TOLERANCE if few else 1e-13
     # Without its curvature a law creeps towards the minimum of nearly absolute residuals.
     patience = 4000 if small and not law.terms else 400
@@ -124,6 +123,14 @@ def fit_law(
         noise=estimate_noise(residual, slope, runs.trunk, scale),
         certificate=_certify(target, solution, slope, (len(starts), float(reached.mean()))),
     )
+
+
+def _best_starts(target: Target, starts: Array, few: int) -> Array:
+    """The `few` best starts: those of an additive law come sorted, others after a short run."""
+    if target.law.terms and target.law.starts is None:
+        return starts[:few]
+    short = solve(target, starts, max_iterations=8)
+    return short.z[np.argsort(short.objective, kind="stable")[:few]]
 
 
 def _scales(runs: Runs, law: Law) -> dict[str, float]:

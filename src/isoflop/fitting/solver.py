@@ -19,8 +19,22 @@ MAX_STEP = 2.0
 DAMPING = (1e-3, 1e-10, 1e10)
 """First, smallest and largest Marquardt damping."""
 
+TRUSTED = 1e-2
+"""Damping below which a step is nearly Newton's, so that what it promises can be believed."""
+
 SHRINK = (0.1, 0.03, 0.01, 3e-3)
 """Deltas tried on the way to a small one: from least squares to nearly least absolute."""
+
+
+FIRST = 3
+"""Steps that every start of a resample takes before those that have met go on as one."""
+
+MET = 0.1
+"""The same within one resample: its starts lie in the valley of the fit already, and distances
+below this are shorter than what Newton's next step covers."""
+
+SAME = 1e-2
+"""Points whose coordinates differ by less are on their way to one minimum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +54,8 @@ def solve(
 
     Newton steps (Gauss-Newton where the law's curvature is not known) with Marquardt damping;
     parameters at a bound with an outward gradient are held there. A problem is dropped from the
-    batch once its objective stops falling (relative change below `tolerance` at three accepted
-    steps running).
+    batch after a step that promised to lower the objective by less than `tolerance` of itself,
+    or once three steps running gained less than that.
     """
     z = np.clip(starts, target.low, target.high)
     losses = _each(target.losses, len(z))
@@ -54,8 +68,11 @@ def solve(
     iterations = 0
     while live.size and iterations < max_iterations:
         iterations += 1
-        trial = z[live] + _step(target, z[live], hessian[live], gradient[live], damping[live])
-        trial = np.clip(trial, target.low, target.high)
+        step = _step(target, z[live], hessian[live], gradient[live], damping[live])
+        trial = np.clip(z[live] + step, target.low, target.high)
+        # Half the slope along a nearly undamped step is what is left to gain (Newton decrement).
+        promise = -0.5 * (gradient[live] * (trial - z[live])).sum(axis=-1)
+        done = (np.abs(promise) <= tolerance * objective[live]) & (damping[live] <= TRUSTED)
         new = _curvature(target, trial, _pick(losses, live), _pick(weight, live))
         old = objective[live]
         better = new.objective < old
@@ -68,7 +85,7 @@ def solve(
         factor = np.where(better, 0.2, 6.0)
         damping[live] = np.clip(damping[live] * factor, DAMPING[1], DAMPING[2])
         small = np.where(better, gain < tolerance, damping[live] >= DAMPING[2])
-        still[live] = np.where(small, still[live] + 1, 0)
+        still[live] = np.where(done, 3, np.where(small, still[live] + 1, 0))
         live = live[still[live] < 3]
     free = np.where(_held(target, z, gradient), 0.0, gradient)
     with np.errstate(all="ignore"):
@@ -82,14 +99,72 @@ def solve_small_delta(
     """`solve` for a delta far below the noise: least squares first, then delta shrinks to it.
 
     From far away every residual lies outside +-delta, where Huber's loss has no curvature to
-    follow; each easier problem leads into the basin of the next.
+    follow; each easier problem leads into the basin of the next. Problems that share losses and
+    weights and have met on the way go on as one.
     """
+    alike = len(target.losses) == len(target.weight) == 1
     z, spent = starts, 0
-    for delta in (*(one for one in SHRINK if one > target.delta),):
-        easier = solve(replace(target, delta=delta), z, max_iterations=12, tolerance=1e-4)
+    group = np.arange(len(starts))
+    for delta in (one for one in SHRINK if one > target.delta):
+        easier = solve(replace(target, delta=delta), z, max_iterations=20, tolerance=1e-4)
         z, spent = easier.z, spent + easier.iterations
+        if alike:
+            kept, met = _meet(easier)
+            z, group = z[kept], met[group]
     last = solve(target, z, max_iterations=max_iterations, tolerance=tolerance)
-    return replace(last, iterations=spent + last.iterations)
+    return Solution(
+        z=last.z[group],
+        objective=last.objective[group],
+        gradient=last.gradient[group],
+        iterations=spent + last.iterations,
+    )
+
+
+def solve_resampled(
+    target: Target, starts: Array, n_problems: int, *, tolerance: float = 1e-8
+) -> Solution:
+    """The best end point of each of B resampled problems, from every start (S, P) of z.
+
+    All starts take a few steps; of each problem only the best goes on, and the others where
+    they have not met it.
+    """
+    size = len(starts)
+    many = replace(
+        target,
+        losses=np.repeat(target.losses, size, axis=0) if len(target.losses) > 1 else target.losses,
+        weight=np.repeat(target.weight, size, axis=0) if len(target.weight) > 1 else target.weight,
+    )
+    first = solve(many, np.tile(starts, (n_problems, 1)), max_iterations=FIRST, tolerance=tolerance)
+    z = first.z.reshape(n_problems, size, -1)
+    lead = first.objective.reshape(n_problems, size).argmin(axis=-1)
+    apart = np.abs(z - z[np.arange(n_problems), lead][:, None]).max(axis=-1) > MET
+    apart[np.arange(n_problems), lead] = True
+    go_on = np.flatnonzero(apart.ravel())
+    part = replace(many, losses=_pick(many.losses, go_on), weight=_pick(many.weight, go_on))
+    last = solve(part, first.z[go_on], max_iterations=60, tolerance=tolerance)
+    # Sorted by problem, then by objective: the first of each problem is its best.
+    order = np.lexsort((last.objective, go_on // size))
+    best = order[np.unique((go_on // size)[order], return_index=True)[1]]
+    return Solution(
+        z=last.z[best],
+        objective=last.objective[best],
+        gradient=last.gradient[best],
+        iterations=first.iterations + last.iterations,
+    )
+
+
+def _meet(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (K,) of the distinct points, best first, and which of them each point is (B,)."""
+    kept: list[int] = []
+    member = np.empty(len(solution.z), dtype=int)
+    for i in np.argsort(solution.objective, kind="stable"):
+        near = np.abs(solution.z[kept] - solution.z[i]).max(axis=-1) < SAME if kept else []
+        if np.any(near):
+            member[i] = int(np.argmax(near))
+        else:
+            member[i] = len(kept)
+            kept.append(int(i))
+    return np.array(kept), member
 
 
 def log_predict(law: Law, z: Array, inputs: Inputs) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from isoflop._types import Array
 from isoflop.laws import Inputs, Law
 
-EXPONENTS = np.array([0.05, 0.1, 0.17, 0.25, 0.35, 0.5, 0.75, 1.2])
+EXPONENTS = np.array([0.12, 0.18, 0.25, 0.35, 0.5, 0.7, 0.95, 1.3])
 SCATTER = 256
 
 FLOORS = np.array([0.0, 0.3, 0.6, 0.85])
@@ -44,39 +44,46 @@ def _scatter(law: Law) -> Array:
 
 
 def _additive(law: Law, inputs: Inputs, loss: Array) -> Array:
-    """Every pair of exponents; floor and amplitudes by non-negative least squares, all at once."""
+    """Every pair of exponents; floor and amplitudes by non-negative least squares, all at once.
+
+    The best of them come first.
+    """
     exponents = tuple(dict.fromkeys(term.exponent for term in law.terms))
-    grid = np.array(list(product(EXPONENTS, repeat=len(exponents))))
-    starts = np.ones((len(grid), len(law.params)))
-    starts[:, exponents] = grid
-    columns = [np.ones((len(grid), loss.size))]
-    for term in law.terms:
-        columns.append(inputs[term.input] ** -starts[:, term.exponent, None])
-    amplitudes = _nonnegative_each(np.stack(columns, axis=-1) / loss[:, None])
-    order = [0, *(term.amplitude for term in law.terms)]
-    starts[:, order] = _floored(amplitudes, loss)
-    return starts
+    size = len(EXPONENTS)
+    choice = np.array(list(product(range(size), repeat=len(exponents))))
+    # All columns that any grid point may use: ones, then every power of every input.
+    powers = [np.exp(-EXPONENTS[:, None] * np.log(inputs[term.input])) for term in law.terms]
+    columns = np.concatenate([np.ones((1, loss.size)), *powers]) / loss
+    used = np.zeros((len(choice), 1 + len(law.terms)), dtype=int)
+    for k, term in enumerate(law.terms):
+        used[:, k + 1] = 1 + k * size + choice[:, exponents.index(term.exponent)]
+    amplitudes, error = _nonnegative_each((columns @ columns.T), columns.sum(axis=-1), used)
+    starts = np.ones((len(choice), len(law.params)))
+    starts[:, exponents] = EXPONENTS[choice]
+    starts[:, [0, *(term.amplitude for term in law.terms)]] = _floored(amplitudes, loss)
+    return starts[np.argsort(error, kind="stable")]
 
 
-def _nonnegative_each(columns: Array) -> Array:
-    """Non-negative least squares of ones on columns (S, R, K), by every set of active ones."""
-    count = columns.shape[-1]
-    gram = np.swapaxes(columns, -1, -2) @ columns
-    moment = columns.sum(axis=-2)
-    best, answer = np.full(len(columns), np.inf), np.zeros((len(columns), count))
+def _nonnegative_each(gram: Array, moment: Array, used: np.ndarray) -> tuple[Array, Array]:
+    """Non-negative least squares of ones on the `used` columns (S, K), by every set of active ones.
+
+    Returns the amplitudes (S, K) and the error (S,) less that of the empty model.
+    """
+    count = used.shape[-1]
+    best, answer = np.full(len(used), np.inf), np.zeros(used.shape)
     for size in range(1, count + 1):
         for active in combinations(range(count), size):
-            pick = np.array(active)
-            part = gram[:, pick[:, None], pick] + 1e-12 * np.eye(size)
-            values = np.linalg.solve(part, moment[:, pick, None])[..., 0]
+            pick = used[:, list(active)]
+            part = gram[pick[:, :, None], pick[:, None, :]] + 1e-12 * np.eye(size)
+            values = np.linalg.solve(part, moment[pick][..., None])[..., 0]
             # |1 - X v|^2 = R - v'm at the least-squares point: the larger v'm, the better.
-            error = -(values * moment[:, pick]).sum(axis=-1)
+            error = -(values * moment[pick]).sum(axis=-1)
             good = (values >= 0).all(axis=-1) & (error < best)
             best = np.where(good, error, best)
             filled = np.zeros_like(answer)
-            filled[:, pick] = values
+            filled[:, list(active)] = values
             answer = np.where(good[:, None], filled, answer)
-    return answer
+    return answer, best
 
 
 def _kaplan(law: Law, inputs: Inputs, loss: Array) -> Array:
