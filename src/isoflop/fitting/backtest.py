@@ -1,81 +1,111 @@
 """Rolling back-test: fit on the cheaper runs, predict the dearer ones, compare with the truth.
 
 It measures what draws and noise cannot: the error of the form itself when it leaves its range.
+It is nested: the shares that a cut's mixture is judged with were chosen by an inner back-test of
+the runs below that cut, so that no run both chooses the law and vouches for it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from isoflop._types import Array
+from isoflop.fitting.candidates import Candidate
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
 from isoflop.fitting.table import Runs
-from isoflop.laws import Law
+from isoflop.fitting.weights import Missed, law_weights
 
 CUTS = (2.0, 4.0, 8.0)
 """Runs above the largest compute over each of these are left out in turn."""
 
 DRAWS = 60
 
+FEW = 8
+"""Starts of a fit on a part of the runs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Left-out runs of one cut: log error of each law (K, H), its explained variance (K, H)."""
+    """Left-out runs of one cut: log error of each candidate (K, H), explained variance (K, H)."""
 
-    error: Array
+    missed: Missed
     variance: Array
-    distance: Array
-    """Log compute (H,) beyond the largest run that was fitted."""
-    trunk: np.ndarray
+    weight: Array
+    """Share of each candidate (K,), chosen below the cut."""
 
 
-def backtest(runs: Runs, laws: tuple[Law, ...], seed: int) -> tuple[Held, ...]:
-    """Errors of all laws on the runs left out at every cut that leaves enough to fit.
+def backtest(runs: Runs, candidates: tuple[Candidate, ...], seed: int) -> tuple[Held, ...]:
+    """Errors of all candidates on the runs left out at every cut that leaves enough to fit.
 
     A cut counts if what is left has at least two runs more than the largest law has parameters
     and, for laws of size and tokens, three sizes and three horizons.
     """
     held = []
-    top = float(runs.compute.max())
-    for number, cut in enumerate(CUTS):
-        keep = runs.compute <= top / cut * (1 + 1e-9)
-        kept, left = runs.where(keep), runs.where(~keep)
-        if len(left) == 0 or not _enough(kept, laws):
-            continue
-        errors, variances = [], []
-        for which, law in enumerate(laws):
-            fitted = fit_law(kept, law, few=8)
+    for number, kept, left in _cuts(runs, candidates):
+        fits = [fit_law(one.rows(kept), one.law, few=FEW) for one in candidates]
+        variances = []
+        for which, (fitted, one) in enumerate(zip(fits, candidates, strict=True)):
             rng = np.random.default_rng([seed, 1, number, which])
-            error, variance = _predict_left(fitted, kept, left, rng)
-            errors.append(error)
-            variances.append(variance)
+            variances.append(_explained(fitted, one.rows(kept), left, rng))
+        inner = tuple(
+            _missed(low, high, [fit_law(c.rows(low), c.law, few=FEW) for c in candidates])
+            for _, low, high in _cuts(kept, candidates)
+        )
+        in_sample = np.array([one.standard_error for one in fits])
+        size = np.array([len(one.law.params) for one in candidates])
         held.append(
             Held(
-                error=np.array(errors),
+                missed=_missed(kept, left, fits),
                 variance=np.array(variances),
-                distance=np.log(left.compute / kept.compute.max()),
-                trunk=np.unique(runs.trunk[~keep]),
+                weight=law_weights(inner, in_sample, size, kept.n_trunks),
             )
         )
     return tuple(held)
 
 
-def _enough(kept: Runs, laws: tuple[Law, ...]) -> bool:
-    if len(kept) < max(len(law.params) for law in laws) + 2:
+def _cuts(runs: Runs, candidates: tuple[Candidate, ...]) -> Iterator[tuple[int, Runs, Runs]]:
+    """Number, kept and left-out runs of each cut that leaves enough of both."""
+    top = float(runs.compute.max())
+    for number, cut in enumerate(CUTS):
+        keep = runs.compute <= top / cut * (1 + 1e-9)
+        if keep.all() or not keep.any():
+            continue
+        kept = runs.where(keep)
+        if _enough(kept, candidates):
+            yield number, kept, runs.where(~keep)
+
+
+def _enough(kept: Runs, candidates: tuple[Candidate, ...]) -> bool:
+    if len(kept) < max(len(one.law.params) for one in candidates) + 2:
+        return False
+    if not all(one.fits(kept) for one in candidates):
         return False
     if "n_params" not in kept.columns:
         return True
     return all(np.unique(kept.columns[name]).size >= 3 for name in ("n_params", "n_tokens"))
 
 
-def _predict_left(
-    fitted: LawFit, kept: Runs, left: Runs, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Log error (H,) of the left-out runs and the variance (H,) that draws and noise explain."""
-    center = fitted.log_mean(fitted.z[None], left.columns)[0]
+def _missed(kept: Runs, left: Runs, fits: list[LawFit]) -> Missed:
+    truth = np.log(left.loss)
+    means = [one.log_mean(one.z[None], left.columns)[0] for one in fits]
+    # A law that leaves the range of its logarithm has exploded: as wrong as a law can be.
+    error = np.array([np.where(np.isfinite(mean), truth - mean, EXPLODED) for mean in means])
+    return Missed(
+        error=error,
+        distance=np.log(left.compute / kept.compute.max()),
+        trunk=left.cluster,
+    )
+
+
+EXPLODED = 10.0
+"""Log error of a prediction that is no number."""
+
+
+def _explained(fitted: LawFit, kept: Runs, left: Runs, rng: np.random.Generator) -> Array:
+    """Variance (H,) of the left-out runs' log loss that draws and noise explain."""
     draws = draw_parameters(fitted, kept.trunk, DRAWS, rng)
     logs = fitted.log_mean(draws, left.columns)
     # Middle 68 % and not the variance: a few far draws would hide every miss.
-    low, high = np.quantile(logs, [0.16, 0.84], axis=0)
-    variance = ((high - low) / 2) ** 2 + fitted.noise.total**2
-    return np.log(left.loss) - center, variance
+    low, high = np.nanquantile(logs, [0.16, 0.84], axis=0)
+    return np.asarray(((high - low) / 2) ** 2 + fitted.noise.total**2)

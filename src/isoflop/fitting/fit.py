@@ -8,18 +8,15 @@ import numpy as np
 from isoflop._errors import FitError, InputError
 from isoflop._types import LEVEL, Array, Interval, Table
 from isoflop.fitting.backtest import Held, backtest
+from isoflop.fitting.candidates import Candidate, candidates_for
 from isoflop.fitting.checks import design_problems, fit_problems
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.horizons import horizon_problems
 from isoflop.fitting.objective import OBJECTIVES, Objective
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
 from isoflop.fitting.table import Runs, read_table
-from isoflop.fitting.weigh import (
-    backtest_problem,
-    backtest_square,
-    law_weights,
-    new_run_spread,
-)
+from isoflop.fitting.weigh import backtest_problem, new_run_spread
+from isoflop.fitting.weights import law_weights, mean_squares
 from isoflop.laws import (
     CHINCHILLA,
     CHINCHILLA_TIED,
@@ -35,7 +32,11 @@ from isoflop.laws import (
 )
 
 AUTO_PAIR = (CHINCHILLA, CHINCHILLA_TIED, KAPLAN_JOINT, KAPLAN_FLOOR)
-AUTO_SINGLE = (POWER_FLOOR, POWER)
+AUTO_SINGLE = (POWER_FLOOR,)
+
+SHORT = 8
+"""Rows of one variable below which the power without a floor competes too: above, its floor at
+zero is what the data choose, not what few of them fail to refuse."""
 
 
 def fit(
@@ -78,36 +79,42 @@ def _fit_runs(
     seed: int,
     objective: Objective,
 ) -> Fit:
-    fits = [fit_law(runs, one, objective) for one in laws]
-    held = backtest(runs, laws, seed)
-    weight = law_weights(held, np.array([f.standard_error for f in fits]), runs.n_trunks)
+    tried = candidates_for(runs, laws)
+    rows = [one.rows(runs) for one in tried]
+    fits = [fit_law(part, one.law, objective) for part, one in zip(rows, tried, strict=True)]
+    held = backtest(runs, tried, seed)
+    missed = tuple(one.missed for one in held)
+    size = np.array([len(one.law.params) for one in tried])
+    in_sample = np.array([one.standard_error for one in fits])
+    weight = law_weights(missed, in_sample, size, runs.n_trunks)
     seeds = [np.random.default_rng([seed, 0, number]) for number in range(len(fits))]
     draws = [
-        draw_parameters(f, runs.trunk, n_draws, rng) for f, rng in zip(fits, seeds, strict=True)
+        draw_parameters(f, part.trunk, n_draws, rng)
+        for f, part, rng in zip(fits, rows, seeds, strict=True)
     ]
     best = int(np.argmax(weight))
-    problems = design_problems(table, runs, laws[best])
-    problems += fit_problems(fits[best], fits[best].to_theta(draws[best]), runs)
-    problems += backtest_problem(held, weight)
+    problems = design_problems(table, rows[best], tried[best].law)
+    problems += fit_problems(fits[best], fits[best].to_theta(draws[best]), rows[best])
+    problems += backtest_problem(held)
     estimate = Estimate(
         components=_components(fits, draws, weight),
         problems=problems,
         source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks",
         n_params_convention=_convention(table, "n_params_convention"),
         flops_convention=_convention(table, "flops_convention"),
-        ranges=_ranges(runs),
+        ranges=_ranges(rows[best]),
         target=runs.target,
         level=level,
         **_noise(fits, held, weight),
     )
     problems += horizon_problems(runs, estimate)
     return Fit(
-        law=laws[best],
+        law=tried[best].law,
         theta=_intervals(fits[best], draws[best], level),
         estimate=replace(estimate, problems=problems),
         certificate=fits[best].certificate,
         problems=problems,
-        scores=_scores(fits, held, weight),
+        scores=_scores(tried, fits, held, weight),
         n_runs=len(runs),
         n_trunks=runs.n_trunks,
         target=runs.target,
@@ -124,21 +131,25 @@ def _components(fits: list[LawFit], draws: list[Array], weight: Array) -> tuple[
 
 def _noise(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> dict[str, float]:
     """The estimate's fields `sigma`, `spread` and `spread_distance`."""
-    spread, distance = new_run_spread(held, weight)
+    spread, distance = new_run_spread(held)
     sigma = float(weight @ [one.noise.total for one in fits])
     return {"sigma": sigma, "spread": spread, "spread_distance": distance}
 
 
-def _scores(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> tuple[LawScore, ...]:
-    errors = np.sqrt(backtest_square(held)) if held else np.full(len(fits), np.nan)
+def _scores(
+    tried: tuple[Candidate, ...], fits: list[LawFit], held: tuple[Held, ...], weight: Array
+) -> tuple[LawScore, ...]:
+    missed = tuple(one.missed for one in held)
+    errors = np.sqrt(mean_squares(missed)) if held else np.full(len(fits), np.nan)
     return tuple(
         LawScore(
             law=one.law.name,
+            window=candidate.window,
             backtest=float(error),
             in_sample=float(np.sqrt((one.residual**2).mean())),
             weight=float(w),
         )
-        for one, error, w in zip(fits, errors, weight, strict=True)
+        for candidate, one, error, w in zip(tried, fits, errors, weight, strict=True)
     )
 
 
@@ -156,7 +167,8 @@ def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...]
     laws: tuple[Law, ...]
     if law == "auto":
         single = not pair and ("x" in table or "flops" in table)
-        laws = AUTO_SINGLE if single else AUTO_PAIR
+        short = single and np.size(table["x"] if "x" in table else table["flops"]) < SHORT
+        laws = AUTO_PAIR if not single else (POWER_FLOOR, POWER) if short else AUTO_SINGLE
     else:
         laws = (law if isinstance(law, Law) else find_law(law),)
     names = tuple(dict.fromkeys(name for one in laws for name in one.inputs))

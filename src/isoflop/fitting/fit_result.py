@@ -35,6 +35,8 @@ class LawScore:
     """How one law did: `backtest` and `in_sample` are rms errors of log loss."""
 
     law: str
+    window: float
+    """Only runs within this factor of the largest x were fitted; infinite for all."""
     backtest: float
     """NaN where no back-test was possible."""
     in_sample: float

@@ -13,7 +13,7 @@ from isoflop.fitting.noise import draw_noise
 from isoflop.fitting.one_law import DRAW_TOLERANCE, LawFit, fit_law
 from isoflop.fitting.solver import log_predict, solve
 from isoflop.fitting.table import Runs
-from isoflop.fitting.weigh import law_weights
+from isoflop.fitting.weights import law_weights
 from isoflop.laws import Estimate
 
 OUTWARD = 4.0
@@ -61,7 +61,8 @@ def horizon_problems(runs: Runs, estimate: Estimate) -> tuple[Problem, ...]:
         fits = [lead, *(fit_law(kept, law, few=8) for law in laws[1:])]
         means = np.array([one.log_mean(one.z[None], corner)[0, 0] for one in fits])
         error = np.array([one.standard_error for one in fits])
-        other = float(np.exp(law_weights((), error, kept.n_trunks) @ means))
+        size = np.array([one.z.size for one in fits])
+        other = float(np.exp(law_weights((), error, size, kept.n_trunks) @ means))
         if abs(np.log(other / told.mean[0])) > half / 2:
             return (_problem(longest, float(told.mean[0]), other),)
     return ()

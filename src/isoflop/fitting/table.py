@@ -19,6 +19,8 @@ class Runs:
     target: str
     weight: Array = field(default_factory=lambda: np.ones(0))
     """How much each row counts (R,); 1 unless the table has a column `weight`."""
+    named: bool = False
+    """Whether the table says which training each row comes from."""
 
     def __post_init__(self) -> None:
         if self.weight.size == 0:
@@ -31,6 +33,15 @@ class Runs:
     def n_trunks(self) -> int:
         """How many independent trainings the rows come from."""
         return int(np.unique(self.trunk).size)
+
+    @property
+    def cluster(self) -> np.ndarray:
+        """Which training each row comes from (R,): the trunk, or all rows one of a lone curve.
+
+        Rows of one variable without a name are points of one curve: no independent evidence.
+        """
+        lone = "x" in self.columns and not self.named
+        return np.zeros(len(self), dtype=np.intp) if lone else self.trunk
 
     @property
     def compute(self) -> Array:
@@ -47,6 +58,7 @@ class Runs:
             trunk=np.unique(self.trunk[keep], return_inverse=True)[1],
             target=self.target,
             weight=self.weight[keep],
+            named=self.named,
         )
 
 
@@ -83,6 +95,7 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         trunk=trunk,
         target=target,
         weight=raw.get("weight", np.ones(raw[target].size)),
+        named="trunk" in table or "run" in table,
     )
     runs = runs.where(keep)
     # A fixed order of rows makes every number the same whatever order the table came in.
@@ -94,6 +107,7 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         trunk=_renumber(runs.trunk[order]),
         target=target,
         weight=runs.weight[order],
+        named=runs.named,
     )
     return ordered
 

@@ -1,4 +1,4 @@
-"""Weights of the laws and the extra spread of a new run, both from the back-test."""
+"""The extra spread of a new run, from the back-test."""
 
 import numpy as np
 
@@ -12,31 +12,7 @@ small transformer ladders showed beyond their own noise."""
 DEFAULT_DISTANCE = float(np.log(4.0))
 
 
-def law_weights(held: tuple[Held, ...], in_sample: Array, n_trunks: int) -> Array:
-    """Share of each law (K,): exp(-n/2 (ms/ms_best - 1)), ms = mean squared back-test error.
-
-    Errors of one trunk, and of overlapping cuts, are one piece of evidence: n counts the trunks
-    seen in the largest cut. The noise of the fit is added to ms, below which no law can be told
-    from another. Without a back-test the in-sample error stands in.
-    """
-    if held:
-        mean_square = backtest_square(held)
-        evidence = max(len(one.trunk) for one in held)
-    else:
-        mean_square, evidence = in_sample**2, n_trunks
-    floor = mean_square + float((in_sample**2).min())
-    log_weight = -0.5 * evidence * (floor / max(float(floor.min()), 1e-300) - 1)
-    weight = np.exp(log_weight - log_weight.max())
-    weight[weight < 1e-3] = 0.0
-    return np.asarray(weight / weight.sum())
-
-
-def backtest_square(held: tuple[Held, ...]) -> Array:
-    """Mean squared log error (K,), every cut counting the same."""
-    return np.asarray(np.mean([(one.error**2).mean(axis=1) for one in held], axis=0))
-
-
-def new_run_spread(held: tuple[Held, ...], weight: Array) -> tuple[float, float]:
+def new_run_spread(held: tuple[Held, ...]) -> tuple[float, float]:
     """Extra sd of log loss for a new run, and the log-compute distance that it belongs to.
 
     The error that draws and noise leave unexplained is taken to grow linearly with distance:
@@ -47,31 +23,36 @@ def new_run_spread(held: tuple[Held, ...], weight: Array) -> tuple[float, float]
     square, explained, length = 0.0, 0.0, 0.0
     distances = []
     for one in held:
-        error, variance = mixture(one, weight)
+        error, variance = mixture(one)
         square += float((error**2).mean())
         explained += float(variance.mean())
-        length += float((one.distance**2).mean())
-        distances.append(one.distance)
+        length += float((one.missed.distance**2).mean())
+        distances.append(one.missed.distance)
     reference = float(np.sqrt(np.mean(np.concatenate(distances) ** 2)))
-    slope = np.sqrt(max(square - explained, 0.0) / length)
-    return float(slope * reference), reference
+    steepness = max(square - explained, 0.0) / length
+    if all(np.unique(one.missed.trunk).size == 1 for one in held):
+        # Cuts of one curve share its noise and its runs: a few that agree do not prove that the
+        # law errs by nothing, and the assumption above counts as one cut more.
+        assumed = (DEFAULT_SPREAD / DEFAULT_DISTANCE) ** 2
+        steepness = (len(held) * steepness + assumed) / (len(held) + 1)
+    return float(np.sqrt(steepness) * reference), reference
 
 
-def mixture(one: Held, weight: Array) -> tuple[Array, Array]:
-    """Log error (H,) of the weighted law and the variance within and between the laws."""
-    error = weight @ one.error
-    between = weight @ (one.error - error) ** 2
-    return error, weight @ one.variance + between
+def mixture(one: Held) -> tuple[Array, Array]:
+    """Log error (H,) of the mixture chosen below the cut, its variance within and between laws."""
+    error = one.weight @ one.missed.error
+    between = one.weight @ (one.missed.error - error) ** 2
+    return error, one.weight @ one.variance + between
 
 
-def backtest_problem(held: tuple[Held, ...], weight: Array) -> tuple[Problem, ...]:
+def backtest_problem(held: tuple[Held, ...]) -> tuple[Problem, ...]:
     """`backtest_missed` where draws and noise alone would have been clearly too narrow.
 
     Judged on the mean square of error over sd in each cut: above 4 (an error of 2 sd on
     average), seldom reached by chance even if a cut's errors all move together (5 %).
     """
     for one in held:
-        error, variance = mixture(one, weight)
+        error, variance = mixture(one)
         ratio = float(np.mean(error**2 / np.maximum(variance, 1e-16)))
         if ratio > 4 and float(np.sqrt((error**2).mean())) > 1e-4:
             return (
