@@ -49,7 +49,7 @@ def backtest(runs: Runs, candidates: tuple[Candidate, ...], seed: int) -> tuple[
             rng = np.random.default_rng([seed, 1, number, which])
             variances.append(_explained(fitted, one.rows(kept), left, rng))
         inner = tuple(
-            _missed(low, high, [fit_law(c.rows(low), c.law, few=FEW) for c in candidates])
+            _missed(low, high, _refits(low, candidates, fits))
             for _, low, high in _cuts(kept, candidates)
         )
         in_sample = np.array([one.standard_error for one in fits])
@@ -62,6 +62,16 @@ def backtest(runs: Runs, candidates: tuple[Candidate, ...], seed: int) -> tuple[
             )
         )
     return tuple(held)
+
+
+def _refits(
+    runs: Runs, candidates: tuple[Candidate, ...], fits: list[LawFit]
+) -> list[LawFit]:
+    """Every candidate fitted to a part of its runs, from where it ended on all of them."""
+    return [
+        fit_law(one.rows(runs), one.law, near=fitted.theta)
+        for one, fitted in zip(candidates, fits, strict=True)
+    ]
 
 
 def _cuts(runs: Runs, candidates: tuple[Candidate, ...]) -> Iterator[tuple[int, Runs, Runs]]:

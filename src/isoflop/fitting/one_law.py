@@ -80,6 +80,8 @@ def fit_law(
     law: Law,
     objective: Objective = "robust",
     few: int = 0,
+    *,
+    near: Array | None = None,
     prior: Mapping[str, Prior] | None = None,
 ) -> LawFit:
     """Fit one law: every start at once, then the robust scale settled by a few rounds.
@@ -89,17 +91,19 @@ def fit_law(
         law: the law; its inputs must be among the rows' columns.
         objective: see `objective`; the robust ones cap residuals at 1.345 robust sd.
         few: keep only that many of the best starts after a short first run; 0 keeps all.
+        near: parameters (P,) of a fit to nearly the same runs, the only start.
         prior: what is known of some parameters, by name.
     """
     scales = _scales(runs, law)
     inputs = {name: runs.columns[name] / scale for name, scale in scales.items()}
-    starts = law.to_z(make_starts(law, inputs, runs.loss))
+    starts = make_starts(law, inputs, runs.loss) if near is None else law.rescale(near, scales)
+    starts = law.to_z(np.atleast_2d(starts))
     small = objective == "hoffmann"
     target = _target(law, inputs, runs, HOFFMANN_DELTA if small else WIDE, objective)
     target = with_prior(target, prior or {})
-    if few and not small:
+    if few and near is None and not small:
         starts = _best_starts(target, starts, few)
-    tolerance = DRAW_TOLERANCE if few else 1e-13
+    tolerance = DRAW_TOLERANCE if few or near is not None else 1e-13
     # Without its curvature a law creeps towards the minimum of nearly absolute residuals.
     patience = 4000 if small and not law.terms else 400
     start = solve_small_delta if small else solve
