@@ -12,7 +12,7 @@ DEV := $(VENV)/.installed-dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-results study-demo study-kill test test-slow test-gpu check format \
-	bench bench-fit docs clean
+	bench bench-fit bench-accuracy docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -69,6 +69,9 @@ bench: $(RUN)  ## seconds that a user waits: help, a fit of 1,000 rows, a plan
 
 bench-fit: $(RUN)  ## the fit beside the field's usual way, on published data
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_fit.py
+
+bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py
 
 docs: $(DEV)  ## regenerate docs/formats.md from the dataclasses and test every link and command
 	$(BIN)/python scripts/formats.py
