@@ -10,6 +10,10 @@ ALLOWED = float(np.log(4.0))
 """Log distance beyond the fitted runs at which an error may be sqrt(2) times as large."""
 
 
+FAR = 4.0
+"""Robust sd of the least errors beyond which a left-out run is taken to be a bad one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
     """Left-out runs of one cut: `error` (K, H) in log loss, `distance` (H,), `trunk` (H,)."""
@@ -21,8 +25,15 @@ class Missed:
 
     @property
     def square(self) -> Array:
-        """Squared errors (K, H), those far out discounted: error may grow with log distance."""
-        return np.asarray(self.error**2 / (1 + (self.distance / ALLOWED) ** 2))
+        """Squared errors (K, H), those far out discounted: error may grow with log distance.
+
+        A run that no law explains, far more than the others, is a bad run and tells nothing
+        about the laws: it counts as little as would bring it back among the others.
+        """
+        nearest = np.abs(self.error).min(axis=0)
+        usual = FAR * 1.4826 * float(np.median(nearest))
+        trust = np.minimum(1.0, usual / np.maximum(nearest, 1e-300)) ** 2
+        return np.asarray(trust * self.error**2 / (1 + (self.distance / ALLOWED) ** 2))
 
 
 def law_weights(
@@ -45,6 +56,9 @@ def law_weights(
     log_weight = -0.5 * evidence * (floor / max(float(floor.min()), 1e-300) - 1)
     tied = _tied(missed, mean_square)
     log_weight = np.where(tied, 0.0, log_weight) - 0.5 * (n_params - n_params[tied].min())
+    if missed:
+        # What extrapolates alike may still fit the runs themselves better or worse.
+        log_weight = log_weight - n_trunks * np.log(in_sample / in_sample.min())
     weight = np.exp(log_weight - log_weight.max())
     weight[weight < 1e-3] = 0.0
     return np.asarray(weight / weight.sum())
