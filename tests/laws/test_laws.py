@@ -17,12 +17,13 @@ from isoflop.laws import (
 THETA = {
     "chinchilla": [1.8, 480.0, 0.35, 2100.0, 0.37],
     "chinchilla_tied": [1.8, 480.0, 0.35, 2100.0],
+    "skaling": [1.8, 480.0, 0.35, 2100.0, 0.37, 0.77],
     "kaplan_joint": [6.4e8, 1.8e9, 0.2, 0.3],
     "kaplan_floor": [1.2, 6.4e8, 1.8e9, 0.2, 0.3],
     "power_floor": [1.5, 3e9, 0.2],
     "power": [3e9, 0.2],
 }
-PAIR = ("chinchilla", "chinchilla_tied", "kaplan_joint", "kaplan_floor")
+PAIR = ("chinchilla", "chinchilla_tied", "skaling", "kaplan_joint", "kaplan_floor")
 
 
 def _inputs(law):

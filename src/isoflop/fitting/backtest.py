@@ -64,9 +64,7 @@ def backtest(runs: Runs, candidates: tuple[Candidate, ...], seed: int) -> tuple[
     return tuple(held)
 
 
-def _refits(
-    runs: Runs, candidates: tuple[Candidate, ...], fits: list[LawFit]
-) -> list[LawFit]:
+def _refits(runs: Runs, candidates: tuple[Candidate, ...], fits: list[LawFit]) -> list[LawFit]:
     """Every candidate fitted to a part of its runs, from where it ended on all of them."""
     return [
         fit_law(one.rows(runs), one.law, near=fitted.theta)

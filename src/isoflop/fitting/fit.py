@@ -24,6 +24,7 @@ from isoflop.laws import (
     KAPLAN_JOINT,
     POWER,
     POWER_FLOOR,
+    SKALING,
     Component,
     Estimate,
     Law,
@@ -31,7 +32,7 @@ from isoflop.laws import (
     find_law,
 )
 
-AUTO_PAIR = (CHINCHILLA, CHINCHILLA_TIED, KAPLAN_JOINT, KAPLAN_FLOOR)
+AUTO_PAIR = (CHINCHILLA, CHINCHILLA_TIED, SKALING, KAPLAN_JOINT, KAPLAN_FLOOR)
 AUTO_SINGLE = (POWER_FLOOR,)
 
 SHORT = 8

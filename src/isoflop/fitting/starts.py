@@ -11,9 +11,12 @@ from itertools import combinations, product
 import numpy as np
 
 from isoflop._types import Array
-from isoflop.laws import Inputs, Law
+from isoflop.laws import CHINCHILLA, Inputs, Law
 
 EXPONENTS = np.array([0.12, 0.18, 0.25, 0.35, 0.5, 0.7, 0.95, 1.3])
+COUPLINGS = (0.5, 0.75, 1.0)
+JOINED = 24
+
 SCATTER = 256
 
 FLOORS = np.array([0.0, 0.3, 0.6, 0.85])
@@ -28,6 +31,10 @@ def make_starts(law: Law, inputs: Inputs, loss: Array) -> Array:
         return _additive(law, inputs, loss)
     if law.name in ("kaplan_joint", "kaplan_floor"):
         return _kaplan(law, inputs, loss)
+    if law.name == "skaling":
+        # Chinchilla's best starts, joined at several strengths.
+        additive = _additive(CHINCHILLA, inputs, loss)[:JOINED]
+        return np.concatenate([np.insert(additive, 5, k, axis=1) for k in COUPLINGS])
     if law.name in ("power", "power_floor"):
         return _power(law, inputs, loss)
     return _scatter(law)

@@ -3,6 +3,7 @@
 What to use when:
 - `find_law("chinchilla")`: loss from size and tokens; the default. `chinchilla_tied` for few runs.
 - `find_law("kaplan_joint")`, `kaplan_floor`: Kaplan's form, where size and tokens interact.
+- `find_law("skaling")`: the additive law with coupled terms; needs a wide ladder.
 - `find_law("power_floor")`, `power`: one variable, e.g. the compute frontier.
 - `optimum`: the compute-optimal size and tokens of any law of both.
 - `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
@@ -15,6 +16,7 @@ from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT
 from isoflop.laws.optimum import Optimum, frontier_exponent, optimum
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PF_DAY, PUBLISHED, Published, find_published
+from isoflop.laws.skaling import SKALING
 
 __all__ = [
     "CHINCHILLA",
@@ -26,6 +28,7 @@ __all__ = [
     "POWER",
     "POWER_FLOOR",
     "PUBLISHED",
+    "SKALING",
     "Component",
     "Estimate",
     "Inputs",
@@ -47,6 +50,7 @@ LAWS: tuple[Law, ...] = (
     CHINCHILLA_TIED,
     KAPLAN_JOINT,
     KAPLAN_FLOOR,
+    SKALING,
     POWER_FLOOR,
     POWER,
 )

@@ -29,7 +29,8 @@ def optimum(theta: ArrayLike, flops: ArrayLike, k: float = 6.0, law: Law = CHINC
 
     With `L = E + A/N^alpha + B/D^beta`: `G = (alpha A / (beta B))^(1/(alpha+beta))`,
     `a = beta/(alpha+beta)`, `b = alpha/(alpha+beta)`. Kaplan's joint law is a monotone function
-    of an additive one with exponents alpha_N/alpha_D and 1, so the same closed form holds.
+    of an additive one with exponents alpha_N/alpha_D and 1, the coupled law of one with
+    exponents alpha/k and beta/k, so the same closed form holds.
 
     Args:
         theta: (..., P) parameters; a leading axis of draws is kept.
@@ -59,13 +60,18 @@ def frontier_exponent(theta: ArrayLike, law: Law = CHINCHILLA) -> Array:
     """Exponent g of `L*(C) = E + K C^-g` on the frontier: `alpha beta/(alpha+beta)`."""
     theta = np.asarray(theta, dtype=np.float64)
     _, alpha, _, beta = _additive(theta, law)
-    outer = theta[..., law.names.index("alpha_D")] if "alpha_D" in law.names else 1.0
+    power = next((name for name in ("k", "alpha_D") if name in law.names), None)
+    outer = theta[..., law.names.index(power)] if power else 1.0
     return np.asarray(outer * alpha * beta / (alpha + beta))
 
 
 def _additive(theta: Array, law: Law) -> tuple[Array, Array, Array, Array]:
     """(log A, alpha, log B, beta) of the additive law that has the same optimum."""
     part = {name: theta[..., i] for i, name in enumerate(law.names)}
+    if "k" in part:
+        outer = part["k"]
+        a, b = np.log(part["A"]) / outer, np.log(part["B"]) / outer
+        return a, part["alpha"] / outer, b, part["beta"] / outer
     if "A" in part:
         return np.log(part["A"]), part["alpha"], np.log(part["B"]), part.get("beta", part["alpha"])
     if "N_c" in part:
@@ -73,7 +79,7 @@ def _additive(theta: Array, law: Law) -> tuple[Array, Array, Array, Array]:
         return power * np.log(part["N_c"]), power, np.log(part["D_c"]), np.ones_like(power)
     raise InputError(
         f"`law` must be a law of n_params and n_tokens, but got {law.name!r}. "
-        f"Use chinchilla, chinchilla_tied, kaplan_joint or kaplan_floor."
+        f"Use chinchilla, chinchilla_tied, kaplan_joint, kaplan_floor or skaling."
     )
 
 
