@@ -36,7 +36,21 @@ def test_exact_power_with_floor_from_flops_alone():
     np.testing.assert_allclose(
         [result.theta[name].value for name in ("E", "x0", "alpha")], [1.5, 1e14, 0.2], rtol=1e-4
     )
-    assert {score.law for score in fit(table, n_draws=20).scores} == {"power_floor", "power"}
+    assert {score.law for score in fit(table, n_draws=20).scores} == {"power_floor"}
+    short = {name: column[::2] for name, column in table.items()}
+    assert {score.law for score in fit(short, n_draws=20).scores} == {"power_floor", "power"}
+
+
+def test_an_early_regime_does_not_bend_the_forecast_of_a_late_one():
+    # Two regimes: the window of the late one must win, and the forecast be right.
+    x = np.geomspace(1e3, 1e7, 60)
+    loss = np.where(x < 1e5, 3.0 * (x / 1e5) ** -0.02, 1.0 + 2.0 * (x / 1e5) ** -0.35)
+    result = fit({"x": x, "loss": loss}, n_draws=50)
+    best = max(result.scores, key=lambda score: score.weight)
+    assert best.window < 1e3
+    assert best.label.startswith("power_floor, last ")
+    truth = 1.0 + 2.0 * (2e7 / 1e5) ** -0.35
+    assert result.predict({"x": [2e7]}).mean[0] == pytest.approx(truth, rel=2e-3)
 
 
 def test_truth_is_inside_and_a_new_run_is_forecast():

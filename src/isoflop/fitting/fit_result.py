@@ -1,5 +1,6 @@
 """`Fit`: fitted laws with intervals, the optimiser's certificate and every caveat."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,12 +36,17 @@ class LawScore:
     """How one law did: `backtest` and `in_sample` are rms errors of log loss."""
 
     law: str
-    window: float
-    """Only runs within this factor of the largest x were fitted; infinite for all."""
     backtest: float
     """NaN where no back-test was possible."""
     in_sample: float
     weight: float
+    window: float = math.inf
+    """Only runs within this factor of the largest x were fitted; infinite for all."""
+
+    @property
+    def label(self) -> str:
+        """The law, and the window where there is one: `power_floor, last 10x`."""
+        return self.law if math.isinf(self.window) else f"{self.law}, last {self.window:.0f}x"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

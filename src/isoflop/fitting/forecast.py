@@ -99,7 +99,7 @@ def make_forecast(
         ),
         "naive_loss": float(analysis.naive.predict(flops)[0]),
         "problems": tuple(dict.fromkeys((*prediction.problems, *problems))),
-        "law": " + ".join(f"{score.weight:.2f} {score.law}" for score in scores),
+        "law": " + ".join(f"{score.weight:.2f} {score.label}" for score in scores),
         "inputs_hash": _digest(analysis.to_json()),
     }
     return Forecast(**body, sha256=_digest(to_plain(body)))

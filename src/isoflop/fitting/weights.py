@@ -10,6 +10,9 @@ ALLOWED = float(np.log(4.0))
 """Log distance beyond the fitted runs at which an error may be sqrt(2) times as large."""
 
 
+EXACT = 1e-6
+"""Log error below which laws are all the same: no evaluation measures it."""
+
 FAR = 4.0
 """Robust sd of the least errors beyond which a left-out run is taken to be a bad one."""
 
@@ -58,7 +61,8 @@ def law_weights(
     log_weight = np.where(tied, 0.0, log_weight) - 0.5 * (n_params - n_params[tied].min())
     if missed:
         # What extrapolates alike may still fit the runs themselves better or worse.
-        log_weight = log_weight - n_trunks * np.log(in_sample / in_sample.min())
+        error = np.maximum(in_sample, EXACT)
+        log_weight = log_weight - n_trunks * np.log(error / error.min())
     weight = np.exp(log_weight - log_weight.max())
     weight[weight < 1e-3] = 0.0
     return np.asarray(weight / weight.sum())
@@ -76,7 +80,7 @@ def _tied(missed: tuple[Missed, ...], mean_square: Array) -> np.ndarray:
     The standard error is that of the paired difference over trunks; of one trunk over cuts.
     """
     best = int(np.argmin(mean_square))
-    alone = np.arange(mean_square.size) == best
+    alone: np.ndarray = np.arange(mean_square.size) == best
     if not missed:
         return alone
     pieces = [
@@ -90,4 +94,5 @@ def _tied(missed: tuple[Missed, ...], mean_square: Array) -> np.ndarray:
     # Overlapping cuts see the same trunks again: only one cut's worth counts as independent.
     count = max(np.unique(one.trunk).size for one in missed)
     error = difference.std(axis=0, ddof=1) / np.sqrt(max(count, 2))
-    return np.asarray(difference.mean(axis=0) <= error)
+    within: np.ndarray = difference.mean(axis=0) <= error
+    return within

@@ -57,7 +57,7 @@ def score_rows(fit: "Fit") -> Rows:
     """The laws weighed in a fit: back-test and in-sample error of log loss, weight."""
     rows = [
         (
-            score.law,
+            score.label,
             numbers.percent(score.backtest),
             numbers.percent(score.in_sample),
             f"{score.weight:.2f}",
