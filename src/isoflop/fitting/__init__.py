@@ -17,6 +17,7 @@ from isoflop.fitting.analysis import (
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Certificate, Fit, LawScore
 from isoflop.fitting.forecast import Forecast, make_forecast
+from isoflop.fitting.prior import Prior
 
 __all__ = [
     "Allocation",
@@ -28,6 +29,7 @@ __all__ = [
     "IsoflopProfile",
     "LawScore",
     "NaivePower",
+    "Prior",
     "analyse",
     "fit",
     "make_forecast",

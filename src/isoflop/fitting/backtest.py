@@ -5,7 +5,7 @@ It is nested: the shares that a cut's mixture is judged with were chosen by an i
 the runs below that cut, so that no run both chooses the law and vouches for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from isoflop._types import Array
 from isoflop.fitting.candidates import Candidate
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
+from isoflop.fitting.prior import Prior
 from isoflop.fitting.table import Runs
 from isoflop.fitting.weights import Missed, law_weights
 
@@ -35,7 +36,12 @@ class Held:
     """Share of each candidate (K,), chosen below the cut."""
 
 
-def backtest(runs: Runs, candidates: tuple[Candidate, ...], seed: int) -> tuple[Held, ...]:
+def backtest(
+    runs: Runs,
+    candidates: tuple[Candidate, ...],
+    seed: int,
+    prior: Mapping[str, Prior] | None = None,
+) -> tuple[Held, ...]:
     """Errors of all candidates on the runs left out at every cut that leaves enough to fit.
 
     A cut counts if what is left has at least two runs more than the largest law has parameters
@@ -43,13 +49,13 @@ def backtest(runs: Runs, candidates: tuple[Candidate, ...], seed: int) -> tuple[
     """
     held = []
     for number, kept, left in _cuts(runs, candidates):
-        fits = [fit_law(one.rows(kept), one.law, few=FEW) for one in candidates]
+        fits = [fit_law(one.rows(kept), one.law, few=FEW, prior=prior) for one in candidates]
         variances = []
         for which, (fitted, one) in enumerate(zip(fits, candidates, strict=True)):
             rng = np.random.default_rng([seed, 1, number, which])
             variances.append(_explained(fitted, one.rows(kept), left, rng))
         inner = tuple(
-            _missed(low, high, _refits(low, candidates, fits))
+            _missed(low, high, _refits(low, candidates, fits, prior))
             for _, low, high in _cuts(kept, candidates)
         )
         in_sample = np.array([one.standard_error for one in fits])
@@ -64,10 +70,15 @@ def backtest(runs: Runs, candidates: tuple[Candidate, ...], seed: int) -> tuple[
     return tuple(held)
 
 
-def _refits(runs: Runs, candidates: tuple[Candidate, ...], fits: list[LawFit]) -> list[LawFit]:
+def _refits(
+    runs: Runs,
+    candidates: tuple[Candidate, ...],
+    fits: list[LawFit],
+    prior: Mapping[str, Prior] | None,
+) -> list[LawFit]:
     """Every candidate fitted to a part of its runs, from where it ended on all of them."""
     return [
-        fit_law(one.rows(runs), one.law, near=fitted.theta)
+        fit_law(one.rows(runs), one.law, near=fitted.theta, prior=prior)
         for one, fitted in zip(candidates, fits, strict=True)
     ]
 

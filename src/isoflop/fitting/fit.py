@@ -1,7 +1,8 @@
 """`fit`: a table of runs -> a `Fit` whose intervals are honest about a run not yet made."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.horizons import horizon_problems
 from isoflop.fitting.objective import OBJECTIVES, Objective
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
+from isoflop.fitting.prior import Prior, find_prior, prior_problem
 from isoflop.fitting.table import Runs, read_table
 from isoflop.fitting.weigh import backtest_problem, new_run_spread
 from isoflop.fitting.weights import law_weights, mean_squares
@@ -49,6 +51,7 @@ def fit(
     n_draws: int = 500,
     seed: int = 0,
     objective: Objective = "robust",
+    prior: Mapping[str, Prior] | Literal["exponents"] | None = None,
 ) -> Fit:
     """Fit one law, or all that the columns allow weighed by back-test (`law="auto"`).
 
@@ -61,13 +64,18 @@ def fit(
         n_draws: draws of the parameters.
         seed: the same seed gives the same numbers.
         objective: "robust", "hoffmann", "log_ls", "level_ls" or "one_sided"; see `objective`.
+        prior: what is known of the exponents: "exponents" borrows alpha and beta from published
+            ladders, for tables too thin to show them; the fit then says so.
 
     Raises:
         FitError: a column or value is missing or wrong, or there are fewer rows than parameters.
     """
     _check_options(level, n_draws, objective)
     laws, runs = _prepare(table, target, law)
-    return _fit_runs(table, runs, laws, level, n_draws=n_draws, seed=seed, objective=objective)
+    known = find_prior(prior)
+    return _fit_runs(
+        table, runs, laws, level, n_draws=n_draws, seed=seed, objective=objective, prior=known
+    )
 
 
 def _fit_runs(
@@ -79,11 +87,15 @@ def _fit_runs(
     n_draws: int,
     seed: int,
     objective: Objective,
+    prior: Mapping[str, Prior],
 ) -> Fit:
     tried = candidates_for(runs, laws)
     rows = [one.rows(runs) for one in tried]
-    fits = [fit_law(part, one.law, objective) for part, one in zip(rows, tried, strict=True)]
-    held = backtest(runs, tried, seed)
+    fits = [
+        fit_law(part, one.law, objective, prior=prior)
+        for part, one in zip(rows, tried, strict=True)
+    ]
+    held = backtest(runs, tried, seed, prior)
     missed = tuple(one.missed for one in held)
     size = np.array([len(one.law.params) for one in tried])
     in_sample = np.array([one.standard_error for one in fits])
@@ -96,7 +108,7 @@ def _fit_runs(
     best = int(np.argmax(weight))
     problems = design_problems(table, rows[best], tried[best].law)
     problems += fit_problems(fits[best], fits[best].to_theta(draws[best]), rows[best])
-    problems += backtest_problem(held)
+    problems += backtest_problem(held) + prior_problem(tried[best].law.names, prior)
     estimate = Estimate(
         components=_components(fits, draws, weight),
         problems=problems,

@@ -7,8 +7,8 @@ What to use when:
   deviations. To reproduce published fits.
 - `log_ls`, `level_ls`: least squares on logs, or on the target itself. Where noise is known to
   be normal.
-- `one_sided`: for rungs that may be under-tuned: a run can be worse than it should be, hardly
-  better; runs above the law count a quarter as much once they leave the noise.
+- `one_sided`: for rungs that may be under-tuned. A run can be worse than it should be, hardly
+  better: runs above the law are let go once they leave the noise, those below are not.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ OBJECTIVES: tuple[Objective, ...] = ("robust", "hoffmann", "log_ls", "level_ls",
 WIDE = 1e6
 """Huber's delta of least squares: no residual ever reaches it."""
 
-ABOVE = 0.25
-"""Share of delta at which `one_sided` caps the pull of a run above the law."""
+ABOVE = 1.5
+"""Scale of Welsch's loss over Huber's delta: two sd of the noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +82,18 @@ def row_loss(target: Target, residual: Array) -> tuple[Array, Array, Array]:
     size = np.abs(residual)
     if target.delta >= WIDE:
         return 0.5 * residual * residual, residual, np.ones_like(residual)
-    # A run above the law has a negative residual.
-    delta: Array | float = target.delta
+    inside = np.minimum(size, target.delta)
+    value = inside * (size - 0.5 * inside)
+    first = np.copysign(inside, residual)
+    second = (size < target.delta).astype(np.float64)
     if target.one_sided:
-        delta = np.where(residual < 0, ABOVE * target.delta, target.delta)
-    inside = np.minimum(size, delta)
-    bent = (size < delta).astype(np.float64)
-    return inside * (size - 0.5 * inside), np.copysign(inside, residual), bent
+        # A run above the law has a negative residual. Welsch's loss lets go of it smoothly.
+        above, reach = residual < 0, ABOVE * target.delta
+        share = np.exp(-0.5 * (residual / reach) ** 2)
+        value = np.where(above, reach**2 * (1 - share), value)
+        first = np.where(above, residual * share, first)
+        second = np.where(above, (1 - (residual / reach) ** 2) * share, second)
+    return value, first, second
 
 
 def generic_curvature(target: Target, z: Array, losses: Array, weight: Array) -> Curvature:

@@ -98,8 +98,10 @@ def fit_law(
     inputs = {name: runs.columns[name] / scale for name, scale in scales.items()}
     starts = make_starts(law, inputs, runs.loss) if near is None else law.rescale(near, scales)
     starts = law.to_z(np.atleast_2d(starts))
-    small = objective == "hoffmann"
-    target = _target(law, inputs, runs, HOFFMANN_DELTA if small else WIDE, objective)
+    # Least squares would let bad rungs set the scale that one-sided error judges them by.
+    small = objective in ("hoffmann", "one_sided")
+    start_as = "hoffmann" if small else objective
+    target = _target(law, inputs, runs, HOFFMANN_DELTA if small else WIDE, start_as)
     target = with_prior(target, prior or {})
     if few and near is None and not small:
         starts = _best_starts(target, starts, few)
@@ -108,9 +110,17 @@ def fit_law(
     patience = 4000 if small and not law.terms else 400
     start = solve_small_delta if small else solve
     solution = start(target, starts, max_iterations=patience, tolerance=tolerance)
+    if prior:
+        best = solution.z[int(np.argmin(solution.objective))]
+        noise = _robust_scale(
+            np.log(runs.loss) - log_predict(law, best[None], inputs)[0], best.size
+        )
+        target = with_prior(target, prior, max(noise, 1e-6))
+        solution = solve(target, solution.z, max_iterations=patience, tolerance=tolerance)
     lowest = float(solution.objective.min())
     reached = solution.objective <= lowest * (1 + REACHED) + 1e-12
     if objective in ("robust", "one_sided"):
+        target = replace(target, one_sided=objective == "one_sided")
         target, solution = _settle(target, solution, tolerance)
     best = int(np.argmin(solution.objective))
     z = solution.z[best]
@@ -152,6 +162,9 @@ def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Targe
         best = solution.z[int(np.argmin(solution.objective))]
         residual = target.losses[0] - log_predict(target.law, best[None], target.inputs)[0]
         # 1e-6 of log loss is below what any evaluation measures; it keeps exact data solvable.
+        if target.one_sided:
+            # Rungs that are worse than they should be tell nothing about the noise.
+            residual = residual[residual < 0]
         delta = max(HUBER * _robust_scale(residual, best.size), 1e-6)
         if abs(delta - target.delta) < 1e-3 * target.delta:
             break
@@ -213,7 +226,6 @@ def _target(law: Law, inputs: Inputs, runs: Runs, delta: float, objective: Objec
         prior_precision=zeros,
         weight=runs.weight[None],
         level=level,
-        one_sided=objective == "one_sided",
     )
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from isoflop._errors import InputError
+from isoflop._types import Problem
 from isoflop.fitting.objective import Target
+from isoflop.laws import find_in
 
 NOISE = 0.005
-"""ASSUMPTION: run noise that a prior is weighed against: a run of a clean ladder repeats to
-about half a percent, and a handful of runs cannot say better themselves."""
+"""Run noise that a prior is weighed against before the fit has shown its own: half a percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +44,43 @@ EXPONENTS: Mapping[str, Prior] = {
 """Exponents borrowed from published ladders: `fit(..., prior="exponents")`."""
 
 
-def with_prior(target: Target, prior: Mapping[str, Prior]) -> Target:
-    """The target with the prior's pull added, in units of squared log residuals."""
+def with_prior(target: Target, prior: Mapping[str, Prior], noise: float = NOISE) -> Target:
+    """The target with the prior's pull added, in units of squared log residuals of sd `noise`."""
     center, precision = target.prior_center.copy(), target.prior_precision.copy()
     names = target.law.names
     for name, one in prior.items():
         if name in names:
             center[names.index(name)] = np.log(one.value)
-            precision[names.index(name)] = (NOISE / one.log_sd) ** 2
+            precision[names.index(name)] = (noise / one.log_sd) ** 2
     return replace(target, prior_center=center, prior_precision=precision)
+
+
+def find_prior(prior: Mapping[str, Prior] | str | None) -> Mapping[str, Prior]:
+    """The prior of that name, or the one given.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if isinstance(prior, str):
+        find_in(prior, {"exponents": EXPONENTS}, "prior")
+        return EXPONENTS
+    return prior or {}
+
+
+def prior_problem(names: tuple[str, ...], prior: Mapping[str, Prior]) -> tuple[Problem, ...]:
+    """`prior_used` where the law has parameters that were not left to the runs alone."""
+    used = [name for name in names if name in prior]
+    if not used:
+        return ()
+    told = ", ".join(
+        f"{name} about {prior[name].value:g} (times or over {np.exp(prior[name].log_sd):.2f})"
+        for name in used
+    )
+    return (
+        Problem(
+            code="prior_used",
+            severity="note",
+            text=f"Borrowed knowledge entered the fit: {told}.",
+            remedy="Fit without a prior once the ladder is large enough to show them.",
+        ),
+    )
