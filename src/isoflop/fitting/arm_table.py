@@ -53,8 +53,9 @@ class Arms:
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of arm 1 and of arm 2 that stand in the same cell."""
         both = np.flatnonzero(np.bincount(self.cell) == 2)
-        rows = np.array([np.flatnonzero(self.cell == one) for one in both]).reshape(-1, 2)
-        return rows[:, 0], rows[:, 1]
+        rows = [np.flatnonzero(self.cell == one) for one in both]
+        found = np.array(rows, dtype=np.intp).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
 
 
 def check_metrics(table_a: Table, table_b: Table, target: str) -> None:
