@@ -65,30 +65,51 @@ def compare(
     fits = tuple(fit(t, target=target, law=arms.base, level=level, seed=seed) for t in arms.tables)
     models, rho = fit_models(arms, n_draws, seed)
     losses, problems = _places(arms, models, loss, flops)
-    at = _mixture(arms, models, losses, level)
-    scores = tuple(_score(arms, one, losses, level) for one in models)
     # What runs of one cell share moves both curves alike.
     noise = models[-1].fitted.noise.total * float(np.sqrt(1 - rho))
-    asked = "asked" if "asked" in losses else "middle"
-    # A loss that was asked for and refused has no multiplier; the other places keep theirs.
+    found = _assemble(arms, (fits[0], fits[1]), models, losses, level)
     refused = (loss is not None or flops is not None) and "asked" not in losses
-    nothing = Interval(value=float("nan"), low=0.0, high=float("inf"), level=level)
-    told = [one.value for one in at if one.where == asked and not refused]
-    return Comparison(
-        multiplier=told[0] if told else nothing,
-        at=at,
-        shared=scores[0].at[0].value if scores[0].at else nothing,
-        trend=_trend(arms, models, losses, level) or nothing,
-        models=scores,
+    return replace(
+        found,
+        # A loss asked for and refused has no multiplier; the other places keep theirs.
+        multiplier=_unknown(level) if refused else found.multiplier,
         tokens=tokens_to_loss(runs_a, runs_b, target, noise, level),
-        common_loss=(losses["top"], losses["low"]) if "top" in losses else None,
         pair_correlation=rho,
+        problems=(*problems, *found.problems),
+    )
+
+
+def _assemble(
+    arms: Arms,
+    fits: tuple[Fit, Fit],
+    models: tuple[ArmModel, ...],
+    losses: dict[str, float],
+    level: float,
+) -> Comparison:
+    """The comparison at the losses; without any its numbers are unknown."""
+    at = _mixture(arms, models, losses, level)
+    scores = tuple(_score(arms, one, losses, level) for one in models)
+    where = "asked" if "asked" in losses else "middle"
+    told = [one.value for one in at if one.where == where]
+    return Comparison(
+        multiplier=told[0] if told else _unknown(level),
+        at=at,
+        shared=scores[0].at[0].value if scores[0].at else _unknown(level),
+        trend=_trend(arms, models, losses, level) or _unknown(level),
+        models=scores,
+        tokens=(),
+        common_loss=(losses["top"], losses["low"]) if "top" in losses else None,
+        pair_correlation=0.0,
         along=arms.along,
         law=arms.base.name,
-        arms=(fits[0], fits[1]),
-        problems=(*problems, *ray_problem(arms), *_of_arm("A", fits[0]), *_of_arm("B", fits[1])),
-        target=target,
+        arms=fits,
+        problems=(*ray_problem(arms), *_of_arm("A", fits[0]), *_of_arm("B", fits[1])),
+        target=arms.runs.target,
     )
+
+
+def _unknown(level: float) -> Interval:
+    return Interval(value=float("nan"), low=0.0, high=float("inf"), level=level)
 
 
 def _check_options(loss: float | None, flops: float | None, level: float, n_draws: int) -> None:

@@ -1,6 +1,6 @@
 """A first ladder, before any run: published laws are the prior, a grid of trunks the design."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from isoflop._errors import InputError
 from isoflop._types import Array
 from isoflop.fitting.design import Design, NextRun
-from isoflop.fitting.goals import LOSS, N_OPT, Aim, read_goals
+from isoflop.fitting.goals import LOSS, N_OPT, Aim, Goals, read_goals
 from isoflop.fitting.greedy import RATIOS, Trunks
 from isoflop.fitting.information import make_beliefs
 from isoflop.fitting.prior import EXPONENTS
@@ -67,7 +67,7 @@ def first_design(
             f"`budget_flops` must buy a ladder of {RATIOS[0]:g} to {RATIOS[1]:g} tokens per "
             f"parameter, but got budget_flops={budget_flops:.3g} and sizes={sizes}. Change either."
         )
-    return _design(best[1], best[2], goals.point, budget_flops, aim, prior)
+    return _design(best[1], best[2], goals, budget_flops, prior.source)
 
 
 def published_prior() -> Estimate:
@@ -127,14 +127,8 @@ def _published_size(prior: Estimate, flops: float) -> float:
     return float(np.exp(np.mean(np.log(sizes))))
 
 
-def _design(
-    trunks: Trunks,
-    sd: Array,
-    point: Mapping[str, float],
-    budget: float,
-    aim: Aim,
-    prior: Estimate,
-) -> Design:
+def _design(trunks: Trunks, sd: Array, goals: Goals, budget: float, source: str) -> Design:
+    """The ladder as a design; `sd` (G + 1,) before and after each run."""
     order = {size: number for number, size in enumerate(np.unique(trunks.sizes))}
     runs, chosen = [], list[int]()
     for which in range(trunks.sizes.size):
@@ -152,13 +146,13 @@ def _design(
     return Design(
         runs=tuple(runs),
         candidates=(),
-        of=aim.of,
+        of=goals.of,
         sd_before=float(sd[0]),
         sd_after=float(sd[-1]),
         flops=float(sum(run.flops for run in runs)),
         budget_flops=budget,
-        target=point,
+        target=goals.point,
         one_more=None,
         problems=(),
-        source=prior.source,
+        source=source,
     )

@@ -65,28 +65,35 @@ def next_runs(
     goals = read_goals(estimate, aim)
     n, d = _grid(estimate, goals, sizes)
     trunks = Trunks(sizes=n, tokens=d, branch_share=branch_share)
+    return _designed(estimate, goals, trunks, budget_flops, max_runs)
+
+
+def _designed(
+    estimate: Estimate, goals: Goals, trunks: Trunks, budget: float, max_runs: int
+) -> Design:
+    """The best greedy design among the candidates within the budget."""
     beliefs = make_beliefs(
         estimate, trunks.sizes, trunks.tokens, goals.draws, (goals.distance, 0.0)
     )
-    alone = trunks.cost([])
-    if alone.min() > budget_flops:
+    cheapest = float(trunks.cost([]).min())
+    if cheapest > budget:
         raise InputError(
-            f"`budget_flops` must buy a run, but the cheapest that tells anything costs "
-            f"{alone.min():.3g} and budget_flops={budget_flops:.3g}. Raise it, or set `sizes`."
+            f"`budget_flops` must buy a run, but the cheapest candidate costs {cheapest:.3g} and "
+            f"budget_flops={budget:.3g}. Raise it, or set `sizes`."
         )
     goal = LOSS if goals.of == "loss" else N_OPT
-    steps = best_design(beliefs, trunks, goal, budget_flops, max_runs)
-    order = np.argsort(-beliefs.gain()[goal], kind="stable")
+    steps = best_design(beliefs, trunks, goal, budget, max_runs)
+    left = steps[-1].variance if steps else beliefs.variance
     return Design(
         runs=_runs(steps, trunks, beliefs, goal),
-        candidates=_candidates(beliefs, trunks, goal, order),
+        candidates=_candidates(beliefs, trunks, goal),
         of=goals.of,
         sd_before=float(np.sqrt(beliefs.variance[goal])),
-        sd_after=float(np.sqrt((steps[-1].variance if steps else beliefs.variance)[goal])),
+        sd_after=float(np.sqrt(left[goal])),
         flops=float(sum(step.flops for step in steps)),
-        budget_flops=budget_flops,
+        budget_flops=budget,
         target=goals.point,
-        one_more=_one_more(beliefs, trunks, goals, budget_flops, estimate.problems),
+        one_more=_one_more(beliefs, trunks, goals, budget, estimate.problems),
         problems=tuple(_as_warning(problem) for problem in estimate.problems),
         source=estimate.source,
     )
@@ -156,9 +163,9 @@ def _runs(
     return tuple(runs)
 
 
-def _candidates(
-    beliefs: Beliefs, trunks: Trunks, goal: int, order: np.ndarray
-) -> tuple[Candidate, ...]:
+def _candidates(beliefs: Beliefs, trunks: Trunks, goal: int) -> tuple[Candidate, ...]:
+    """Every candidate alone, the most instructive first."""
+    order = np.argsort(-beliefs.gain()[goal], kind="stable")
     after = np.sqrt(np.maximum(beliefs.variance[goal] - beliefs.gain()[goal], 0.0))
     cost = trunks.cost([])
     return tuple(

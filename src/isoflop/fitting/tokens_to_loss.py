@@ -43,30 +43,31 @@ def tokens_to_loss(
         if last >= first:
             continue
         for height in np.linspace(first, last, ALONG):
-            found.append(_at(float(size), height, a, b, noise, level, kind))
+            ratio, (one, two) = _ratio(height, a, b, noise, level)
+            found.append(
+                TokensToLoss(
+                    n_params=float(size),
+                    loss=float(np.exp(height)),
+                    n_tokens_a=one,
+                    n_tokens_b=two,
+                    ratio=ratio,
+                    kind=kind,
+                )
+            )
     return tuple(found)
 
 
-def _at(
-    size: float, height: float, a: Array, b: Array, noise: float, level: float, kind: str
-) -> TokensToLoss:
+def _ratio(
+    height: float, a: Array, b: Array, noise: float, level: float
+) -> tuple[Interval, tuple[float, float]]:
+    """D_B/D_A at one log loss, and both token counts."""
     reach = [float(np.interp(-height, -one[:, 0], one[:, 1])) for one in (a, b)]
     slopes = np.array([_slope(one, height) for one in (a, b)])
     log_ratio = reach[1] - reach[0]
     half = float(ndtri((1 + level) / 2) * np.hypot(*(noise / slopes)))
-    return TokensToLoss(
-        n_params=size,
-        loss=float(np.exp(height)),
-        n_tokens_a=float(np.exp(reach[0])),
-        n_tokens_b=float(np.exp(reach[1])),
-        ratio=Interval(
-            value=float(np.exp(log_ratio)),
-            low=float(np.exp(log_ratio - half)),
-            high=float(np.exp(log_ratio + half)),
-            level=level,
-        ),
-        kind=kind,
-    )
+    low, value, high = np.exp([log_ratio - half, log_ratio, log_ratio + half])
+    interval = Interval(value=float(value), low=float(low), high=float(high), level=level)
+    return interval, (float(np.exp(reach[0])), float(np.exp(reach[1])))
 
 
 def _kind(table_a: Table, table_b: Table) -> str:
