@@ -4,6 +4,8 @@ What to use when:
 - `read_runs`: study folders, run folders or CSV files -> one table.
 - `fit`: a table -> laws weighed by back-test, with intervals and problems. `analyse`: the table ->
   everything that allocation needs (three approaches, frontier, ceilings).
+- `compare`: two recipes' tables -> how much compute one saves over the other. `next_runs`: a fit,
+  a target, a budget -> which runs next.
 - `plan`: a fit or a published law and one constraint -> size, tokens, FLOPs, days, money.
 - `find_published`: the constants of a paper as an `Estimate`.
 - `open_study`, `run_study`: a `study.toml`, done from corpus to report.
@@ -27,7 +29,18 @@ if TYPE_CHECKING:
     )
     from isoflop._types import Interval, Prediction, Problem
     from isoflop.accounting import count_params, find_accelerator, train_flops
-    from isoflop.fitting import Analysis, Fit, Forecast, analyse, fit, make_forecast
+    from isoflop.fitting import (
+        Analysis,
+        Comparison,
+        Design,
+        Fit,
+        Forecast,
+        analyse,
+        compare,
+        fit,
+        make_forecast,
+        next_runs,
+    )
     from isoflop.laws import LAWS, PUBLISHED, Estimate, Law, find_law, find_published
     from isoflop.planning import Plan, plan
     from isoflop.runs import read_curves, read_runs
@@ -49,7 +62,18 @@ _HOMES = {
     ),
     "isoflop._types": ("Interval", "Prediction", "Problem"),
     "isoflop.accounting": ("count_params", "find_accelerator", "train_flops"),
-    "isoflop.fitting": ("Analysis", "Fit", "Forecast", "analyse", "fit", "make_forecast"),
+    "isoflop.fitting": (
+        "Analysis",
+        "Comparison",
+        "Design",
+        "Fit",
+        "Forecast",
+        "analyse",
+        "compare",
+        "fit",
+        "make_forecast",
+        "next_runs",
+    ),
     "isoflop.laws": ("LAWS", "PUBLISHED", "Estimate", "Law", "find_law", "find_published"),
     "isoflop.planning": ("Plan", "plan"),
     "isoflop.runs": ("read_curves", "read_runs"),
@@ -62,7 +86,9 @@ __all__ = [
     "LAWS",
     "PUBLISHED",
     "Analysis",
+    "Comparison",
     "DataError",
+    "Design",
     "Estimate",
     "Fit",
     "FitError",
@@ -82,12 +108,14 @@ __all__ = [
     "StudyError",
     "WorkerError",
     "analyse",
+    "compare",
     "count_params",
     "find_accelerator",
     "find_law",
     "find_published",
     "fit",
     "make_forecast",
+    "next_runs",
     "open_study",
     "plan",
     "read_curves",

@@ -61,6 +61,7 @@ PROBLEM_CODES: dict[str, str] = {
     "repeated_data": "Tokens were repeated; the law counts them as new.",
     "rounded_constants": "The constants are printed with few digits and must not be extrapolated.",
     "prior_used": "Exponents of published ladders helped the fit.",
+    "outside_common_range": "Asked for where the runs of the two recipes do not both reach.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
     "unknown_convention": "The convention behind the parameter count is not known.",
 }

@@ -10,7 +10,19 @@ import pytest
 from isoflop.cli.app import app
 from isoflop.cli.entry import known_verbs
 
-VERBS = ["init", "data", "run", "status", "fit", "plan", "report", "laws", "doctor"]
+VERBS = [
+    "init",
+    "data",
+    "run",
+    "status",
+    "fit",
+    "compare",
+    "plan",
+    "next",
+    "report",
+    "laws",
+    "doctor",
+]
 
 # Options are frozen: a new one needs a reason, a page in docs and a line here.
 OPTIONS = {
@@ -19,6 +31,8 @@ OPTIONS = {
     "run": {"study", "into", "set_", "dry_run", "extend", "tokens", "label", "json"},
     "status": {"folder", "json"},
     "fit": {"source", "json"},
+    "compare": {"a", "b", "target", "loss", "flops", "json"},
+    "next": {"source", "flops", "n_params", "n_tokens", "budget", "json"},
     "plan": {
         "source", "law", "flops", "loss", "n_params", "n_tokens", "hardware", "n_devices", "mfu",
         "force", "json",
@@ -40,7 +54,8 @@ finally:
 
 
 def callbacks():
-    return {command.callback.__name__: command.callback for command in app.registered_commands}
+    commands = app.registered_commands
+    return {one.name or one.callback.__name__: one.callback for one in commands}
 
 
 def test_verbs_are_those_that_work():

@@ -150,6 +150,26 @@ def fit(
 
 
 @app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Recipe A: a study folder or a CSV of runs.")],
+    b: Annotated[Path, typer.Argument(help="Recipe B, on the same evaluation text.")],
+    target: Annotated[str, typer.Option(help="Column to compare by; bpb across tokenisers.")] = (
+        "loss"
+    ),
+    loss: Annotated[float | None, typer.Option(help="Compare at this loss.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Compare at this compute of A.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare two recipes: how much more compute B needs than A for the same loss."""
+    from isoflop.cli import answers, verbs
+
+    out = Output("compare", as_json=json)
+    made = verbs.comparison_of(a, b, target=target, loss=loss, flops=flops)
+    out.show(*answers.comparison(made))
+    raise typer.Exit(out.finish(made.to_json(), made.problems))
+
+
+@app.command()
 def plan(
     source: Annotated[
         Path | None, typer.Argument(help="A study folder or a CSV of runs; or give --law.")
@@ -176,6 +196,29 @@ def plan(
     made = verbs.plan_for(source, law, {**goal, **where}, force=force)
     out.show(*render.plan(made))
     raise typer.Exit(out.finish(made, made.problems, forced=force or made.usable))
+
+
+@app.command("next")
+def next_(
+    source: Annotated[
+        Path | None, typer.Argument(help="A study folder or a CSV of runs; none before any run.")
+    ] = None,
+    flops: Annotated[float | None, typer.Option(help="Target's compute [FLOPs].")] = None,
+    n_params: Annotated[float | None, typer.Option(help="Target's size, with --n-tokens.")] = None,
+    n_tokens: Annotated[float | None, typer.Option(help="Target's tokens.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Compute for all further pilots [FLOPs].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Choose the next pilots for a target within a budget; say whether one more pays."""
+    from isoflop.cli import answers, verbs
+
+    out = Output("next", as_json=json)
+    goal = {"flops": flops, "n_params": n_params, "n_tokens": n_tokens}
+    made = verbs.design_for(source, goal, budget)
+    out.show(*answers.design(made))
+    raise typer.Exit(out.finish(made.to_json(), made.problems))
 
 
 @app.command()

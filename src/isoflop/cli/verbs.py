@@ -10,7 +10,7 @@ from isoflop.cli.output import Output
 
 if TYPE_CHECKING:
     from isoflop.data import DataCard
-    from isoflop.fitting import Analysis
+    from isoflop.fitting import Analysis, Comparison, Design
     from isoflop.planning import Plan
     from isoflop.study import StudyFolder
 
@@ -69,6 +69,37 @@ def analysis_of(source: Path) -> "Analysis":
     from isoflop.study import fit_study, open_study
 
     return fit_study(open_study(source, None, []))
+
+
+def comparison_of(
+    a: Path, b: Path, *, target: str, loss: float | None, flops: float | None
+) -> "Comparison":
+    """The comparison of two tables of runs."""
+    from isoflop.fitting import compare
+    from isoflop.runs import read_runs
+
+    tables = [read_runs(source, kind="any") for source in (a, b)]
+    return compare(tables[0], tables[1], target=target, loss=loss, flops=flops)
+
+
+def design_for(
+    source: Path | None, goal: Mapping[str, float | None], budget: float | None
+) -> "Design":
+    """The next runs for a target, from a table of runs or from nothing.
+
+    Raises:
+        InputError: no budget, or no target.
+    """
+    from isoflop.fitting import fit, next_runs
+    from isoflop.runs import read_runs
+
+    target = {name: value for name, value in goal.items() if value is not None}
+    if budget is None or not target:
+        raise InputError(
+            "give the target (--flops, or --n-params and --n-tokens) and --budget, both in FLOPs."
+        )
+    fitted = None if source is None else fit(read_runs(source))
+    return next_runs(fitted, target=target, budget_flops=budget)
 
 
 def prepare(out: Output, source: Path, into: Path | None, overrides: list[str]) -> "DataCard":

@@ -18,7 +18,9 @@ _TEXT_COLUMNS = ("run", "trunk", "kind", "schedule", "run_name", "name", "state"
 
 
 def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray]:
-    """One table of points of the given kind from study folders, run folders and CSV files.
+    """One table of points from study folders, run folders and CSV files.
+
+    Of our own runs those of the given kind: `final`, `intermediate` or `any`.
 
     Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head), n_tokens,
     flops (6nd), loss [nats/token], loss_<domain>, bpb, lr, batch_tokens, width, depth, n_heads.
@@ -33,7 +35,10 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
             rows.extend(_csv_rows(source))
         else:
             rows.extend(
-                _row(f, p) for f in run_folders(source) for p in f.points() if p.kind == kind
+                _row(f, p)
+                for f in run_folders(source)
+                for p in f.points()
+                if kind in ("any", p.kind)
             )
     if not rows:
         places = ", ".join(str(source) for source in sources)
