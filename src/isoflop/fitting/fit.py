@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from isoflop._errors import FitError, InputError
-from isoflop._types import LEVEL, Array, Interval, Table
+from isoflop._types import LEVEL, Array, Interval, Table, is_share
 from isoflop.fitting.backtest import Held, backtest
 from isoflop.fitting.candidates import Candidate, candidates_for
 from isoflop.fitting.checks import design_problems, fit_problems
@@ -28,6 +28,7 @@ from isoflop.laws import (
     Component,
     Estimate,
     Law,
+    exponential_mixing,
     find_in,
     find_law,
 )
@@ -54,7 +55,8 @@ def fit(
 
     Args:
         table: columns `n_params` [parameters] and `n_tokens` [tokens], or `x` (any unit) or
-            `flops` [FLOPs] alone; the target; optionally `trunk`, `kind`, `run`.
+            `flops` [FLOPs] alone, or mixture shares `w_<domain>` alone; the target;
+            optionally `trunk`, `kind`, `run`.
         target: the column to predict.
         law: a name of `LAWS`, a `Law`, or "auto".
         level: level of every interval.
@@ -170,6 +172,9 @@ def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...]
         single = not pair and ("x" in table or "flops" in table)
         short = single and np.size(table["x"] if "x" in table else table["flops"]) < SHORT
         laws = AUTO_PAIR if not single else (POWER_FLOOR, POWER) if short else AUTO_SINGLE
+        domains = tuple(str(name)[2:] for name in table if is_share(str(name)))
+        if domains and not pair and not single:
+            laws = (exponential_mixing(domains),)
     else:
         laws = (law if isinstance(law, Law) else find_law(law),)
     names = tuple(dict.fromkeys(name for one in laws for name in one.inputs))
@@ -209,7 +214,7 @@ def _intervals(fitted: LawFit, draws: Array, level: float) -> dict[str, Interval
 
 def _ranges(runs: Runs) -> dict[str, tuple[float, float]]:
     ranges = {name: (float(c.min()), float(c.max())) for name, c in runs.columns.items()}
-    if "n_params" in runs.columns:
+    if {"n_params", "n_tokens"} <= set(runs.columns):
         ranges["n_params*n_tokens"] = (float(runs.compute.min()), float(runs.compute.max()))
     return ranges
 

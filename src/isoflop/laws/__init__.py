@@ -5,6 +5,7 @@ What to use when:
 - `find_law("kaplan_joint")`, `kaplan_floor`: Kaplan's form, where size and tokens interact.
 - `find_law("skaling")`: the additive law with coupled terms; needs a wide ladder.
 - `find_law("power_floor")`, `power`: one variable, e.g. the compute frontier.
+- `exponential_mixing`, `bimix`, `additive_mixture`, `joint_mixture`: shares of the domains.
 - `optimum`: the compute-optimal size and tokens of any law of both.
 - `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
 """
@@ -13,6 +14,8 @@ from isoflop.laws._law import Inputs, Law, Param, Term, find_in
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.estimate import Component, Estimate, check_inputs
 from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT
+from isoflop.laws.mixture import bimix, exponential_mixing
+from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
 from isoflop.laws.optimum import Optimum, frontier_exponent, optimum
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PF_DAY, PUBLISHED, Published, find_published
@@ -37,11 +40,15 @@ __all__ = [
     "Param",
     "Published",
     "Term",
+    "additive_mixture",
+    "bimix",
     "check_inputs",
+    "exponential_mixing",
     "find_in",
     "find_law",
     "find_published",
     "frontier_exponent",
+    "joint_mixture",
     "optimum",
 ]
 
