@@ -4,6 +4,9 @@ What to use when:
 - `fit`: one target, laws weighed by back-test (`law="auto"`), intervals by trunk.
 - `analyse`: a whole ladder: three approaches to allocation, frontier, ceilings, caveats.
 - `make_forecast`: the hashed forecast of a run that has not started.
+- `fit_lr_batch`: a sweep -> the best learning rate and batch for any (N, D).
+- `best_mixture`: fits of losses on mixture shares -> the best shares. `fit_boosted`: trees.
+- `fit_task`, `chain`: accuracy of a task by way of its loss. `pass_rate_target`: GPT-4's target.
 """
 
 from isoflop.fitting.analyse import analyse
@@ -14,21 +17,38 @@ from isoflop.fitting.analysis import (
     IsoflopProfile,
     NaivePower,
 )
+from isoflop.fitting.best_mixture import BestMixture, best_mixture
+from isoflop.fitting.boosted import BoostedFit, fit_boosted
+from isoflop.fitting.downstream import Chain, chain, fit_task, pass_rate_target
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Certificate, Fit, LawScore
 from isoflop.fitting.forecast import Forecast, make_forecast
+from isoflop.fitting.lr_batch import LrBatchFit, fit_lr_batch
+from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 
 __all__ = [
     "Allocation",
     "Analysis",
+    "BestMixture",
+    "BoostedFit",
     "Ceiling",
     "Certificate",
+    "Chain",
     "Fit",
     "Forecast",
     "IsoflopProfile",
     "LawScore",
+    "LrBatchFit",
+    "LrBatchScore",
     "NaivePower",
     "analyse",
+    "best_mixture",
+    "chain",
     "fit",
+    "fit_boosted",
+    "fit_lr_batch",
+    "fit_task",
     "make_forecast",
+    "pass_rate_target",
+    "score_lr_batch",
 ]

@@ -53,8 +53,9 @@ class Runs:
         known = [name for name in ("n_params", "n_tokens") if name in self.columns]
         if known:
             return np.asarray(np.prod([self.columns[name] for name in known], axis=0))
-        if "x" in self.columns:
-            return self.columns["x"]
+        for name in ("x", "flops"):
+            if name in self.columns:
+                return self.columns[name]
         return 1 / self.columns["loss"] if "loss" in self.columns else np.ones(len(self))
 
     def where(self, keep: np.ndarray) -> "Runs":

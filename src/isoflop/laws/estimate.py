@@ -120,6 +120,25 @@ class Estimate:
             problems=self.problems + self._extrapolation(distance) + self._new_shares(columns),
         )
 
+    def sample(
+        self, inputs: Mapping[str, ArrayLike], size: int, of: Of = "run", seed: int = 0
+    ) -> Array:
+        """Equally likely values (size, G) of the target: what a further step propagates.
+
+        Args:
+            inputs: columns of equal length (G,).
+            size: how many values.
+            of: as in `predict`.
+            seed: the same seed gives the same numbers.
+
+        Raises:
+            InputError: as `predict`.
+        """
+        columns = check_inputs(inputs, self.inputs)
+        logs, weights = self._samples(columns, self.distance(columns), of)
+        rng = np.random.default_rng([NOISE_SEED, seed])
+        return np.asarray(np.exp(logs[rng.choice(len(logs), size, p=weights / weights.sum())]))
+
     def distance(self, columns: Mapping[str, Array]) -> Array:
         """Log distance (G,) beyond the fitted ranges: 0 inside, ln 4 at 4 times the edge.
 

@@ -49,7 +49,7 @@ def exponential_mixing(domains: tuple[str, ...]) -> Law:
     Raises:
         InputError: fewer than two domains, or one named twice.
 
-    Source: Ye et al. 2024, arXiv:2403.16952, eq. 1.
+    Source: Ye et al. 2024, arXiv:2403.16952.
     """
     names = share_names(domains)
 
@@ -78,7 +78,7 @@ def exponential_mixing(domains: tuple[str, ...]) -> Law:
         jacobian=jacobian,
         rescale=keep_units,
         formula="L = E + exp(sum_j t_j w_j)",
-        source="Ye et al. 2024, arXiv:2403.16952, eq. 1, with k = 1",
+        source="Ye et al. 2024, arXiv:2403.16952, with k = 1",
         range_note="One size and one horizon; mixtures inside the hull of those that were run.",
         starts=starts,
         scaled=False,
@@ -91,7 +91,7 @@ def bimix(domain: str) -> Law:
     The paper has one more factor A in front, which B and C absorb; the gauge here is A = 1.
     D may be steps or tokens: here tokens of the whole mixture.
 
-    Source: Ge et al. 2024, arXiv:2405.14908, eq. 4.
+    Source: Ge et al. 2024, arXiv:2405.14908.
     """
     share = f"w_{domain}"
 
@@ -145,7 +145,7 @@ def bimix(domain: str) -> Law:
         jacobian=jacobian,
         rescale=rescale,
         formula="L = (B/D^beta + C) / w^alpha",
-        source="Ge et al. 2024, arXiv:2405.14908, eq. 4, with A = 1",
+        source="Ge et al. 2024, arXiv:2405.14908, with A = 1",
         range_note="Shares above zero; the loss on a domain that is itself in the mixture.",
         starts=starts,
     )
