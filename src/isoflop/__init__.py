@@ -4,6 +4,8 @@ What to use when:
 - `read_runs`: study folders, run folders or CSV files -> one table.
 - `fit`: a table -> laws weighed by back-test, with intervals and problems. `analyse`: the table ->
   everything that allocation needs (three approaches, frontier, ceilings).
+- `fit_lr_batch`: a sweep -> learning rate and batch. `best_mixture`: fits -> shares of domains.
+  `fit_task`: a ladder -> accuracy of a task.
 - `plan`: a fit or a published law and one constraint -> size, tokens, FLOPs, days, money.
 - `find_published`: the constants of a paper as an `Estimate`.
 - `open_study`, `run_study`: a `study.toml`, done from corpus to report.
@@ -27,7 +29,18 @@ if TYPE_CHECKING:
     )
     from isoflop._types import Interval, Prediction, Problem
     from isoflop.accounting import count_params, find_accelerator, train_flops
-    from isoflop.fitting import Analysis, Fit, Forecast, analyse, fit, make_forecast
+    from isoflop.fitting import (
+        Analysis,
+        Fit,
+        Forecast,
+        analyse,
+        best_mixture,
+        chain,
+        fit,
+        fit_lr_batch,
+        fit_task,
+        make_forecast,
+    )
     from isoflop.laws import LAWS, PUBLISHED, Estimate, Law, find_law, find_published
     from isoflop.planning import Plan, plan
     from isoflop.runs import read_curves, read_runs
@@ -49,7 +62,18 @@ _HOMES = {
     ),
     "isoflop._types": ("Interval", "Prediction", "Problem"),
     "isoflop.accounting": ("count_params", "find_accelerator", "train_flops"),
-    "isoflop.fitting": ("Analysis", "Fit", "Forecast", "analyse", "fit", "make_forecast"),
+    "isoflop.fitting": (
+        "Analysis",
+        "Fit",
+        "Forecast",
+        "analyse",
+        "best_mixture",
+        "chain",
+        "fit",
+        "fit_lr_batch",
+        "fit_task",
+        "make_forecast",
+    ),
     "isoflop.laws": ("LAWS", "PUBLISHED", "Estimate", "Law", "find_law", "find_published"),
     "isoflop.planning": ("Plan", "plan"),
     "isoflop.runs": ("read_curves", "read_runs"),
@@ -82,11 +106,15 @@ __all__ = [
     "StudyError",
     "WorkerError",
     "analyse",
+    "best_mixture",
+    "chain",
     "count_params",
     "find_accelerator",
     "find_law",
     "find_published",
     "fit",
+    "fit_lr_batch",
+    "fit_task",
     "make_forecast",
     "open_study",
     "plan",

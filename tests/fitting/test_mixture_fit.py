@@ -125,17 +125,21 @@ def test_mixtures_never_trained_are_predicted(data_dir):
     # R2 pools the sizes within a target, against the mean of that target; a well-optimised
     # exponential law reaches .978 and a mean error of 1.13 %.
     tables = _scalebench(data_dir / "scalebench_domain_mixture.csv")
-    error, spread, relative = 0.0, 0.0, []
+    error, spread, relative, covered = 0.0, 0.0, [], []
     for target in range(1, 6):
         truth, predicted = [], []
         for (_, own), split in tables.items():
             if own == target:
                 test = {name: column for name, column in split["test"].items() if name != "loss"}
-                predicted.extend(fit(split["train"], n_draws=20).predict(test).mean)
+                told = fit(split["train"], n_draws=100).predict(test)
+                predicted.extend(told.mean)
                 truth.extend(split["test"]["loss"])
+                covered.extend((told.low < truth[-6:]) & (truth[-6:] < told.high))
         truth, predicted = np.array(truth), np.array(predicted)
         error += ((predicted - truth) ** 2).sum()
         spread += ((truth - truth.mean()) ** 2).sum()
         relative.extend(np.abs(predicted / truth - 1))
     assert 1 - error / spread >= 0.97
     assert np.mean(relative) <= 0.0125
+    # A nominal 90 %; six mixtures, the same for all sizes and targets, leave it rough.
+    assert 0.8 <= np.mean(covered) <= 0.97

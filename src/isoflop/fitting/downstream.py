@@ -16,6 +16,7 @@ from isoflop._errors import FitError, InputError
 from isoflop._types import LEVEL, Array, Prediction, Problem, Table
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
+from isoflop.laws import Law
 from isoflop.laws.estimate import SPREAD_FREEDOM, Estimate, Of
 
 SAMPLES = 4000
@@ -90,23 +91,33 @@ def chain(first: Fit | Estimate, second: Fit | Estimate) -> Chain:
 
 
 def fit_task(
-    table: Table, task: str, *, level: float = LEVEL, n_draws: int = 500, seed: int = 0
+    table: Table,
+    task: str,
+    *,
+    law: str | Law = "chinchilla",
+    level: float = LEVEL,
+    n_draws: int = 500,
+    seed: int = 0,
 ) -> Chain:
     """Fit both steps of one task: bits per byte of the right answer, then accuracy on them.
 
-    Step one is `fit(table, target="bpb_<task>")` with its default choice of law; step two is
-    `sigmoid_to_one` on the same rows.
+    Step one is `fit(table, target="bpb_<task>", law=law)`, step two `sigmoid_to_one` on the same
+    rows. The law of step one is the paper's: a single task's loss is too noisy for a dozen runs
+    to choose among laws.
 
     Args:
         table: columns `n_params`, `n_tokens`, `bpb_<task>` [bits/byte] and `acc_<task>` in (0, 1];
             optionally `trunk`, `run`, `kind`.
         task: the task's name as in the columns.
+        law: step one's law, a name of `LAWS`, a `Law`, or "auto".
         level: level of every interval.
         n_draws: draws of the parameters.
         seed: the same seed gives the same numbers.
 
     Raises:
         FitError: a column or value is missing or wrong, or there are too few rows.
+
+    Source: Bhagia et al. 2024, arXiv:2412.04403.
     """
     loss, accuracy = f"bpb_{task}", f"acc_{task}"
     if loss not in table or accuracy not in table:
@@ -114,7 +125,7 @@ def fit_task(
             f"The table must have the columns {loss!r} and {accuracy!r}, but it has "
             f"{', '.join(sorted(map(str, table)))}. Add them, or name another task."
         )
-    first = fit(table, target=loss, level=level, n_draws=n_draws, seed=seed)
+    first = fit(table, target=loss, law=law, level=level, n_draws=n_draws, seed=seed)
     kept = [name for name in ("trunk", "run", "kind", accuracy) if name in table]
     pair = {**{name: table[name] for name in kept}, "loss": table[loss]}
     second = fit(

@@ -12,8 +12,10 @@ from isoflop.fitting.candidates import Candidate, candidates_for
 from isoflop.fitting.checks import design_problems, fit_problems
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.horizons import horizon_problems
+from isoflop.fitting.noise import left_out_scale
 from isoflop.fitting.objective import OBJECTIVES, Objective
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
+from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs, read_table
 from isoflop.fitting.weigh import backtest_problem, new_run_spread
 from isoflop.fitting.weights import law_weights, mean_squares
@@ -132,10 +134,18 @@ def _components(fits: list[LawFit], draws: list[Array], weight: Array) -> tuple[
     )
 
 
+def _mixture_noise(fitted: LawFit) -> float:
+    """The least noise of a law of shares alone, from runs left out in turn; 0 for others."""
+    if not all(map(is_share, fitted.law.inputs)):
+        return 0.0
+    slope = log_jacobian(fitted.law, fitted.z[None], fitted.inputs)[0]
+    return left_out_scale(fitted.residual, slope)
+
+
 def _noise(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> dict[str, float]:
     """The estimate's fields `sigma`, `spread` and `spread_distance`."""
     spread, distance = new_run_spread(held)
-    sigma = float(weight @ [one.noise.total for one in fits])
+    sigma = float(weight @ [max(one.noise.total, _mixture_noise(one)) for one in fits])
     return {"sigma": sigma, "spread": spread, "spread_distance": distance}
 
 
