@@ -68,11 +68,7 @@ def fit_lr_batch(
         FitError: a column is missing or wrong, fewer than 4 cells were swept, the learning rate
             or the batch hardly varies within cells, or the losses form no bowl.
     """
-    if not 0 < level < 1 or n_draws < 20:
-        raise InputError(
-            f"`0 < level < 1` and `n_draws >= 20` must hold, but got level={level}, "
-            f"n_draws={n_draws}. Use e.g. 0.9 and 500."
-        )
+    _check_options(level, n_draws)
     runs = read_table(table, target, SWEEP_COLUMNS)
     names, ray = _inputs(runs)
     sweep, center = _read(runs, names)
@@ -95,6 +91,14 @@ def fit_lr_batch(
         n_runs=len(runs),
         n_cells=sweep.n_cells,
     )
+
+
+def _check_options(level: float, n_draws: int) -> None:
+    if not 0 < level < 1 or n_draws < 20:
+        raise InputError(
+            f"`0 < level < 1` and `n_draws >= 20` must hold, but got level={level}, "
+            f"n_draws={n_draws}. Use e.g. 0.9 and 500."
+        )
 
 
 def _inputs(runs: Runs) -> tuple[tuple[str, ...], tuple[Problem, ...]]:

@@ -11,6 +11,7 @@ to one; a share may be zero (not for `bimix`, which has no value there).
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -116,22 +117,6 @@ def bimix(domain: str) -> Law:
         ]
         return np.stack(columns, axis=-1)
 
-    def starts(inputs: Inputs, loss: Array) -> Array:
-        rows = []
-        for alpha in _SLOPES:
-            for beta in _SLOPES:
-                flat = loss * inputs[share] ** alpha
-                basis = np.stack([inputs["n_tokens"] ** -beta, np.ones_like(loss)], axis=1)
-                least = 0.05 * float(np.median(flat))
-                b, c = np.maximum(np.linalg.lstsq(basis, flat, rcond=None)[0], least)
-                rows.append([alpha, b, beta, c])
-        return np.array(rows)
-
-    def rescale(theta: Array, scales: Mapping[str, float]) -> Array:
-        out = theta.copy()
-        out[..., 1] *= scales["n_tokens"] ** -theta[..., 2]
-        return out
-
     return Law(
         name=f"bimix[{domain}]",
         params=(
@@ -143,9 +128,27 @@ def bimix(domain: str) -> Law:
         inputs=(share, "n_tokens"),
         predict=predict,
         jacobian=jacobian,
-        rescale=rescale,
+        rescale=_rescale_bimix,
         formula="L = (B/D^beta + C) / w^alpha",
         source="Ge et al. 2024, arXiv:2405.14908, with A = 1",
         range_note="Shares above zero; the loss on a domain that is itself in the mixture.",
-        starts=starts,
+        starts=partial(_bimix_starts, share),
     )
+
+
+def _bimix_starts(share: str, inputs: Inputs, loss: Array) -> Array:
+    rows = []
+    for alpha in _SLOPES:
+        for beta in _SLOPES:
+            flat = loss * inputs[share] ** alpha
+            basis = np.stack([inputs["n_tokens"] ** -beta, np.ones_like(loss)], axis=1)
+            least = 0.05 * float(np.median(flat))
+            b, c = np.maximum(np.linalg.lstsq(basis, flat, rcond=None)[0], least)
+            rows.append([alpha, b, beta, c])
+    return np.array(rows)
+
+
+def _rescale_bimix(theta: Array, scales: Mapping[str, float]) -> Array:
+    out = theta.copy()
+    out[..., 1] *= scales["n_tokens"] ** -theta[..., 2]
+    return out

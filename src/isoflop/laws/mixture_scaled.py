@@ -1,6 +1,7 @@
 """Optimal-mixture laws of shares, size and tokens: additive and joint; see `mixture`."""
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,8 @@ _LOWEST, _HIGHEST = 0.02, 2.5
 
 _GRID = (0.1, 0.25, 0.45, 0.8)
 """Exponents of size and tokens that starts are made at."""
+_BLOCKS = ((1, 2, "n_params"), (3, 4, "n_tokens"))
+"""Joint law: where theta has the exponent and the power of each scale term, and its column."""
 _CURVES = (0.3, 1.0)
 """Exponents of the shares that starts are made at."""
 
@@ -48,15 +51,6 @@ def additive_mixture(domains: tuple[str, ...]) -> Law:
         ]
         return np.stack(columns, axis=-1)
 
-    def starts(inputs: Inputs, loss: Array) -> Array:
-        return np.array(list(_additive_starts(inputs, loss, names)))
-
-    def rescale(theta: Array, scales: Mapping[str, float]) -> Array:
-        out = theta.copy()
-        out[..., 1] *= scales["n_params"] ** -theta[..., 2]
-        out[..., 3] *= scales["n_tokens"] ** -theta[..., 4]
-        return out
-
     return Law(
         name=f"additive_mixture[{len(domains)}]",
         params=(
@@ -70,11 +64,11 @@ def additive_mixture(domains: tuple[str, ...]) -> Law:
         inputs=("n_params", "n_tokens", *names),
         predict=predict,
         jacobian=jacobian,
-        rescale=rescale,
+        rescale=_rescale_additive,
         formula="L = E + 1/(sum_i C_i w_i^gamma_i) + A/N^alpha + B/D^beta",
         source="Shukor et al. 2025, arXiv:2507.09404, additive law",
         range_note="The best shares are the same at every scale by construction.",
-        starts=starts,
+        starts=partial(_additive_starts, names),
     )
 
 
@@ -90,28 +84,15 @@ def joint_mixture(domains: tuple[str, ...]) -> Law:
     """
     names = share_names(domains)
     count = len(names)
-    size, data, bias = 5, 5 + count, 5 + 2 * count
-
-    def scale_terms(theta: Array, inputs: Inputs) -> list[tuple[Array, Array]]:
-        """The linear mixture and the whole term, for size and for tokens."""
-        found = []
-        for start, exponent, power, column in (
-            (size, 1, 2, "n_params"),
-            (data, 3, 4, "n_tokens"),
-        ):
-            inner = sum(theta[..., start + i, None] * inputs[n] for i, n in enumerate(names))
-            inner = np.asarray(inner)
-            by_scale = inputs[column] ** -theta[..., exponent, None]
-            found.append((inner, by_scale * inner ** theta[..., power, None]))
-        return found
+    bias = 5 + 2 * count
 
     def predict(theta: Array, inputs: Inputs) -> Array:
-        (_, by_size), (_, by_data) = scale_terms(theta, inputs)
+        (_, by_size), (_, by_data) = _scale_terms(theta, inputs, names)
         total = theta[..., 0, None] + by_size + by_data
         return np.asarray(total + 1 / _value(theta, inputs, names, bias)[0])
 
     def jacobian(theta: Array, inputs: Inputs) -> Array:
-        (inner_n, by_size), (inner_d, by_data) = scale_terms(theta, inputs)
+        (inner_n, by_size), (inner_d, by_data) = _scale_terms(theta, inputs, names)
         gamma_a, gamma_b = theta[..., 2, None], theta[..., 4, None]
         columns = [
             np.ones_like(by_size),
@@ -125,43 +106,67 @@ def joint_mixture(domains: tuple[str, ...]) -> Law:
         ]
         return np.stack(columns, axis=-1)
 
-    def starts(inputs: Inputs, loss: Array) -> Array:
-        rows = []
-        for e, a, alpha, b, beta, *rest in _additive_starts(inputs, loss, names):
-            # The additive law is the joint one with equal CA_i and equal CB_i.
-            rows.append([e, alpha, 0.5, beta, 0.5, *[a**2] * count, *[b**2] * count, *rest])
-        return np.array(rows)
-
-    def rescale(theta: Array, scales: Mapping[str, float]) -> Array:
-        out = theta.copy()
-        for start, exponent, power, column in (
-            (size, 1, 2, "n_params"),
-            (data, 3, 4, "n_tokens"),
-        ):
-            factor = scales[column] ** (-theta[..., exponent] / theta[..., power])
-            out[..., start : start + count] *= factor[..., None]
-        return out
-
     return Law(
         name=f"joint_mixture[{count}]",
-        params=(
-            _E,
-            Param(name="alpha", low=_LOWEST, high=_HIGHEST),
-            Param(name="gamma_A", low=0.02, high=10.0),
-            Param(name="beta", low=_LOWEST, high=_HIGHEST),
-            Param(name="gamma_B", low=0.02, high=10.0),
-            *(Param(name=f"CA_{d}", low=1e-250, high=1e250) for d in domains),
-            *(Param(name=f"CB_{d}", low=1e-250, high=1e250) for d in domains),
-            *_bias_params(domains),
-        ),
+        params=_joint_params(domains),
         inputs=("n_params", "n_tokens", *names),
         predict=predict,
         jacobian=jacobian,
-        rescale=rescale,
+        rescale=partial(_rescale_joint, count),
         formula="L = E + 1/(sum_i C_i w_i^gamma_i) + A(w)/N^alpha + B(w)/D^beta",
         source="Shukor et al. 2025, arXiv:2507.09404, joint law",
         range_note="5 + 4 M parameters for M domains: needs mixtures at several sizes.",
-        starts=starts,
+        starts=partial(_joint_starts, names),
+    )
+
+
+def _scale_terms(theta: Array, inputs: Inputs, names: tuple[str, ...]) -> list[tuple[Array, Array]]:
+    """Of the joint law: the linear mixture and the whole term, for size and for tokens."""
+    found = []
+    for block, (exponent, power, column) in enumerate(_BLOCKS):
+        start = 5 + block * len(names)
+        parts = (theta[..., start + i, None] * inputs[name] for i, name in enumerate(names))
+        inner = np.asarray(sum(parts))
+        by_scale = inputs[column] ** -theta[..., exponent, None]
+        found.append((inner, by_scale * inner ** theta[..., power, None]))
+    return found
+
+
+def _rescale_additive(theta: Array, scales: Mapping[str, float]) -> Array:
+    out = theta.copy()
+    out[..., 1] *= scales["n_params"] ** -theta[..., 2]
+    out[..., 3] *= scales["n_tokens"] ** -theta[..., 4]
+    return out
+
+
+def _rescale_joint(count: int, theta: Array, scales: Mapping[str, float]) -> Array:
+    out = theta.copy()
+    for block, (exponent, power, column) in enumerate(_BLOCKS):
+        start = 5 + block * count
+        factor = scales[column] ** (-theta[..., exponent] / theta[..., power])
+        out[..., start : start + count] *= factor[..., None]
+    return out
+
+
+def _joint_starts(names: tuple[str, ...], inputs: Inputs, loss: Array) -> Array:
+    count = len(names)
+    rows = []
+    for e, a, alpha, b, beta, *rest in _additive_starts(names, inputs, loss):
+        # The additive law is the joint one with equal CA_i and equal CB_i.
+        rows.append([e, alpha, 0.5, beta, 0.5, *[a**2] * count, *[b**2] * count, *rest])
+    return np.array(rows)
+
+
+def _joint_params(domains: tuple[str, ...]) -> tuple[Param, ...]:
+    return (
+        _E,
+        Param(name="alpha", low=_LOWEST, high=_HIGHEST),
+        Param(name="gamma_A", low=0.02, high=10.0),
+        Param(name="beta", low=_LOWEST, high=_HIGHEST),
+        Param(name="gamma_B", low=0.02, high=10.0),
+        *(Param(name=f"CA_{d}", low=1e-250, high=1e250) for d in domains),
+        *(Param(name=f"CB_{d}", low=1e-250, high=1e250) for d in domains),
+        *_bias_params(domains),
     )
 
 
@@ -195,7 +200,7 @@ def _bias_slopes(theta: Array, inputs: Inputs, names: tuple[str, ...], first: in
     return [*(-power / total**2 for power in powers), *by_gamma]
 
 
-def _additive_starts(inputs: Inputs, loss: Array, names: tuple[str, ...]) -> list[list[float]]:
+def _additive_starts(names: tuple[str, ...], inputs: Inputs, loss: Array) -> Array:
     """Exponents from a grid, domains alike or one ten times the others; amplitudes linear."""
     count = len(names)
     shares = np.stack([inputs[name] for name in names], axis=1)
@@ -210,4 +215,4 @@ def _additive_starts(inputs: Inputs, loss: Array, names: tuple[str, ...]) -> lis
         best = np.linalg.lstsq(basis, np.ones_like(loss), rcond=None)[0]
         e, height, a, b = np.maximum(best, floor * np.array([1.0, 1 / bias.mean(), 1.0, 1.0]))
         rows.append([e, a, alpha, b, beta, *(pattern / height), *(gamma * ones)])
-    return rows
+    return np.array(rows)
