@@ -6,6 +6,8 @@ What to use when:
   everything that allocation needs (three approaches, frontier, ceilings).
 - `compare`: two recipes' tables -> how much compute one saves over the other. `next_runs`: a fit,
   a target, a budget -> which runs next.
+- `fit_lr_batch`: a sweep -> learning rate and batch. `best_mixture`: fits -> shares of domains.
+  `fit_task`: a ladder -> accuracy of a task.
 - `plan`: a fit or a published law and one constraint -> size, tokens, FLOPs, days, money.
 - `find_published`: the constants of a paper as an `Estimate`.
 - `open_study`, `run_study`: a `study.toml`, done from corpus to report.
@@ -36,8 +38,12 @@ if TYPE_CHECKING:
         Fit,
         Forecast,
         analyse,
+        best_mixture,
+        chain,
         compare,
         fit,
+        fit_lr_batch,
+        fit_task,
         make_forecast,
         next_runs,
     )
@@ -73,6 +79,10 @@ _HOMES = {
         "fit",
         "make_forecast",
         "next_runs",
+        "best_mixture",
+        "chain",
+        "fit_lr_batch",
+        "fit_task",
     ),
     "isoflop.laws": ("LAWS", "PUBLISHED", "Estimate", "Law", "find_law", "find_published"),
     "isoflop.planning": ("Plan", "plan"),
@@ -108,12 +118,16 @@ __all__ = [
     "StudyError",
     "WorkerError",
     "analyse",
+    "best_mixture",
+    "chain",
     "compare",
     "count_params",
     "find_accelerator",
     "find_law",
     "find_published",
     "fit",
+    "fit_lr_batch",
+    "fit_task",
     "make_forecast",
     "next_runs",
     "open_study",

@@ -18,6 +18,9 @@ Table = Mapping[str, Any]
 LEVEL = 0.90
 """Level of every interval unless told otherwise."""
 
+SHARE_SUM = 0.01
+"""Mixture shares add up to one within this: published tables round them to two digits."""
+
 Severity = Literal["note", "warning", "disqualifying"]
 Affects = Literal["allocation", "forecast"]
 
@@ -91,6 +94,11 @@ class Interval:
     low: float
     high: float
     level: float = LEVEL
+
+
+def is_share(name: str) -> bool:
+    """Whether a column holds mixture shares (`w_<domain>`): they may be zero, and have no unit."""
+    return name.startswith("w_")
 
 
 def as_column(values: ArrayLike) -> Array:

@@ -98,6 +98,26 @@ def test_gadre_optimum_is_far_below_twenty(name, eta, a, b):
     assert best.n_tokens[0] / best.n_params[0] == pytest.approx(ratio)
 
 
+@pytest.mark.parametrize(
+    ("name", "inputs", "value", "tolerance"),
+    [
+        # Li et al. 2025 (Step Law), 1 B parameters on 100 B tokens, with the printed constants.
+        ("step_law_lr", {"n_params": 1e9, "n_tokens": 1e11}, 1.632e-3, 5e-7),
+        ("step_law_batch", {"n_tokens": 1e11}, 1.108e6, 5e2),
+        # DeepSeek LLM 2024 at 1e20 FLOPs.
+        ("deepseek_lr", {"flops": 1e20}, 9.860e-4, 5e-8),
+        ("deepseek_batch", {"flops": 1e20}, 1.017e6, 5e2),
+        # Porian et al. 2024, rounded rule of the OLMo ladder, 1 B parameters.
+        ("porian_lr", {"n_params": 1e9}, 2.24e-3, 5e-6),
+        ("porian_batch", {"n_params": 1e9}, 1.445e6, 5e2),
+        # Gadre et al. 2024: eps - k exp(-gamma L) at a C4 loss of 2.5.
+        ("gadre_error_c4_17", {"loss": 2.5}, 0.850 - 2.08 * np.exp(-0.756 * 2.5), 1e-12),
+    ],
+)
+def test_learning_rates_batches_and_errors(name, inputs, value, tolerance):
+    assert _loss(name, **inputs) == pytest.approx(value, abs=tolerance)
+
+
 def test_every_published_law_says_where_it_comes_from():
     for published in PUBLISHED:
         assert "arXiv:" in published.source

@@ -22,13 +22,17 @@ THETA = {
     "kaplan_floor": [1.2, 6.4e8, 1.8e9, 0.2, 0.3],
     "power_floor": [1.5, 3e9, 0.2],
     "power": [3e9, 0.2],
+    "sigmoid": [0.25, 0.6, 5.0, 0.9],
+    "sigmoid_to_one": [0.25, 5.0, 0.9],
+    "error_on_loss": [0.85, 2.08, 0.756],
 }
 PAIR = ("chinchilla", "chinchilla_tied", "skaling", "kaplan_joint", "kaplan_floor")
 
 
 def _inputs(law):
     rng = np.random.default_rng(3)
-    return {name: 10 ** rng.uniform(4, 8, 7) for name in law.inputs}
+    ranges = {"loss": (-0.3, 0.5)}
+    return {name: 10 ** rng.uniform(*ranges.get(name, (4, 8)), 7) for name in law.inputs}
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)

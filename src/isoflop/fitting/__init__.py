@@ -6,6 +6,9 @@ What to use when:
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
 - `make_forecast`: the hashed forecast of a run that has not started.
+- `fit_lr_batch`: a sweep -> the best learning rate and batch for any (N, D).
+- `best_mixture`: fits of losses on mixture shares -> the best shares. `fit_boosted`: trees.
+- `fit_task`, `chain`: accuracy of a task by way of its loss. `pass_rate_target`: GPT-4's target.
 """
 
 from isoflop.fitting.analyse import analyse
@@ -16,26 +19,36 @@ from isoflop.fitting.analysis import (
     IsoflopProfile,
     NaivePower,
 )
+from isoflop.fitting.best_mixture import BestMixture, best_mixture
+from isoflop.fitting.boosted import BoostedFit, fit_boosted
 from isoflop.fitting.compare import compare
 from isoflop.fitting.comparison import Comparison, Multiplier, TokensToLoss
 from isoflop.fitting.design import Design, NextRun, OneMore
+from isoflop.fitting.downstream import Chain, chain, fit_task, pass_rate_target
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Certificate, Fit, LawScore
 from isoflop.fitting.forecast import Forecast, make_forecast
+from isoflop.fitting.lr_batch import LrBatchFit, fit_lr_batch
+from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 from isoflop.fitting.next_runs import next_runs
 from isoflop.fitting.prior import Prior
 
 __all__ = [
     "Allocation",
     "Analysis",
+    "BestMixture",
+    "BoostedFit",
     "Ceiling",
     "Certificate",
+    "Chain",
     "Comparison",
     "Design",
     "Fit",
     "Forecast",
     "IsoflopProfile",
     "LawScore",
+    "LrBatchFit",
+    "LrBatchScore",
     "Multiplier",
     "NaivePower",
     "NextRun",
@@ -43,8 +56,15 @@ __all__ = [
     "Prior",
     "TokensToLoss",
     "analyse",
+    "best_mixture",
+    "chain",
     "compare",
     "fit",
+    "fit_boosted",
+    "fit_lr_batch",
+    "fit_task",
     "make_forecast",
     "next_runs",
+    "pass_rate_target",
+    "score_lr_batch",
 ]

@@ -100,9 +100,8 @@ def _enough(kept: Runs, candidates: tuple[Candidate, ...]) -> bool:
         return False
     if not all(one.fits(kept) for one in candidates):
         return False
-    if "n_params" not in kept.columns:
-        return True
-    return all(np.unique(kept.columns[name]).size >= 3 for name in ("n_params", "n_tokens"))
+    grid = [kept.columns[name] for name in ("n_params", "n_tokens") if name in kept.columns]
+    return all(np.unique(column).size >= 3 for column in grid)
 
 
 def _missed(kept: Runs, left: Runs, fits: list[LawFit]) -> Missed:

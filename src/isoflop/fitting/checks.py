@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import stdtrit
 
-from isoflop._types import Array, Problem, Table
+from isoflop._types import Array, Problem, Table, is_share
 from isoflop.fitting.one_law import LawFit
 from isoflop.fitting.table import Runs, optional_column
 from isoflop.laws import Law
@@ -24,7 +24,8 @@ def design_problems(table: Table, runs: Runs, law: Law) -> tuple[Problem, ...]:
     if "n_params" in runs.columns and "n_tokens" in runs.columns:
         found += _plane_problems(runs)
         found += _shape_problems(table)
-        found += steepening_problems(runs)
+        if not any(map(is_share, runs.columns)):
+            found += steepening_problems(runs)
     return tuple(found)
 
 

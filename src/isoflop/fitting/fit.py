@@ -7,15 +7,17 @@ from typing import Any, Literal
 import numpy as np
 
 from isoflop._errors import FitError, InputError
-from isoflop._types import LEVEL, Array, Interval, Table
+from isoflop._types import LEVEL, Array, Interval, Table, is_share
 from isoflop.fitting.backtest import Held, backtest
 from isoflop.fitting.candidates import Candidate, candidates_for
 from isoflop.fitting.checks import design_problems, fit_problems
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.horizons import horizon_problems
+from isoflop.fitting.noise import left_out_scale
 from isoflop.fitting.objective import OBJECTIVES, Objective
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
 from isoflop.fitting.prior import Prior, find_prior, prior_problem
+from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs, read_table
 from isoflop.fitting.weigh import backtest_problem, new_run_spread
 from isoflop.fitting.weights import law_weights, mean_squares
@@ -30,6 +32,7 @@ from isoflop.laws import (
     Component,
     Estimate,
     Law,
+    exponential_mixing,
     find_in,
     find_law,
 )
@@ -57,7 +60,8 @@ def fit(
 
     Args:
         table: columns `n_params` [parameters] and `n_tokens` [tokens], or `x` (any unit) or
-            `flops` [FLOPs] alone; the target; optionally `trunk`, `kind`, `run`.
+            `flops` [FLOPs] alone, or mixture shares `w_<domain>` alone; the target;
+            optionally `trunk`, `kind`, `run`.
         target: the column to predict.
         law: a name of `LAWS`, a `Law`, or "auto".
         level: level of every interval.
@@ -142,10 +146,18 @@ def _components(fits: list[LawFit], draws: list[Array], weight: Array) -> tuple[
     )
 
 
+def _mixture_noise(fitted: LawFit) -> float:
+    """The least noise of a law of shares alone, from runs left out in turn; 0 for others."""
+    if not all(map(is_share, fitted.law.inputs)):
+        return 0.0
+    slope = log_jacobian(fitted.law, fitted.z[None], fitted.inputs)[0]
+    return left_out_scale(fitted.residual, slope)
+
+
 def _noise(fits: list[LawFit], held: tuple[Held, ...], weight: Array) -> dict[str, float]:
     """The estimate's fields `sigma`, `spread` and `spread_distance`."""
     spread, distance = new_run_spread(held)
-    sigma = float(weight @ [one.noise.total for one in fits])
+    sigma = float(weight @ [max(one.noise.total, _mixture_noise(one)) for one in fits])
     return {"sigma": sigma, "spread": spread, "spread_distance": distance}
 
 
@@ -182,6 +194,9 @@ def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...]
         single = not pair and ("x" in table or "flops" in table)
         short = single and np.size(table["x"] if "x" in table else table["flops"]) < SHORT
         laws = AUTO_PAIR if not single else (POWER_FLOOR, POWER) if short else AUTO_SINGLE
+        domains = tuple(str(name)[2:] for name in table if is_share(str(name)))
+        if domains and not pair and not single:
+            laws = (exponential_mixing(domains),)
     else:
         laws = (law if isinstance(law, Law) else find_law(law),)
     names = tuple(dict.fromkeys(name for one in laws for name in one.inputs))
@@ -221,7 +236,7 @@ def _intervals(fitted: LawFit, draws: Array, level: float) -> dict[str, Interval
 
 def _ranges(runs: Runs) -> dict[str, tuple[float, float]]:
     ranges = {name: (float(c.min()), float(c.max())) for name, c in runs.columns.items()}
-    if "n_params" in runs.columns:
+    if {"n_params", "n_tokens"} <= set(runs.columns):
         ranges["n_params*n_tokens"] = (float(runs.compute.min()), float(runs.compute.max()))
     return ranges
 

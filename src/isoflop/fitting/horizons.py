@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isoflop._types import Array, Problem
+from isoflop._types import Array, Problem, is_share
 from isoflop.fitting.noise import draw_noise
 from isoflop.fitting.one_law import DRAW_TOLERANCE, LawFit, fit_law
 from isoflop.fitting.solver import log_predict, solve
@@ -43,7 +43,8 @@ def horizon_problems(runs: Runs, estimate: Estimate) -> tuple[Problem, ...]:
         runs: all rows; those without size and tokens have no horizons.
         estimate: what was fitted to all rows.
     """
-    if "n_params" not in runs.columns or "n_tokens" not in runs.columns:
+    # Where mixtures vary too, leaving out a horizon also leaves out mixtures.
+    if not {"n_params", "n_tokens"} <= set(runs.columns) or any(map(is_share, runs.columns)):
         return ()
     used = [one for one in estimate.components if one.weight >= LEAST]
     laws = [one.law for one in sorted(used, key=lambda one: -one.weight)]

@@ -80,6 +80,20 @@ def estimate_noise(residual: Array, jacobian: Array, trunk: np.ndarray, scale: f
     )
 
 
+def left_out_scale(residual: Array, jacobian: Array) -> float:
+    """Rms error of log loss on runs left out one at a time, `r/(1 - leverage)` (linearised).
+
+    For laws that no back-test can judge: mixtures are not dearer or cheaper than each other. Where
+    such a law misses a corner, its robust noise says nothing of it; these errors do.
+    """
+    basis, values, _ = np.linalg.svd(jacobian, full_matrices=False)
+    basis = basis[:, values > 1e-9 * values.max(initial=1e-300)]
+    leverage = (basis**2).sum(axis=1)
+    # A run that alone fixes a parameter has leverage one: nothing would predict it.
+    errors = residual / np.maximum(1 - leverage, 0.05)
+    return float(np.sqrt((errors**2).mean()))
+
+
 def draw_noise(noise: Noise, trunk: np.ndarray, n_draws: int, rng: np.random.Generator) -> Array:
     """Noise (B, R) with one shared shock a trunk; its level is drawn too (inverse chi-square)."""
     level_own = np.sqrt(noise.freedom_own / rng.chisquare(noise.freedom_own, n_draws))

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isoflop._types import Array
+from isoflop._errors import FitError
+from isoflop._types import Array, is_share
 from isoflop.fitting.fit_result import Certificate
 from isoflop.fitting.noise import Noise, draw_noise, estimate_noise
 from isoflop.fitting.objective import WIDE, Objective, Target
@@ -118,6 +119,11 @@ def fit_law(
         target = with_prior(target, prior, max(noise, 1e-6))
         solution = solve(target, solution.z, max_iterations=patience, tolerance=tolerance)
     lowest = float(solution.objective.min())
+    if not np.isfinite(lowest):
+        raise FitError(
+            f"The law {law.name!r} ({law.formula}) must have a value at every row, but it has none "
+            f"from any start. Leave out rows where it has none, such as a share of zero."
+        )
     reached = solution.objective <= lowest * (1 + REACHED) + 1e-12
     if objective in ("robust", "one_sided"):
         target = replace(target, one_sided=objective == "one_sided")
@@ -148,10 +154,13 @@ def _best_starts(target: Target, starts: Array, few: int) -> Array:
 
 
 def _scales(runs: Runs, law: Law) -> dict[str, float]:
-    """The typical size of every input; 1 where the law is not to be moved from its units."""
-    if not law.scaled:
-        return dict.fromkeys(law.inputs, 1.0)
-    return {name: float(np.exp(np.log(runs.columns[name]).mean())) for name in law.inputs}
+    """The typical size of every input; 1 for shares and laws not to be moved from their units."""
+    return {
+        name: float(np.exp(np.log(runs.columns[name]).mean()))
+        if law.scaled and not is_share(name)
+        else 1.0
+        for name in law.inputs
+    }
 
 
 def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Target, Solution]:

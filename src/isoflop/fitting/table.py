@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isoflop._errors import FitError
-from isoflop._types import Array, Table
+from isoflop._types import SHARE_SUM, Array, Table, is_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,18 @@ class Runs:
 
     @property
     def compute(self) -> Array:
-        """What orders runs by cost: N D where both are known, else the one variable x."""
-        if "x" in self.columns:
-            return self.columns["x"]
-        return self.columns["n_params"] * self.columns["n_tokens"]
+        """What orders runs by cost: N D or what is known of it, else one variable.
+
+        Where a loss is the one variable (accuracy on loss), the lowest is the dearest; where only
+        the mixture varies, all runs cost the same.
+        """
+        known = [name for name in ("n_params", "n_tokens") if name in self.columns]
+        if known:
+            return np.asarray(np.prod([self.columns[name] for name in known], axis=0))
+        for name in ("x", "flops"):
+            if name in self.columns:
+                return self.columns[name]
+        return 1 / self.columns["loss"] if "loss" in self.columns else np.ones(len(self))
 
     def where(self, keep: np.ndarray) -> "Runs":
         """The rows for which the mask is true."""
@@ -65,11 +73,13 @@ class Runs:
 def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
     """The final rows of a table with the named columns, all checked to be positive numbers.
 
+    Mixture shares `w_<domain>` may be zero; where several are named they add up to one.
+
     Rows whose `kind` is `intermediate` are left out where the table also has final ones.
 
     Raises:
         FitError: a column is missing, of another length, or holds a value that is not a
-            positive number; the text names the column and the row.
+            positive number; the text names the column and the row. Or shares do not add up.
     """
     wanted = (*names, target)
     missing = [name for name in wanted if name not in table]
@@ -88,6 +98,7 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
     keep = _final_rows(table, raw[target].size)
     for name, column in raw.items():
         _check_positive(name, column, keep)
+    _check_shares({name: raw[name] for name in names if is_share(name)}, keep)
     trunk = _clusters(table, raw[target].size)
     runs = Runs(
         columns={n: raw[n] for n in names},
@@ -130,12 +141,26 @@ def _column(table: Table, name: str) -> Array:
 
 
 def _check_positive(name: str, column: Array, keep: np.ndarray) -> None:
-    bad = keep & ~(np.isfinite(column) & (column > 0))
+    sign, right = (">=", column >= 0) if is_share(name) else (">", column > 0)
+    bad = keep & ~(np.isfinite(column) & right)
     if bad.any():
         row = int(np.argmax(bad))
         raise FitError(
-            f"`{name} > 0` must hold, but got {name}={column[row]} in row {row}. "
+            f"`{name} {sign} 0` must hold, but got {name}={column[row]} in row {row}. "
             f"Correct or drop that row."
+        )
+
+
+def _check_shares(shares: dict[str, Array], keep: np.ndarray) -> None:
+    if len(shares) < 2:
+        return
+    total = np.sum(list(shares.values()), axis=0)
+    bad = keep & (np.abs(total - 1) > SHARE_SUM)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise FitError(
+            f"`{' + '.join(shares)} = 1` must hold, but got {total[row]:.6g} in row {row}. "
+            f"Name every domain of the mixture, as shares of one."
         )
 
 

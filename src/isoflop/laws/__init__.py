@@ -5,22 +5,31 @@ What to use when:
 - `find_law("kaplan_joint")`, `kaplan_floor`: Kaplan's form, where size and tokens interact.
 - `find_law("skaling")`: the additive law with coupled terms; needs a wide ladder.
 - `find_law("power_floor")`, `power`: one variable, e.g. the compute frontier.
+- `exponential_mixing`, `bimix`, `additive_mixture`, `joint_mixture`: shares of the domains.
+- `sigmoid_to_one`, `sigmoid`, `error_on_loss`: accuracy or error of a task from a loss.
+- `product_power`: learning rate or batch as powers of size, tokens or compute.
 - `optimum`: the compute-optimal size and tokens of any law of both.
 - `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
 """
 
 from isoflop.laws._law import Inputs, Law, Param, Term, find_in
+from isoflop.laws._published import Published
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
+from isoflop.laws.downstream import ERROR_ON_LOSS, SIGMOID, SIGMOID_TO_ONE
 from isoflop.laws.estimate import Component, Estimate, check_inputs
+from isoflop.laws.hyperparameter import product_power
 from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT
+from isoflop.laws.mixture import bimix, exponential_mixing
+from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
 from isoflop.laws.optimum import Optimum, frontier_exponent, optimum
 from isoflop.laws.power import POWER, POWER_FLOOR
-from isoflop.laws.published import PF_DAY, PUBLISHED, Published, find_published
+from isoflop.laws.published import PF_DAY, PUBLISHED, find_published
 from isoflop.laws.skaling import SKALING
 
 __all__ = [
     "CHINCHILLA",
     "CHINCHILLA_TIED",
+    "ERROR_ON_LOSS",
     "KAPLAN_FLOOR",
     "KAPLAN_JOINT",
     "LAWS",
@@ -28,6 +37,8 @@ __all__ = [
     "POWER",
     "POWER_FLOOR",
     "PUBLISHED",
+    "SIGMOID",
+    "SIGMOID_TO_ONE",
     "SKALING",
     "Component",
     "Estimate",
@@ -37,12 +48,17 @@ __all__ = [
     "Param",
     "Published",
     "Term",
+    "additive_mixture",
+    "bimix",
     "check_inputs",
+    "exponential_mixing",
     "find_in",
     "find_law",
     "find_published",
     "frontier_exponent",
+    "joint_mixture",
     "optimum",
+    "product_power",
 ]
 
 LAWS: tuple[Law, ...] = (
@@ -53,6 +69,9 @@ LAWS: tuple[Law, ...] = (
     SKALING,
     POWER_FLOOR,
     POWER,
+    SIGMOID_TO_ONE,
+    SIGMOID,
+    ERROR_ON_LOSS,
 )
 """Every law that a fit can be asked for."""
 

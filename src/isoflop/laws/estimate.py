@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoflop._errors import InputError
-from isoflop._types import LEVEL, Array, Prediction, Problem, as_column
+from isoflop._types import (
+    LEVEL,
+    SHARE_SUM,
+    Array,
+    Prediction,
+    Problem,
+    as_column,
+    is_share,
+)
 from isoflop.laws._law import Law
 
 NOISE_SAMPLES = 4000
@@ -20,6 +28,9 @@ NOISE_SEED = 20_240_000
 SPREAD_FREEDOM = 5
 """Degrees of freedom of the back-test spread: it is measured on a handful of trunks, so the
 extra error of a new run is Student-t, not normal."""
+
+SHARE_ROOM = 0.02
+"""How far a share may lie outside those that were run before a prediction notes it."""
 
 Of = Literal["run", "mean"]
 
@@ -106,20 +117,40 @@ class Estimate:
             low=np.minimum(np.exp(low), mean),
             high=np.maximum(np.exp(high), mean),
             level=level,
-            problems=self.problems + self._extrapolation(distance),
+            problems=self.problems + self._extrapolation(distance) + self._new_shares(columns),
         )
+
+    def sample(
+        self, inputs: Mapping[str, ArrayLike], size: int, of: Of = "run", seed: int = 0
+    ) -> Array:
+        """Equally likely values (size, G) of the target: what a further step propagates.
+
+        Args:
+            inputs: columns of equal length (G,).
+            size: how many values.
+            of: as in `predict`.
+            seed: the same seed gives the same numbers.
+
+        Raises:
+            InputError: as `predict`.
+        """
+        columns = check_inputs(inputs, self.inputs)
+        logs, weights = self._samples(columns, self.distance(columns), of)
+        rng = np.random.default_rng([NOISE_SEED, seed])
+        return np.asarray(np.exp(logs[rng.choice(len(logs), size, p=weights / weights.sum())]))
 
     def distance(self, columns: Mapping[str, Array]) -> Array:
         """Log distance (G,) beyond the fitted ranges: 0 inside, ln 4 at 4 times the edge.
 
-        Compute (the product N D) and each single input are measured; the farthest counts.
+        Compute (the product N D) and each single input are measured; the farthest counts. Shares
+        of a mixture have no such distance; see `predict`, which notes those never run.
         """
         far = np.zeros(next(iter(columns.values())).shape)
         values = dict(columns)
         if "n_params" in values and "n_tokens" in values:
             values["n_params*n_tokens"] = values["n_params"] * values["n_tokens"]
         for name, (low, high) in self.ranges.items():
-            if name in values:
+            if name in values and not is_share(name):
                 far = np.maximum(far, np.log(values[name] / high))
                 far = np.maximum(far, np.log(low / values[name]))
         return far
@@ -142,6 +173,27 @@ class Estimate:
             weights.append(np.full(len(logs), component.weight / len(logs)))
         return np.concatenate(samples), np.concatenate(weights)
 
+    def _new_shares(self, columns: Mapping[str, Array]) -> tuple[Problem, ...]:
+        """A note where a domain's share lies outside those that were run, by 0.02 or more."""
+        new = [
+            name
+            for name, (low, high) in self.ranges.items()
+            if is_share(name)
+            and name in columns
+            and (columns[name].max() > high + SHARE_ROOM or columns[name].min() < low - SHARE_ROOM)
+        ]
+        if not new:
+            return ()
+        return (
+            Problem(
+                code="extrapolation",
+                severity="note",
+                text=f"No run had such shares: {', '.join(new)}.",
+                remedy="Train a pilot on that mixture, or stay among the mixtures that were run.",
+                affects=("forecast",),
+            ),
+        )
+
     def _extrapolation(self, distance: Array) -> tuple[Problem, ...]:
         ratio = float(np.exp(distance.max(initial=0.0)))
         if ratio <= 1.0 + 1e-9:
@@ -157,10 +209,11 @@ class Estimate:
 
 
 def check_inputs(inputs: Mapping[str, ArrayLike], names: tuple[str, ...]) -> dict[str, Array]:
-    """The named columns, broadcast to one length (G,).
+    """The named columns, broadcast to one length (G,); shares `w_<domain>` may be zero.
 
     Raises:
-        InputError: a column is missing, empty, not positive and finite, or of another length.
+        InputError: a column is missing, empty, not positive and finite, or of another length;
+            or the shares do not add up to one.
     """
     columns = {}
     for name in names:
@@ -174,18 +227,34 @@ def check_inputs(inputs: Mapping[str, ArrayLike], names: tuple[str, ...]) -> dic
                 f"{name!r} must be a non-empty 1-D column, but got shape {column.shape}. "
                 f"Give one number a run."
             )
-        bad = ~(np.isfinite(column) & (column > 0))
+        sign, right = (">=", column >= 0) if is_share(name) else (">", column > 0)
+        bad = ~(np.isfinite(column) & right)
         if bad.any():
             row = int(np.argmax(bad))
             raise InputError(
-                f"`{name} > 0` must hold, but got {name}={column[row]} in row {row}. Correct it."
+                f"`{name} {sign} 0` must hold, but got {name}={column[row]} in row {row}. "
+                f"Correct it."
             )
         columns[name] = column
     sizes = {name: column.size for name, column in columns.items()}
     if len(set(sizes.values()) - {1}) > 1:
         raise InputError(f"All columns must be equally long, but got {sizes}. Pad none of them.")
     length = max(sizes.values())
+    _check_shares({name: column for name, column in columns.items() if is_share(name)})
     return {name: np.broadcast_to(column, (length,)) for name, column in columns.items()}
+
+
+def _check_shares(shares: Mapping[str, Array]) -> None:
+    if len(shares) < 2:
+        return
+    total = np.atleast_1d(sum(shares.values()))
+    bad = np.abs(total - 1) > SHARE_SUM
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"`{' + '.join(shares)} = 1` must hold, but got {total[row]:.6g} in row {row}. "
+            f"Give the share of every domain."
+        )
 
 
 @lru_cache(maxsize=64)

@@ -4,68 +4,19 @@ A published law is an `Estimate` with a single draw unless its authors gave stan
 its intervals show the stated run noise only, and its problems say what else is not in them.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from isoflop._types import Problem
-from isoflop.laws._law import Law, find_in
+from isoflop.laws._law import find_in
+from isoflop.laws._published import ROUNDED, Published, published
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
-from isoflop.laws.estimate import Component, Estimate
 from isoflop.laws.kaplan import KAPLAN_JOINT
 from isoflop.laws.power import POWER
+from isoflop.laws.published_downstream import DOWNSTREAM
+from isoflop.laws.published_hyperparameters import HYPERPARAMETERS
 
 PF_DAY = 8.64e19
 """FLOPs in a petaflop-day. Source: Kaplan et al. 2020, sec. 1.3."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """A published law: its constants as an estimate, where they were read, and what to mind."""
-
-    name: str
-    title: str
-    estimate: Estimate
-    source: str
-    caveats: tuple[str, ...] = ()
-
-
-_ROUNDED = Problem(
-    code="rounded_constants",
-    severity="warning",
-    text="The constants are printed with two or three digits: wrong by several % far out.",
-    remedy="Do not extrapolate them; prefer a law given at full precision or your own fit.",
-)
-
-
-def _published(
-    name: str,
-    title: str,
-    law: Law,
-    theta: tuple[float, ...],
-    source: str,
-    *caveats: str,
-    ranges: dict[str, tuple[float, float]] | None = None,
-    convention: str = "total",
-    problems: tuple[Problem, ...] = (),
-    sigma: float = 0.01,
-) -> Published:
-    # ASSUMPTION: where the paper states no run noise, 1 % of the loss; the digitised Chinchilla
-    # residuals and Kaplan's seed noise (0.02 nats near 2.5) are both about that.
-    point = np.array(theta)
-    estimate = Estimate(
-        components=(Component(law=law, theta=point, draws=point[None]),),
-        problems=problems,
-        source=source,
-        n_params_convention=convention,
-        flops_convention="6nd",
-        ranges=ranges or {},
-        sigma=sigma,
-        # ASSUMPTION: no back-test is published; 2 % more error per decade of compute beyond.
-        spread=0.02,
-        spread_distance=float(np.log(10.0)),
-    )
-    return Published(name=name, title=title, estimate=estimate, source=source, caveats=caveats)
 
 
 _HOFFMANN_RANGE = {
@@ -79,7 +30,7 @@ _KAPLAN_RANGE = {"n_params": (768.0, 1.5e9), "n_tokens": (2.2e7, 2.3e10)}
 def _gadre(name: str, title: str, *, entropy: float, eta: float, a: float, b: float) -> Published:
     # L = E + (a M^eta + b M^-eta) C^-eta with C = 6 N D and M = D/N is the tied additive law.
     six = 6.0**-eta
-    return _published(
+    return published(
         name,
         title,
         CHINCHILLA_TIED,
@@ -101,7 +52,7 @@ def _gadre(name: str, title: str, *, entropy: float, eta: float, a: float, b: fl
 
 
 PUBLISHED: tuple[Published, ...] = (
-    _published(
+    published(
         "hoffmann",
         "Chinchilla, approach 3, unrounded",
         CHINCHILLA,
@@ -117,7 +68,7 @@ PUBLISHED: tuple[Published, ...] = (
         "(Besiroglu et al. 2024).",
         ranges=_HOFFMANN_RANGE,
     ),
-    _published(
+    published(
         "hoffmann_printed",
         "Chinchilla, approach 3, as printed",
         CHINCHILLA,
@@ -125,9 +76,9 @@ PUBLISHED: tuple[Published, ...] = (
         "Hoffmann et al. 2022, arXiv:2203.15556, eq. 10",
         "Printed rounding moves the optimum by 60 % in tokens per parameter.",
         ranges=_HOFFMANN_RANGE,
-        problems=(_ROUNDED,),
+        problems=(ROUNDED,),
     ),
-    _published(
+    published(
         "besiroglu",
         "Chinchilla refit",
         CHINCHILLA,
@@ -142,7 +93,7 @@ PUBLISHED: tuple[Published, ...] = (
         "Fitted on 240 points digitised from a figure (loss to about 0.01).",
         ranges=_HOFFMANN_RANGE,
     ),
-    _published(
+    published(
         "muennighoff",
         "C4 base law (tied exponents)",
         CHINCHILLA_TIED,
@@ -151,7 +102,7 @@ PUBLISHED: tuple[Published, ...] = (
         "Its authors do not mean the losses literally; fitted on 54 digitised points.",
         ranges={"n_params": (7e6, 9e9), "n_tokens": (1e8, 9e11)},
     ),
-    _published(
+    published(
         "kaplan",
         "Kaplan's joint law",
         KAPLAN_JOINT,
@@ -160,9 +111,9 @@ PUBLISHED: tuple[Published, ...] = (
         "N is non-embedding; schedules were not matched to the horizon.",
         ranges=_KAPLAN_RANGE,
         convention="non_embedding",
-        problems=(_ROUNDED,),
+        problems=(ROUNDED,),
     ),
-    _published(
+    published(
         "kaplan_n_params",
         "Kaplan's L(N), converged",
         POWER,
@@ -171,9 +122,9 @@ PUBLISHED: tuple[Published, ...] = (
         "x is the number of non-embedding parameters.",
         ranges={"x": (768.0, 1.5e9)},
         convention="non_embedding",
-        problems=(_ROUNDED,),
+        problems=(ROUNDED,),
     ),
-    _published(
+    published(
         "kaplan_n_tokens",
         "Kaplan's L(D), large model, early stopping",
         POWER,
@@ -182,9 +133,9 @@ PUBLISHED: tuple[Published, ...] = (
         "x is the number of tokens.",
         ranges={"x": (2.2e7, 2.3e10)},
         convention="non_embedding",
-        problems=(_ROUNDED,),
+        problems=(ROUNDED,),
     ),
-    _published(
+    published(
         "kaplan_flops",
         "Kaplan's L(C_min)",
         POWER,
@@ -192,9 +143,9 @@ PUBLISHED: tuple[Published, ...] = (
         "Kaplan et al. 2020, arXiv:2001.08361, eq. 1.3, Table 5",
         "x is compute [FLOPs] at a batch far below the critical one.",
         convention="non_embedding",
-        problems=(_ROUNDED,),
+        problems=(ROUNDED,),
     ),
-    _published(
+    published(
         "henighan_n_params",
         "Language L(N), from GPT-3",
         POWER,
@@ -202,9 +153,9 @@ PUBLISHED: tuple[Published, ...] = (
         "Henighan et al. 2020, arXiv:2010.14701, Table 1",
         "x is the number of non-embedding parameters.",
         convention="non_embedding",
-        problems=(_ROUNDED,),
+        problems=(ROUNDED,),
     ),
-    _published(
+    published(
         "henighan_flops",
         "Language L(C), from GPT-3",
         POWER,
@@ -212,7 +163,7 @@ PUBLISHED: tuple[Published, ...] = (
         "Henighan et al. 2020, arXiv:2010.14701, Table 1",
         "x is compute [FLOPs].",
         convention="non_embedding",
-        problems=(_ROUNDED,),
+        problems=(ROUNDED,),
     ),
     _gadre("gadre_c4", "Over-training, C4", entropy=1.508, eta=0.1212, a=141.3, b=189.5),
     _gadre(
@@ -221,6 +172,8 @@ PUBLISHED: tuple[Published, ...] = (
     _gadre(
         "gadre_refinedweb", "Over-training, RefinedWeb", entropy=1.734, eta=0.1272, a=157.1, b=246.2
     ),
+    *HYPERPARAMETERS,
+    *DOWNSTREAM,
 )
 
 
@@ -230,6 +183,6 @@ def find_published(name: str) -> Published:
     Raises:
         InputError: no such published law; the text lists those there are.
     """
-    known = {published.name: published for published in PUBLISHED}
+    known = {one.name: one for one in PUBLISHED}
     find_in(name, known, "published law")
     return known[name]
