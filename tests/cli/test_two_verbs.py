@@ -65,6 +65,16 @@ def test_next_chooses_runs_within_the_budget(capsys):
     assert "one more pilot, or launch?" in capsys.readouterr().out
 
 
+def test_a_study_file_leads_to_its_folder(tmp_path, capsys):
+    run(["init", str(tmp_path / "mine.toml")])
+    capsys.readouterr()
+    for words in (["next", "--flops", "1e18", "--budget", "1e15"], ["compare", RUNS]):
+        code, found = answer(capsys, *words, tmp_path / "mine.toml")
+        assert code == 2
+        assert str(tmp_path / "mine") in found["error"]
+        assert "line" not in found["error"]
+
+
 def test_next_from_nothing(capsys):
     words = ("--n-params", "7e9", "--n-tokens", "1.4e11", "--budget", "1e19")
     code, found = answer(capsys, "next", *words)

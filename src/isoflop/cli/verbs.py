@@ -9,6 +9,7 @@ from isoflop.cli import render
 from isoflop.cli.output import Output
 
 if TYPE_CHECKING:
+    from isoflop._types import Table
     from isoflop.data import DataCard
     from isoflop.fitting import Analysis, Comparison, Design
     from isoflop.planning import Plan
@@ -76,9 +77,9 @@ def comparison_of(
 ) -> "Comparison":
     """The comparison of two tables of runs."""
     from isoflop.fitting import compare
-    from isoflop.runs import read_runs
 
-    tables = [read_runs(source, kind="any") for source in (a, b)]
+    # Along their trainings too: early convergence shows there.
+    tables = [_runs_of(source, "any") for source in (a, b)]
     return compare(tables[0], tables[1], target=target, loss=loss, flops=flops)
 
 
@@ -91,15 +92,25 @@ def design_for(
         InputError: no budget, or no target.
     """
     from isoflop.fitting import fit, next_runs
-    from isoflop.runs import read_runs
 
     target = {name: value for name, value in goal.items() if value is not None}
     if budget is None or not target:
         raise InputError(
             "give the target (--flops, or --n-params and --n-tokens) and --budget, both in FLOPs."
         )
-    fitted = None if source is None else fit(read_runs(source))
+    fitted = None if source is None else fit(_runs_of(source, "final"))
     return next_runs(fitted, target=target, budget_flops=budget)
+
+
+def _runs_of(source: Path, kind: str) -> "Table":
+    """The runs of a study (its folder or its file), or a CSV table."""
+    from isoflop.runs import read_runs
+
+    if source.suffix == ".toml":
+        from isoflop.study import open_study
+
+        source = open_study(source, None, []).path
+    return read_runs(source, kind=kind)
 
 
 def prepare(out: Output, source: Path, into: Path | None, overrides: list[str]) -> "DataCard":

@@ -12,7 +12,7 @@ import numpy as np
 from isoflop._types import Array
 from isoflop.fitting.information import Beliefs
 
-CAPS = 10
+CAPS = 20
 """Largest single runs tried."""
 
 RATIOS = (4.0, 1000.0)
