@@ -11,10 +11,13 @@ from isoflop._errors import InputError
 from isoflop.fitting.goals import LOSS, N_OPT, check_target, read_goals
 from isoflop.fitting.greedy import Trunks
 from isoflop.fitting.information import make_beliefs
-from isoflop.laws import CHINCHILLA
+from isoflop.fitting.one_law import fit_law
+from isoflop.fitting.table import read_table
+from isoflop.laws import CHINCHILLA, optimum
 
 TARGET = {"n_params": 2e6, "n_tokens": 8e7}
-BUDGET = 3e12
+BUDGET = 3e13
+"""Four times the dearest run of `ladder`, which costs 7.7e12; the target is 125 times as dear."""
 
 
 @pytest.fixture(scope="module")
@@ -74,32 +77,36 @@ def test_a_design_beats_random_ones_in_what_it_expects(fitted):
     assert own <= np.quantile(rivals, 0.1)
 
 
-def squared_errors(seed):
-    """Squared error of log loss at the target after the design, and after a random one."""
+def squared_errors(seed, of):
+    """Squared error of the goal after the design, and the mean after four random ones."""
     table = ladder(0.005, 0.003, seed)
-    design = next_runs(
-        fit(table, law="chinchilla", n_draws=200), target=TARGET, budget_flops=BUDGET
-    )
-    (rival,) = random_designs(design, 1, seed)
-    goal = {name: [value] for name, value in TARGET.items()}
-    truth = CHINCHILLA.predict(TRUTH, {name: np.array(v) for name, v in goal.items()})[0]
+    known = fit(table, law="chinchilla", n_draws=200)
+    design = next_runs(known, target=TARGET, budget_flops=BUDGET, of=of)
     found = []
-    for runs in (design.runs, rival):
+    for runs in (design.runs, *random_designs(design, 4, seed)):
         more = add_runs(table, [r.n_params for r in runs], [r.n_tokens for r in runs], seed + 77)
-        after = fit(more, law="chinchilla", n_draws=20).predict(goal)
-        found.append(float(np.log(after.mean[0] / truth)) ** 2)
-    return found
+        theta = fit_law(read_table(more, "loss", ("n_params", "n_tokens")), CHINCHILLA, few=8).theta
+        found.append(float(goal_of(theta, of) - goal_of(TRUTH, of)) ** 2)
+    return found[0], np.mean(found[1:])
+
+
+def goal_of(theta, of):
+    there = {name: np.array([value]) for name, value in TARGET.items()}
+    if of == "loss":
+        return np.log(CHINCHILLA.predict(theta, there))[0]
+    return np.log(optimum(theta, 6 * TARGET["n_params"] * TARGET["n_tokens"]).n_params)[0]
 
 
 def test_a_design_beats_random_ones_in_truth():
-    own, random = np.mean([squared_errors(seed) for seed in range(12)], axis=0)
+    own, random = np.mean([squared_errors(seed, "loss") for seed in range(12)], axis=0)
     assert own < random
 
 
 @pytest.mark.slow
-def test_a_design_beats_random_ones_in_truth_in_many_simulations():
-    own, random = np.mean([squared_errors(seed) for seed in range(60)], axis=0)
-    assert own < 0.8 * random
+@pytest.mark.parametrize("of", ["loss", "n_opt"])
+def test_a_design_beats_random_ones_in_truth_in_many_simulations(of):
+    own, random = np.mean([squared_errors(seed, of) for seed in range(60)], axis=0)
+    assert own < 0.7 * random
 
 
 @pytest.mark.parametrize("target", [TARGET, {"flops": 1e15}], ids=["loss", "n_opt"])
