@@ -51,6 +51,39 @@ def test_additive_losses(name, n_params, n_tokens, loss):
 
 
 @pytest.mark.parametrize(
+    ("n_params", "n_tokens", "loss"),
+    # Muennighoff et al. 2023, released code, evaluated: 25 B unique tokens at one compute.
+    [(6.34e9, 242e9, 2.2256440889984477), (8.67e9, 178e9, 2.2269634075087867)],
+)
+def test_repeated_data(n_params, n_tokens, loss):
+    found = _loss(
+        "muennighoff_repeated", n_params=n_params, n_tokens=n_tokens, n_unique_tokens=25e9
+    )
+    assert found == pytest.approx(loss, rel=1e-12)
+
+
+def test_worth_of_repeated_tokens():
+    # Muennighoff et al. 2023 with R_D = 15.387756: what D tokens of U unique ones are worth, and
+    # what one more is worth, read off the loss of the law itself.
+    component = _best("muennighoff_repeated")
+    e, a, alpha, b, _, _ = component.theta
+    unique, size = 1e9, 1e6  # below U_N, so that every parameter counts in full
+
+    def worth(epochs):
+        inputs = {"n_params": size, "n_tokens": unique * epochs, "n_unique_tokens": unique}
+        columns = {name: np.atleast_1d(column) for name, column in inputs.items()}
+        loss = component.law.predict(component.theta, columns)
+        return (b / (loss - e - a * size**-alpha)) ** (1 / alpha) / unique
+
+    np.testing.assert_allclose(
+        worth(np.array([4.0, 8.0, 16.0, 40.0, 1e6])), [3.73, 6.62, 10.58, 15.17, 16.39], atol=6e-3
+    )
+    epochs = np.array([2.0, 4.0, 8.0, 16.0, 40.0])
+    marginal = (worth(epochs + 1e-4) - worth(epochs - 1e-4)) / 2e-4
+    np.testing.assert_allclose(marginal, [0.937, 0.823, 0.635, 0.377, 0.079], atol=6e-4)
+
+
+@pytest.mark.parametrize(
     ("name", "flops", "n_params", "n_tokens", "loss"),
     [
         # Hoffmann et al. 2022, eq. 4 at Gopher's compute, with the TeX and the printed constants.

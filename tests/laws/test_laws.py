@@ -18,6 +18,7 @@ THETA = {
     "chinchilla": [1.8, 480.0, 0.35, 2100.0, 0.37],
     "chinchilla_tied": [1.8, 480.0, 0.35, 2100.0],
     "skaling": [1.8, 480.0, 0.35, 2100.0, 0.37, 0.77],
+    "repeated": [1.8, 480.0, 0.35, 700.0, 8.0, 3.0],
     "kaplan_joint": [6.4e8, 1.8e9, 0.2, 0.3],
     "kaplan_floor": [1.2, 6.4e8, 1.8e9, 0.2, 0.3],
     "power_floor": [1.5, 3e9, 0.2],
@@ -44,7 +45,9 @@ def test_jacobian_equals_complex_step(law):
         shifted = theta.astype(complex)
         shifted[i] += 1j * step
         expected = law.predict(shifted, inputs).imag / step
-        np.testing.assert_allclose(jacobian[:, i], expected, rtol=1e-12)
+        # Where terms cancel (a size far beyond its data), both are zero but for rounding.
+        rounding = 1e-15 * np.abs(expected).max()
+        np.testing.assert_allclose(jacobian[:, i], expected, rtol=1e-12, atol=rounding)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)

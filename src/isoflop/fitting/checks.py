@@ -83,10 +83,11 @@ def _shape_problems(table: Table) -> list[Problem]:
 def steepening_problems(runs: Runs) -> tuple[Problem, ...]:
     """`pre_asymptotic` where log loss against log tokens bends downwards at fixed size.
 
-    Every law of LAWS bends upwards or is straight there. One regression over the sizes with at
-    least three horizons: an own height and slope for each size, one curvature for all. It must be
-    negative at 1 % by Student's t, whose error is the pooled residual of that regression (R rows
-    less 2 a size less 1): so straight lines of any noise and few sizes alarm in 1 % of ladders.
+    Every law of size and tokens in LAWS bends upwards or is straight there. One regression over
+    the sizes with at least three horizons: an own height and slope for each size, one curvature
+    for all. It must be negative at 1 % by Student's t, whose error is the pooled residual of that
+    regression (R rows less 2 a size less 1): so straight lines of any noise and few sizes alarm
+    in 1 % of ladders.
     """
     rows, member = _long_trunks(runs)
     freedom = int(rows.sum()) - 2 * member.shape[1] - 1

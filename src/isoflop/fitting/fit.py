@@ -28,6 +28,7 @@ from isoflop.laws import (
     KAPLAN_JOINT,
     POWER,
     POWER_FLOOR,
+    REPEATED,
     SKALING,
     Component,
     Estimate,
@@ -39,6 +40,9 @@ from isoflop.laws import (
 
 AUTO_PAIR = (CHINCHILLA, CHINCHILLA_TIED, SKALING, KAPLAN_JOINT, KAPLAN_FLOOR)
 AUTO_SINGLE = (POWER_FLOOR,)
+
+EPOCH = 1.01
+"""Tokens over unique ones above which data count as repeated; below, batches were rounded."""
 
 SHORT = 8
 """Rows of one variable below which the power without a floor competes too: above, its floor at
@@ -61,7 +65,8 @@ def fit(
     Args:
         table: columns `n_params` [parameters] and `n_tokens` [tokens], or `x` (any unit) or
             `flops` [FLOPs] alone, or mixture shares `w_<domain>` alone; the target;
-            optionally `trunk`, `kind`, `run`.
+            optionally `n_unique_tokens` (where less than `n_tokens`, the law of repeated data
+            competes too), `trunk`, `kind`, `run`.
         target: the column to predict.
         law: a name of `LAWS`, a `Law`, or "auto".
         level: level of every interval.
@@ -190,7 +195,9 @@ def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...]
     """The laws to try and the rows to fit them to."""
     pair = "n_params" in table and "n_tokens" in table
     laws: tuple[Law, ...]
-    if law == "auto":
+    if law == "auto" and pair and _repeats(table, target):
+        laws = (*AUTO_PAIR, REPEATED)
+    elif law == "auto":
         single = not pair and ("x" in table or "flops" in table)
         short = single and np.size(table["x"] if "x" in table else table["flops"]) < SHORT
         laws = AUTO_PAIR if not single else (POWER_FLOOR, POWER) if short else AUTO_SINGLE
@@ -211,6 +218,14 @@ def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...]
             f"table has {len(runs)} usable rows. Add runs."
         )
     return enough, runs
+
+
+def _repeats(table: Table, target: str) -> bool:
+    """Whether some run saw its data more than once."""
+    if "n_unique_tokens" not in table:
+        return False
+    columns = read_table(table, target, REPEATED.inputs).columns
+    return bool((columns["n_tokens"] > EPOCH * columns["n_unique_tokens"]).any())
 
 
 def _with_x(table: Table) -> Table:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isoflop._types import Array, Problem, is_share
+from isoflop._types import Array, Problem
 from isoflop.fitting.noise import draw_noise
 from isoflop.fitting.one_law import DRAW_TOLERANCE, LawFit, fit_law
 from isoflop.fitting.solver import log_predict, solve
@@ -40,11 +40,11 @@ def horizon_problems(runs: Runs, estimate: Estimate) -> tuple[Problem, ...]:
     in-sample error: another back-test would cost as much as the whole fit.
 
     Args:
-        runs: all rows; those without size and tokens have no horizons.
+        runs: all rows; horizons are compared where size and tokens are all that varies (where
+            mixtures vary too, leaving out a horizon also leaves out mixtures).
         estimate: what was fitted to all rows.
     """
-    # Where mixtures vary too, leaving out a horizon also leaves out mixtures.
-    if not {"n_params", "n_tokens"} <= set(runs.columns) or any(map(is_share, runs.columns)):
+    if set(runs.columns) != {"n_params", "n_tokens"}:
         return ()
     used = [one for one in estimate.components if one.weight >= LEAST]
     laws = [one.law for one in sorted(used, key=lambda one: -one.weight)]

@@ -154,13 +154,17 @@ def _best_starts(target: Target, starts: Array, few: int) -> Array:
 
 
 def _scales(runs: Runs, law: Law) -> dict[str, float]:
-    """The typical size of every input; 1 for shares and laws not to be moved from their units."""
-    return {
+    """The typical size of every input; 1 for shares and laws not to be moved from their units.
+
+    Inputs that the law adds or compares share the scale of the first of them.
+    """
+    scales = {
         name: float(np.exp(np.log(runs.columns[name]).mean()))
         if law.scaled and not is_share(name)
         else 1.0
         for name in law.inputs
     }
+    return {name: scales[law.same_unit[0] if name in law.same_unit else name] for name in scales}
 
 
 def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Target, Solution]:

@@ -45,12 +45,13 @@ class Runs:
 
     @property
     def compute(self) -> Array:
-        """What orders runs by cost: N D or what is known of it, else one variable.
+        """What orders runs by cost: N D or what is known of it (N S), else one variable.
 
         Where a loss is the one variable (accuracy on loss), the lowest is the dearest; where only
         the mixture varies, all runs cost the same.
         """
-        known = [name for name in ("n_params", "n_tokens") if name in self.columns]
+        length = "n_tokens" if "n_tokens" in self.columns else "steps"
+        known = [name for name in ("n_params", length) if name in self.columns]
         if known:
             return np.asarray(np.prod([self.columns[name] for name in known], axis=0))
         for name in ("x", "flops"):

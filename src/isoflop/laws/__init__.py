@@ -4,6 +4,7 @@ What to use when:
 - `find_law("chinchilla")`: loss from size and tokens; the default. `chinchilla_tied` for few runs.
 - `find_law("kaplan_joint")`, `kaplan_floor`: Kaplan's form, where size and tokens interact.
 - `find_law("skaling")`: the additive law with coupled terms; needs a wide ladder.
+- `find_law("repeated")`: data seen more than once; needs `n_unique_tokens`.
 - `find_law("power_floor")`, `power`: one variable, e.g. the compute frontier.
 - `exponential_mixing`, `bimix`, `additive_mixture`, `joint_mixture`: shares of the domains.
 - `sigmoid_to_one`, `sigmoid`, `error_on_loss`: accuracy or error of a task from a loss.
@@ -24,6 +25,7 @@ from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
 from isoflop.laws.optimum import Optimum, frontier_exponent, optimum
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PF_DAY, PUBLISHED, find_published
+from isoflop.laws.repeated import REPEATED
 from isoflop.laws.skaling import SKALING
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "POWER",
     "POWER_FLOOR",
     "PUBLISHED",
+    "REPEATED",
     "SIGMOID",
     "SIGMOID_TO_ONE",
     "SKALING",
@@ -67,6 +70,7 @@ LAWS: tuple[Law, ...] = (
     KAPLAN_JOINT,
     KAPLAN_FLOOR,
     SKALING,
+    REPEATED,
     POWER_FLOOR,
     POWER,
     SIGMOID_TO_ONE,

@@ -10,6 +10,9 @@ from isoflop._types import Array, as_column
 from isoflop.laws._law import Law
 from isoflop.laws.chinchilla import CHINCHILLA
 
+CLOSED_FORM = ("chinchilla", "chinchilla_tied", "kaplan_joint", "kaplan_floor", "skaling")
+"""Laws that are a monotone function of an additive law of size and tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimum:
@@ -39,7 +42,7 @@ def optimum(theta: ArrayLike, flops: ArrayLike, k: float = 6.0, law: Law = CHINC
         law: the law that theta belongs to.
 
     Raises:
-        InputError: the law has no size and tokens to share the compute between.
+        InputError: the law is not one of `CLOSED_FORM`.
 
     Source: Hoffmann et al. 2022, arXiv:2203.15556, eq. 4.
     """
@@ -68,19 +71,19 @@ def frontier_exponent(theta: ArrayLike, law: Law = CHINCHILLA) -> Array:
 def _additive(theta: Array, law: Law) -> tuple[Array, Array, Array, Array]:
     """(log A, alpha, log B, beta) of the additive law that has the same optimum."""
     part = {name: theta[..., i] for i, name in enumerate(law.names)}
+    if law.name not in CLOSED_FORM:
+        raise InputError(
+            f"`law` must have its optimum in closed form, but got {law.name!r}. "
+            f"Use {', '.join(CLOSED_FORM)}."
+        )
     if "k" in part:
         outer = part["k"]
         a, b = np.log(part["A"]) / outer, np.log(part["B"]) / outer
         return a, part["alpha"] / outer, b, part["beta"] / outer
     if "A" in part:
         return np.log(part["A"]), part["alpha"], np.log(part["B"]), part.get("beta", part["alpha"])
-    if "N_c" in part:
-        power = part["alpha_N"] / part["alpha_D"]
-        return power * np.log(part["N_c"]), power, np.log(part["D_c"]), np.ones_like(power)
-    raise InputError(
-        f"`law` must be a law of n_params and n_tokens, but got {law.name!r}. "
-        f"Use chinchilla, chinchilla_tied, kaplan_joint, kaplan_floor or skaling."
-    )
+    power = part["alpha_N"] / part["alpha_D"]
+    return power * np.log(part["N_c"]), power, np.log(part["D_c"]), np.ones_like(power)
 
 
 def _predict_each(law: Law, theta: Array, n_params: Array, n_tokens: Array) -> Array:

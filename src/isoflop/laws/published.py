@@ -14,6 +14,7 @@ from isoflop.laws.kaplan import KAPLAN_JOINT
 from isoflop.laws.power import POWER
 from isoflop.laws.published_downstream import DOWNSTREAM
 from isoflop.laws.published_hyperparameters import HYPERPARAMETERS
+from isoflop.laws.repeated import REPEATED
 
 PF_DAY = 8.64e19
 """FLOPs in a petaflop-day. Source: Kaplan et al. 2020, sec. 1.3."""
@@ -100,6 +101,24 @@ PUBLISHED: tuple[Published, ...] = (
         (float(np.exp(0.6254804)), float(np.exp(6.255414)), 0.3526596, float(np.exp(7.3049974))),
         "Muennighoff et al. 2023, arXiv:2305.16264, released code",
         "Its authors do not mean the losses literally; fitted on 54 digitised points.",
+        ranges={"n_params": (7e6, 9e9), "n_tokens": (1e8, 9e11)},
+    ),
+    published(
+        "muennighoff_repeated",
+        "C4 with repeated data",
+        REPEATED,
+        (
+            float(np.exp(0.6254804)),
+            float(np.exp(6.255414)),
+            0.3526596,
+            float(np.exp(7.3049974)),
+            15.387756,
+            5.309743,
+        ),
+        "Muennighoff et al. 2023, arXiv:2305.16264, released code",
+        "Its authors do not mean the losses literally; R_D and R_N were fitted to 182 runs with "
+        "the other constants fixed.",
+        "Measured at the usual weight decay: a larger one lets data be repeated more often.",
         ranges={"n_params": (7e6, 9e9), "n_tokens": (1e8, 9e11)},
     ),
     published(
