@@ -6,6 +6,8 @@ What to use when:
 - `find_law("skaling")`: the additive law with coupled terms; needs a wide ladder.
 - `find_law("repeated")`: data seen more than once; needs `n_unique_tokens`.
 - `find_law("power_floor")`, `power`: one variable, e.g. the compute frontier.
+- `find_law("m3")`, `m4`: one variable, a curve that starts or ends on a plateau;
+  `bnsl_1`, `bnsl_2`: one with one or two breaks.
 - `exponential_mixing`, `bimix`, `additive_mixture`, `joint_mixture`: shares of the domains.
 - `sigmoid_to_one`, `sigmoid`, `error_on_loss`: accuracy or error of a task from a loss.
 - `product_power`: learning rate or batch as powers of size, tokens or compute.
@@ -15,6 +17,7 @@ What to use when:
 
 from isoflop.laws._law import Inputs, Law, Param, Term, find_in
 from isoflop.laws._published import Published
+from isoflop.laws.broken_power import BNSL_1, BNSL_2
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.downstream import ERROR_ON_LOSS, SIGMOID, SIGMOID_TO_ONE
 from isoflop.laws.estimate import Component, Estimate, check_inputs
@@ -26,15 +29,20 @@ from isoflop.laws.optimum import Optimum, frontier_exponent, optimum
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PF_DAY, PUBLISHED, find_published
 from isoflop.laws.repeated import REPEATED
+from isoflop.laws.saturating import M3, M4
 from isoflop.laws.skaling import SKALING
 
 __all__ = [
+    "BNSL_1",
+    "BNSL_2",
     "CHINCHILLA",
     "CHINCHILLA_TIED",
     "ERROR_ON_LOSS",
     "KAPLAN_FLOOR",
     "KAPLAN_JOINT",
     "LAWS",
+    "M3",
+    "M4",
     "PF_DAY",
     "POWER",
     "POWER_FLOOR",
@@ -73,6 +81,10 @@ LAWS: tuple[Law, ...] = (
     REPEATED,
     POWER_FLOOR,
     POWER,
+    M3,
+    M4,
+    BNSL_1,
+    BNSL_2,
     SIGMOID_TO_ONE,
     SIGMOID,
     ERROR_ON_LOSS,

@@ -102,6 +102,12 @@ def keep_units(theta: Array, scales: Mapping[str, float]) -> Array:
     return np.asarray(theta, dtype=np.float64).copy()
 
 
+def softplus(z: Array) -> Array:
+    """`ln(1 + e^z)` without overflow, also of complex numbers (np.logaddexp takes none)."""
+    big = z.real > 0
+    return np.asarray(np.where(big, z, 0.0) + np.log1p(np.exp(np.where(big, -z, z))))
+
+
 def complex_step(predict: Predict) -> Predict:
     """The Jacobian (..., R, P) of a real-analytic law by complex step, exact to rounding."""
 
