@@ -20,6 +20,8 @@ THETA = {
     "skaling": [1.8, 480.0, 0.35, 2100.0, 0.37, 0.77],
     "repeated": [1.8, 480.0, 0.35, 700.0, 8.0, 3.0],
     "kaplan_joint": [6.4e8, 1.8e9, 0.2, 0.3],
+    "kaplan_steps": [6.4e8, 2.1e3, 0.2, 0.7],
+    "farseer": [-0.4, 0.05, 1.2, 9.0, -0.14, 2.0, -0.3, 0.04, -0.3],
     "kaplan_floor": [1.2, 6.4e8, 1.8e9, 0.2, 0.3],
     "power_floor": [1.5, 3e9, 0.2],
     "power": [3e9, 0.2],
@@ -67,7 +69,7 @@ def test_leading_axes_are_kept(law):
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
 def test_rescaled_parameters_predict_the_same(law):
     theta, inputs = np.array(THETA[law.name]), _inputs(law)
-    scales = dict.fromkeys(law.inputs, 1000.0)
+    scales = {name: 1.0 if name in law.unscaled else 1000.0 for name in law.inputs}
     scaled = {name: column / scales[name] for name, column in inputs.items()}
     np.testing.assert_allclose(
         law.predict(law.rescale(theta, scales), scaled), law.predict(theta, inputs), rtol=1e-12

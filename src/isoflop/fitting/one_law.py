@@ -160,7 +160,7 @@ def _scales(runs: Runs, law: Law) -> dict[str, float]:
     """
     scales = {
         name: float(np.exp(np.log(runs.columns[name]).mean()))
-        if law.scaled and not is_share(name)
+        if law.scaled and name not in law.unscaled and not is_share(name)
         else 1.0
         for name in law.inputs
     }

@@ -17,6 +17,15 @@ EXPONENTS = np.array([0.12, 0.18, 0.25, 0.35, 0.5, 0.7, 0.95, 1.3])
 COUPLINGS = (0.5, 0.75, 1.0)
 JOINED = 24
 
+FARSEER_STARTS = 8
+"""Chinchilla's starts that Farseer's are made of."""
+
+FARSEER_MOVES = 0.1
+"""How much the starts' data term falls with ln N, off zero where its power has no gradient."""
+
+POWERS = (-0.2, 0.1, 0.4)
+"""Powers of N inside Farseer's exponents that starts are made at."""
+
 SCATTER = 256
 
 FLOORS = np.array([0.0, 0.3, 0.6, 0.85])
@@ -35,6 +44,8 @@ def make_starts(law: Law, inputs: Inputs, loss: Array) -> Array:
         # Chinchilla's best starts, joined at several strengths.
         additive = _additive(CHINCHILLA, inputs, loss)[:JOINED]
         return np.concatenate([np.insert(additive, 5, k, axis=1) for k in COUPLINGS])
+    if law.name == "farseer":
+        return _farseer(inputs, loss)
     if law.name in ("power", "power_floor"):
         return _power(law, inputs, loss)
     return _scatter(law)
@@ -112,6 +123,21 @@ def _kaplan(law: Law, inputs: Inputs, loss: Array) -> Array:
                 floor = [max(share, 0.05) * loss.min()]
                 starts.append(floor + theta if law.name == "kaplan_floor" else theta)
     return np.array(starts)
+
+
+def _farseer(inputs: Inputs, loss: Array) -> Array:
+    """Chinchilla's best starts, rewritten: its floor at every size is `exp(a3 N^g3 + b3)`."""
+    log_n, unit = np.log(inputs["n_params"]), float(np.log(inputs["n_tokens"]).mean())
+    near_one = {**inputs, "n_tokens": inputs["n_tokens"] / np.exp(unit)}
+    rows = []
+    for e, a, alpha, b, beta in _additive(CHINCHILLA, near_one, loss)[:FARSEER_STARTS]:
+        floor = np.log(e + a * np.exp(-alpha * log_n))
+        for power, other in product(POWERS, POWERS):
+            a3, b3 = np.polyfit(np.exp(power * log_n), floor, 1)
+            moving = [np.log(b) + beta * unit, -FARSEER_MOVES / other, other]
+            height = [moving[1], other, moving[0] - moving[1]]
+            rows.append([a3, power, b3, *height, 0.0, other, np.log(beta)])
+    return np.array(rows)
 
 
 def _power(law: Law, inputs: Inputs, loss: Array) -> Array:

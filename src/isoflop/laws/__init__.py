@@ -4,6 +4,8 @@ What to use when:
 - `find_law("chinchilla")`: loss from size and tokens; the default. `chinchilla_tied` for few runs.
 - `find_law("kaplan_joint")`, `kaplan_floor`: Kaplan's form, where size and tokens interact.
 - `find_law("skaling")`: the additive law with coupled terms; needs a wide ladder.
+- `find_law("farseer")`: its exponents move with size; needs dozens of runs.
+- `find_law("kaplan_steps")`: Kaplan's law of size and optimiser steps.
 - `find_law("repeated")`: data seen more than once; needs `n_unique_tokens`.
 - `find_law("power_floor")`, `power`: one variable, e.g. the compute frontier.
 - `find_law("m3")`, `m4`: one variable, a curve that starts or ends on a plateau;
@@ -21,8 +23,9 @@ from isoflop.laws.broken_power import BNSL_1, BNSL_2
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.downstream import ERROR_ON_LOSS, SIGMOID, SIGMOID_TO_ONE
 from isoflop.laws.estimate import Component, Estimate, check_inputs
+from isoflop.laws.farseer import FARSEER
 from isoflop.laws.hyperparameter import product_power
-from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT
+from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT, KAPLAN_STEPS
 from isoflop.laws.mixture import bimix, exponential_mixing
 from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
 from isoflop.laws.optimum import Optimum, frontier_exponent, optimum
@@ -38,8 +41,10 @@ __all__ = [
     "CHINCHILLA",
     "CHINCHILLA_TIED",
     "ERROR_ON_LOSS",
+    "FARSEER",
     "KAPLAN_FLOOR",
     "KAPLAN_JOINT",
+    "KAPLAN_STEPS",
     "LAWS",
     "M3",
     "M4",
@@ -78,7 +83,9 @@ LAWS: tuple[Law, ...] = (
     KAPLAN_JOINT,
     KAPLAN_FLOOR,
     SKALING,
+    FARSEER,
     REPEATED,
+    KAPLAN_STEPS,
     POWER_FLOOR,
     POWER,
     M3,

@@ -66,6 +66,8 @@ class Law:
     """Where the law is `theta[0] + sum of terms`: its curvature is then known in closed form."""
     scaled: bool = True
     """Whether a fit may divide the inputs by their typical size (`rescale` undoes it)."""
+    unscaled: tuple[str, ...] = ()
+    """Inputs that a fit leaves in their units, because `rescale` cannot undo it."""
     same_unit: tuple[str, ...] = ()
     """Inputs that the law adds or compares: a fit divides them by one scale."""
     target: str = "loss"

@@ -54,33 +54,33 @@ def _m3_starts(inputs: Inputs, loss: Array) -> Array:
     return np.array(rows)
 
 
-def _unsaturated(t: Array, alpha: Array) -> Array:
-    """The root v of `log s - alpha log(1 - s) = t`, s = 1/(1 + exp(-v)), by Newton's steps.
+def _unsaturated(t: Array, kappa: Array) -> Array:
+    """The root v of `log s - kappa log(1 - s) = t`, s = 1/(1 + exp(-v)), by Newton's steps.
 
     The left side is monotone in v and bends one way: Newton's steps cannot miss.
     """
-    v = np.where(t.real < 0, t.real, t.real / alpha.real)
+    v = np.where(t.real < 0, t.real, t.real / kappa.real)
     for _ in range(_NEWTON):
-        step = _newton(v, t.real, alpha.real)
+        step = _newton(v, t.real, kappa.real)
         v = v - step
         if not np.any(np.abs(step) > 1e-9 * (1 + np.abs(v))):
             break
-    # From the root of the real part one more step carries t's and alpha's own digits over.
-    return np.asarray(v - _newton(v, t, alpha))
+    # From the root of the real part one more step carries t's and kappa's own digits over.
+    return np.asarray(v - _newton(v, t, kappa))
 
 
-def _newton(v: Array, t: Array, alpha: Array) -> Array:
+def _newton(v: Array, t: Array, kappa: Array) -> Array:
     rise = 1 / (1 + np.exp(-np.clip(v, -700, 700)))
-    off = alpha * softplus(v) - softplus(-v) - t
-    return np.asarray(off / ((1 - rise) + alpha * rise))
+    off = kappa * softplus(v) - softplus(-v) - t
+    return np.asarray(off / ((1 - rise) + kappa * rise))
 
 
 def _m4_parts(theta: Array, inputs: Inputs) -> tuple[Array, Array, Array]:
     """u, 1 - u and log(x0/x), each (..., R)."""
-    _, _, alpha, x0, c = (theta[..., i, None] for i in range(5))
+    _, _, kappa, x0, c = (theta[..., i, None] for i in range(5))
     ratio = np.log(x0) - np.log(inputs["x"])
     with np.errstate(all="ignore"):
-        v = _unsaturated(c * ratio, alpha)
+        v = _unsaturated(c * ratio, kappa)
         return np.exp(-softplus(-v)), np.exp(-softplus(v)), ratio
 
 
@@ -89,10 +89,10 @@ def _m4(theta: Array, inputs: Inputs) -> Array:
 
 
 def _m4_jacobian(theta: Array, inputs: Inputs) -> Array:
-    _, span, alpha, x0, c = (theta[..., i, None] for i in range(5))
+    _, span, kappa, x0, c = (theta[..., i, None] for i in range(5))
     u, rest, ratio = _m4_parts(theta, inputs)
-    # d u / d t of log u - alpha log(1 - u) = t = c log(x0/x), times S.
-    slope = span * u * rest / (rest + alpha * u)
+    # d u / d t of log u - kappa log(1 - u) = t = c log(x0/x), times S.
+    slope = span * u * rest / (rest + kappa * u)
     columns = [np.ones_like(u), u, slope * np.log(rest), slope * c / x0, slope * ratio]
     return np.stack(columns, axis=-1)
 
@@ -104,13 +104,13 @@ def _rescale_m4(theta: Array, scales: Mapping[str, float]) -> Array:
 def _m4_starts(inputs: Inputs, loss: Array) -> Array:
     """For every floor, plateau and sharpness, x0 and c are linear in logs."""
     rows = []
-    for floor, top, alpha in product(_FLOORS, _TOPS, _SHARPNESS):
+    for floor, top, kappa in product(_FLOORS, _TOPS, _SHARPNESS):
         low, high = floor * loss.min(), top * loss.max()
         u = (loss - low) / (high - low)
-        slope, intercept = np.polyfit(np.log(inputs["x"]), np.log(u) - alpha * np.log(1 - u), 1)
+        slope, intercept = np.polyfit(np.log(inputs["x"]), np.log(u) - kappa * np.log(1 - u), 1)
         c = max(-slope, 0.02)
         x0 = np.exp(np.clip(intercept / c, -100, 100))
-        rows.append([max(low, 1e-3 * loss.min()), high - low, alpha, x0, c])
+        rows.append([max(low, 1e-3 * loss.min()), high - low, kappa, x0, c])
     return np.array(rows)
 
 
@@ -136,7 +136,7 @@ M4 = Law(
     params=(
         Param(name="E", low=1e-3, high=1e3, unit="nats/token"),
         Param(name="S", low=1e-6, high=1e6, unit="nats/token"),
-        Param(name="alpha", low=0.01, high=100.0),
+        Param(name="kappa", low=0.01, high=100.0),
         Param(name="x0", low=1e-300, high=1e300, unit="unit of x"),
         Param(name="c", low=0.005, high=10.0),
     ),
@@ -144,9 +144,9 @@ M4 = Law(
     predict=_m4,
     jacobian=_m4_jacobian,
     rescale=_rescale_m4,
-    formula="L = E + S u, u/(1 - u)^alpha = (x0/x)^c",
+    formula="L = E + S u, u/(1 - u)^kappa = (x0/x)^c",
     source="Alabdulmohsin et al. 2022, arXiv:2209.06640, M4: eps_inf = E, eps_0 = E + S, "
-    "beta = x0^c S^(1-alpha)",
+    "alpha = kappa, beta = x0^c S^(1-kappa)",
     range_note="The early plateau E + S is open where the curve does not start on it.",
     starts=_m4_starts,
 )
