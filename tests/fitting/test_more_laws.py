@@ -6,6 +6,11 @@ from simulated import ladder
 
 from isoflop._errors import FitError
 from isoflop.fitting import fit
+from isoflop.fitting.backtest import backtest
+from isoflop.fitting.candidates import Candidate
+from isoflop.fitting.one_law import fit_law
+from isoflop.fitting.table import read_table
+from isoflop.fitting.weights import law_weights
 from isoflop.laws import find_law
 
 
@@ -61,3 +66,34 @@ def test_a_single_epoch_needs_no_law_of_repeats():
     assert fit(unique, n_draws=20).to_json() == fit(table, n_draws=20).to_json()
     with pytest.raises(FitError, match=r"n_unique_tokens=-1\.0 in row 0"):
         fit({**table, "n_unique_tokens": np.full(25, -1.0)})
+
+
+@pytest.mark.parametrize("count", [16, 40])
+def test_a_flexible_law_that_explodes_beyond_the_runs_loses(count):
+    # With this noise the second break bends upwards after the last runs: on them nine parameters
+    # beat three, at ten times their x the forecast is off by a factor of three or more.
+    x, rng = np.geomspace(1e3, 1e6, count), np.random.default_rng(4)
+    loss = (1.5 + (1e4 / x) ** 0.3) * np.exp(0.01 * rng.standard_normal(count))
+    table = {"x": x, "loss": loss, "run": np.arange(count)}
+    runs = read_table(table, "loss", ("x",))
+    tried = tuple(Candidate(law=find_law(name)) for name in ("power_floor", "bnsl_2"))
+    fits = [fit_law(runs, one.law) for one in tried]
+    plain, broken = (one.log_mean(one.z[None], {"x": np.array([1e7])})[0, 0] for one in fits)
+    assert (fits[1].residual ** 2).sum() < (fits[0].residual ** 2).sum()
+    assert abs(plain - np.log(1.5 + (1e4 / 1e7) ** 0.3)) < 0.02
+    assert abs(broken - plain) > 1.0
+    weight = law_weights(
+        tuple(one.missed for one in backtest(runs, tried, 0)),
+        np.array([one.standard_error for one in fits]),
+        np.array([len(one.law.params) for one in tried]),
+        runs.n_trunks,
+    )
+    assert weight[1] < 0.01
+
+
+def test_flexible_curves_are_fitted_only_when_asked_for():
+    # On 24 learning curves they lengthen the error or shorten the coverage of the plain power.
+    x = np.geomspace(1e3, 1e6, 12)
+    table = {"x": x, "loss": 1.5 + (1e4 / x) ** 0.3}
+    assert {score.law for score in fit(table, n_draws=20).scores} == {"power_floor"}
+    assert fit(table, law="bnsl_1", n_draws=20).law.name == "bnsl_1"

@@ -76,7 +76,9 @@ def solve(
         new = _curvature(target, trial, _pick(losses, live), _pick(weight, live))
         old = objective[live]
         better = new.objective < old
-        gain = np.where(better, (old - new.objective) / np.maximum(new.objective, 1e-300), 0.0)
+        with np.errstate(invalid="ignore"):
+            # A step to where the law has no value is not better, whatever this quotient is.
+            gain = np.where(better, (old - new.objective) / np.maximum(new.objective, 1e-300), 0.0)
         moved = live[better]
         z[moved] = trial[better]
         objective[moved] = new.objective[better]

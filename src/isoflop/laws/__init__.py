@@ -18,7 +18,7 @@ What to use when:
 """
 
 from isoflop.laws._law import Inputs, Law, Param, Term, find_in
-from isoflop.laws._published import Published
+from isoflop.laws._published import PF_DAY, Published
 from isoflop.laws.broken_power import BNSL_1, BNSL_2
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.downstream import ERROR_ON_LOSS, SIGMOID, SIGMOID_TO_ONE
@@ -28,9 +28,9 @@ from isoflop.laws.hyperparameter import product_power
 from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT, KAPLAN_STEPS
 from isoflop.laws.mixture import bimix, exponential_mixing
 from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
-from isoflop.laws.optimum import Optimum, frontier_exponent, optimum
+from isoflop.laws.optimum import CLOSED_FORM, Optimum, frontier_exponent, optimum
 from isoflop.laws.power import POWER, POWER_FLOOR
-from isoflop.laws.published import PF_DAY, PUBLISHED, find_published
+from isoflop.laws.published import PUBLISHED, find_published
 from isoflop.laws.repeated import REPEATED
 from isoflop.laws.saturating import M3, M4
 from isoflop.laws.skaling import SKALING
@@ -40,6 +40,7 @@ __all__ = [
     "BNSL_2",
     "CHINCHILLA",
     "CHINCHILLA_TIED",
+    "CLOSED_FORM",
     "ERROR_ON_LOSS",
     "FARSEER",
     "KAPLAN_FLOOR",

@@ -8,6 +8,9 @@ from isoflop._types import Problem
 from isoflop.laws._law import Law
 from isoflop.laws.estimate import Component, Estimate
 
+PF_DAY = 8.64e19
+"""FLOPs in a petaflop-day. Source: Kaplan et al. 2020, sec. 1.3."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:

@@ -17,7 +17,8 @@ def product_power(inputs: tuple[str, ...], target: str) -> Law:
 
     Args:
         inputs: columns, e.g. `("n_params", "n_tokens")`.
-        target: what it predicts: "lr" or "batch_tokens" [tokens].
+        target: what it predicts: "lr", "batch_tokens" [tokens], or an optimal "n_params" or
+            "n_tokens".
 
     Source: Li et al. 2025 (Step Law), arXiv:2503.04715.
     """
@@ -68,3 +69,4 @@ LR_ON_FLOPS = product_power(("flops",), "lr")
 BATCH_ON_FLOPS = product_power(("flops",), "batch_tokens")
 LR_ON_SIZE = product_power(("n_params",), "lr")
 BATCH_ON_SIZE = product_power(("n_params",), "batch_tokens")
+BATCH_ON_LOSS = product_power(("loss",), "batch_tokens")

@@ -8,17 +8,16 @@ import numpy as np
 
 from isoflop._types import Problem
 from isoflop.laws._law import find_in
-from isoflop.laws._published import ROUNDED, Published, published
+from isoflop.laws._published import PF_DAY, ROUNDED, Published, published
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
-from isoflop.laws.kaplan import KAPLAN_JOINT
+from isoflop.laws.farseer import FARSEER
+from isoflop.laws.kaplan import KAPLAN_JOINT, KAPLAN_STEPS
 from isoflop.laws.power import POWER
+from isoflop.laws.published_curves import CURVES
 from isoflop.laws.published_downstream import DOWNSTREAM
 from isoflop.laws.published_hyperparameters import HYPERPARAMETERS
+from isoflop.laws.published_optima import OPTIMA
 from isoflop.laws.repeated import REPEATED
-
-PF_DAY = 8.64e19
-"""FLOPs in a petaflop-day. Source: Kaplan et al. 2020, sec. 1.3."""
-
 
 _HOFFMANN_RANGE = {
     "n_params": (4.4e7, 1.6183e10),
@@ -80,6 +79,16 @@ PUBLISHED: tuple[Published, ...] = (
         problems=(ROUNDED,),
     ),
     published(
+        "devries",
+        "Chinchilla, approach 3, as de Vries and Sardana use it",
+        CHINCHILLA,
+        (1.69, 406.4, 0.336, 410.7, 0.283),
+        "de Vries 2023, Go smol or go home; Sardana et al. 2024, arXiv:2401.00448, released code",
+        "Between the printed and the unrounded constants.",
+        ranges=_HOFFMANN_RANGE,
+        problems=(ROUNDED,),
+    ),
+    published(
         "besiroglu",
         "Chinchilla refit",
         CHINCHILLA,
@@ -102,6 +111,16 @@ PUBLISHED: tuple[Published, ...] = (
         "Muennighoff et al. 2023, arXiv:2305.16264, released code",
         "Its authors do not mean the losses literally; fitted on 54 digitised points.",
         ranges={"n_params": (7e6, 9e9), "n_tokens": (1e8, 9e11)},
+    ),
+    published(
+        "muennighoff_untied",
+        "C4 base law (free exponents)",
+        CHINCHILLA,
+        (float(np.exp(0.6303)), float(np.exp(5.9577)), 0.3348, float(np.exp(7.9145)), 0.3829),
+        "Muennighoff et al. 2023, arXiv:2305.16264, released code",
+        "Its authors use the tied one; 99 B parameters at Gopher's compute against 70 B.",
+        ranges={"n_params": (7e6, 9e9), "n_tokens": (1e8, 9e11)},
+        problems=(ROUNDED,),
     ),
     published(
         "muennighoff_repeated",
@@ -165,25 +184,43 @@ PUBLISHED: tuple[Published, ...] = (
         problems=(ROUNDED,),
     ),
     published(
-        "henighan_n_params",
-        "Language L(N), from GPT-3",
+        "kaplan_flops_naive",
+        "Kaplan's L(C) at a fixed batch",
         POWER,
-        (1.47e14, 0.070),
-        "Henighan et al. 2020, arXiv:2010.14701, Table 1",
-        "x is the number of non-embedding parameters.",
+        (1.6e7 * PF_DAY, 0.057),
+        "Kaplan et al. 2020, arXiv:2001.08361, eq. 3.3, Table 5",
+        "x is compute [FLOPs]; its authors predict with kaplan_flops instead.",
         convention="non_embedding",
         problems=(ROUNDED,),
     ),
     published(
-        "henighan_flops",
-        "Language L(C), from GPT-3",
-        POWER,
-        (3.47e8 * PF_DAY, 0.048),
-        "Henighan et al. 2020, arXiv:2010.14701, Table 1",
-        "x is compute [FLOPs].",
+        "kaplan_steps",
+        "Kaplan's L(N, S_min), endless data",
+        KAPLAN_STEPS,
+        (6.5e13, 2.1e3, 0.077, 0.76),
+        "Kaplan et al. 2020, arXiv:2001.08361, eq. 1.6, Table 3",
+        "N is non-embedding; steps are S/(1 + B_crit/B).",
+        ranges={"n_params": _KAPLAN_RANGE["n_params"]},
         convention="non_embedding",
         problems=(ROUNDED,),
     ),
+    published(
+        "farseer_refit",
+        "Farseer, refitted to its released runs",
+        FARSEER,
+        (
+            *(-0.84824329, 0.048019142, 1.48905393),
+            *(111.222779, -0.143639349, -1.00811575),
+            *(-3.48459064, 0.0257376071, 4.72546245),
+        ),
+        "Farseer, arXiv:2506.10972: least squares in logs on 404 of the 411 released runs",
+        "Not the printed constants: rounded, these lie 2.4 % below the runs, 5.1 % at 25.1 B.",
+        "The loss is per byte, not per token; +1.0 % at the 25.1 B run that was held out.",
+        ranges={"n_params": (1e8, 2.51e10), "n_tokens": (1e9, 5.1e11)},
+        convention="unknown",
+        sigma=0.002,
+    ),
+    *CURVES,
     _gadre("gadre_c4", "Over-training, C4", entropy=1.508, eta=0.1212, a=141.3, b=189.5),
     _gadre(
         "gadre_redpajama", "Over-training, RedPajama", entropy=1.837, eta=0.1364, a=212.2, b=366.7
@@ -191,6 +228,7 @@ PUBLISHED: tuple[Published, ...] = (
     _gadre(
         "gadre_refinedweb", "Over-training, RefinedWeb", entropy=1.734, eta=0.1272, a=157.1, b=246.2
     ),
+    *OPTIMA,
     *HYPERPARAMETERS,
     *DOWNSTREAM,
 )

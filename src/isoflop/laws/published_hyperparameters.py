@@ -6,9 +6,12 @@ tokens because its batch does; at a fixed batch others find that it falls.
 
 from typing import Any
 
+import numpy as np
+
 from isoflop.laws._published import ROUNDED, published
 from isoflop.laws.hyperparameter import (
     BATCH_ON_FLOPS,
+    BATCH_ON_LOSS,
     BATCH_ON_SIZE,
     BATCH_ON_TOKENS,
     LR_ON_FLOPS,
@@ -103,6 +106,39 @@ HYPERPARAMETERS = (
         "160 sequences of 2048 tokens at 108 M parameters; about 20 tokens per parameter.",
         ranges={"n_params": (5e6, 9.01e8)},
         convention="non_embedding_with_head",
+        problems=(ROUNDED,),
+        **_SCATTER,
+    ),
+    published(
+        "kaplan_batch",
+        "Kaplan: critical batch [tokens]",
+        BATCH_ON_LOSS,
+        (2.1e8, -1 / 0.21),
+        "Kaplan et al. 2020, arXiv:2001.08361, eq. 1.4, Table 5",
+        "A batch of this size needs twice the fewest steps; its authors do not trust it far out.",
+        convention="non_embedding",
+        problems=(ROUNDED,),
+        **_SCATTER,
+    ),
+    published(
+        "minicpm_batch",
+        "MiniCPM: batch [tokens]",
+        BATCH_ON_LOSS,
+        (1.21e9, -6.24),
+        "Hu et al. 2024 (MiniCPM), arXiv:2404.06395",
+        "Fitted at 9 M, 30 M and 170 M parameters.",
+        convention="non_embedding",
+        problems=(ROUNDED,),
+        **_SCATTER,
+    ),
+    published(
+        "mm1_lr",
+        "MM1: peak learning rate",
+        LR_ON_SIZE,
+        (float(np.exp(-0.5535)), -0.4214),
+        "McKinzie et al. 2024 (MM1), arXiv:2403.09611",
+        "Does not know the tokens.",
+        convention="unknown",
         problems=(ROUNDED,),
         **_SCATTER,
     ),

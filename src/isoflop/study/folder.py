@@ -12,7 +12,7 @@ from isoflop.accounting import find_accelerator
 from isoflop.data import find_recipe
 from isoflop.ladders import design_ladder
 from isoflop.ladders.design import CorpusFacts
-from isoflop.laws import LAWS
+from isoflop.laws import CLOSED_FORM
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.specs import (
     FitSection,
@@ -195,11 +195,10 @@ def _check(config: StudyConfig) -> None:
         kind, _, name = domain.source.partition(":")
         if kind == "package":
             find_recipe(name)
-    laws = [law.name for law in LAWS if set(law.inputs) == {"n_params", "n_tokens"}]
-    if config.fit.law not in ("auto", *laws):
+    if config.fit.law not in ("auto", *CLOSED_FORM):
         raise StudyError(
             f"fit.law = {config.fit.law!r}: a law of n_params and n_tokens is needed. "
-            f"Use auto or one of: {', '.join(laws)}."
+            f"Use auto or one of: {', '.join(CLOSED_FORM)}."
         )
     try:
         find_accelerator(config.plan.hardware)

@@ -1,0 +1,120 @@
+"""Published compute-optimal size and tokens as powers of compute, in `published.PUBLISHED`.
+
+Each holds for its paper's way of counting parameters and FLOPs only: that, more than the data, is
+what makes them differ.
+"""
+
+from typing import Any
+
+from isoflop._types import Problem
+from isoflop.laws._published import PF_DAY, ROUNDED, Published, published
+from isoflop.laws.hyperparameter import product_power
+
+SIZE_ON_FLOPS = product_power(("flops",), "n_params")
+TOKENS_ON_FLOPS = product_power(("flops",), "n_tokens")
+
+# ASSUMPTION: optima scatter by some 10 % about such a line; no paper states it.
+_SCATTER: dict[str, Any] = {"sigma": 0.1, "spread": 0.1}
+
+_PORIAN_SOURCE = "Porian et al. 2024, arXiv:2406.19146, released fits (bootstrap medians)"
+_PORIAN_RANGE = {"flops": (1.25e16, 1.25e16 * 2.0**11)}
+
+
+def _optima(
+    name: str,
+    title: str,
+    size: tuple[float, float] | None,
+    tokens: tuple[float, float],
+    source: str,
+    note: str,
+    *,
+    convention: str,
+    problems: tuple[Problem, ...] = (),
+    ranges: dict[str, tuple[float, float]] | None = None,
+) -> tuple[Published, ...]:
+    """Size and tokens `c C^a`, C in FLOPs, as two laws."""
+    both = ((SIZE_ON_FLOPS, size, "n_params"), (TOKENS_ON_FLOPS, tokens, "n_tokens"))
+    return tuple(
+        published(
+            f"{name}_optimal_{what}",
+            f"{title}: optimal {what}",
+            law,
+            theta,
+            source,
+            note,
+            ranges=ranges,
+            convention=convention,
+            problems=problems,
+            **_SCATTER,
+        )
+        for law, theta, what in both
+        if theta is not None
+    )
+
+
+def _porian(
+    name: str, setting: str, size: tuple[float, float], tokens: tuple[float, float]
+) -> tuple[Published, ...]:
+    kaplan = "kaplan" in name
+    return _optima(
+        f"porian_{name}",
+        f"Porian, {setting}",
+        size,
+        tokens,
+        _PORIAN_SOURCE,
+        "Size and tokens are separate regressions: 6 N D is C only nearly.",
+        convention="non_embedding" if kaplan else "non_embedding_with_head",
+        ranges=_PORIAN_RANGE,
+    )
+
+
+OPTIMA = (
+    *_optima(
+        "kaplan",
+        "Kaplan",
+        (1.3e9 * PF_DAY**-0.73, 0.73),
+        (2e10 * PF_DAY**-0.27, 0.27),
+        "Kaplan et al. 2020, arXiv:2001.08361, Table 6",
+        "C is C_min; embeddings and head are not counted, schedules not matched to the horizon.",
+        convention="non_embedding",
+        problems=(ROUNDED,),
+    ),
+    *_porian(
+        "refinedweb_kaplan",
+        "RefinedWeb, head not counted",
+        (4.232e-8, 0.8353),
+        (4.153e6, 0.1634),
+    ),
+    *_porian("refinedweb_head", "RefinedWeb, head counted", (1.270e-5, 0.7065), (1.312e4, 0.2935)),
+    *_porian(
+        "refinedweb_warmup", "RefinedWeb, and short warm-up", (1.431e-3, 0.6020), (113.9, 0.3985)
+    ),
+    *_porian(
+        "refinedweb_cosine", "RefinedWeb, and cosine decay", (4.769e-3, 0.5715), (35.04, 0.4284)
+    ),
+    *_porian("refinedweb_tuned", "RefinedWeb, tuned", (0.1189, 0.4969), (1.401, 0.5031)),
+    *_porian("openwebtext2_head", "OpenWebText2, head", (1.733e-5, 0.6985), (9946.0, 0.3006)),
+    *_porian("openwebtext2_cosine", "OpenWebText2, cosine", (4.366e-3, 0.5743), (37.95, 0.4259)),
+    *_porian("openwebtext2_tuned", "OpenWebText2, tuned", (0.04694, 0.5185), (3.357, 0.4829)),
+    *_optima(
+        "deepseek",
+        "DeepSeek",
+        None,
+        (5.8316, 0.4757),
+        "DeepSeek LLM 2024, arXiv:2401.02954, sec. 3",
+        "C = M D with M = 72 L d^2 + 12 L d s FLOPs a token; the optimal M is 0.1715 C^0.5243.",
+        convention="non_embedding",
+        ranges={"flops": (1e17, 3e20)},
+    ),
+    *_optima(
+        "llama3",
+        "Llama 3",
+        None,
+        (0.299, 0.537),
+        "Llama 3 2024, arXiv:2407.21783, sec. 3.2.1, legend of the figure",
+        "The text rounds to 0.29 C^0.53, which is a third less at 3.8e25 FLOPs.",
+        convention="unknown",
+        problems=(ROUNDED,),
+        ranges={"flops": (6e18, 1e22)},
+    ),
+)
