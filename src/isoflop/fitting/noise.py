@@ -18,9 +18,10 @@ PRIOR_FREEDOM = 1.0
 """Weight of the prior on a trunk's shared noise, in trunks. Five trunks leave about two degrees of
 freedom: alone they would say zero or several times the truth."""
 
-PRIOR_RATIO = 1.5
+PRIOR_RATIO = 1.2
 """ASSUMPTION: before any evidence, shared noise over own noise. Branches of one trunk share almost
-all of their training, so shared is the larger part; 1.5 covers ratios of 0.5 to 3."""
+all of their training, so shared is the larger part. With 1.5 forecasts of 200 ladders of ratio 1
+covered 97.5 % at a nominal 90 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

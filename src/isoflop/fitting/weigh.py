@@ -11,9 +11,9 @@ small transformer ladders showed beyond their own noise."""
 
 DEFAULT_DISTANCE = float(np.log(4.0))
 
-PRIOR_TRUNKS = 0.15
+PRIOR_TRUNKS = 0.05
 """What the assumption counts against trunks that were seen to obey: with five of them it adds
-0.8 % at ten times the compute."""
+0.5 % at ten times the compute."""
 
 PRIOR_CUTS = 2.0
 """The same against cuts of one curve, which share its noise and its runs."""
