@@ -73,8 +73,7 @@ def test_a_design_beats_random_ones_in_what_it_expects(fitted):
         fitted.estimate, [r.n_params for r in design.runs], [r.n_tokens for r in design.runs]
     )
     assert own == pytest.approx(design.sd_after, rel=1e-6)
-    assert own < np.mean(rivals)
-    assert own <= np.quantile(rivals, 0.1)
+    assert own < min(rivals)
 
 
 def squared_errors(seed, of):
@@ -139,10 +138,10 @@ def test_from_one_ray_the_design_leaves_the_ray():
     on_ray = fit(table)
     assert "one_ray" in {problem.code for problem in on_ray.problems}
     design = next_runs(on_ray, target={"flops": 1e15}, budget_flops=1e13)
-    # All runs off the ray's 20 tokens per parameter, some by a factor of 2 at least.
+    # The ray's 20 tokens per parameter are left by a factor of 2 in most runs. A run near the ray
+    # may still be worth its money: it pins down the level there.
     off = [abs(np.log(run.n_tokens / run.n_params / 20)) for run in design.runs]
-    assert min(off) > np.log(1.2)
-    assert max(off) > np.log(2)
+    assert np.mean(np.array(off) > np.log(2)) > 0.75
     assert design.sd_after < 0.7 * design.sd_before
     assert design.one_more.verdict == "pilot"
     assert all(problem.severity != "disqualifying" for problem in design.problems)

@@ -1,8 +1,9 @@
 """Greedy designs: run after run, what lowers the target's variance most within a budget.
 
-A greedy design is not better for a larger budget by itself. So paths are laid that do not depend
-on the budget (one for every largest run allowed, by gain and by gain over cost), a budget buys a
-prefix of each, and the best prefix is the design: more money buys longer ones.
+A greedy design is not better for a larger budget by itself. So designs are laid for purses that
+do not depend on the budget, a fixed step apart, each with several largest runs allowed, by gain
+and by gain over cost. The best of those that the budget pays is the design: more money chooses
+among more.
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ import numpy as np
 from isoflop._types import Array
 from isoflop.fitting.information import Beliefs
 
-CAPS = 20
-"""Largest single runs tried."""
+PURSE_STEP = 2**0.125
+"""Ratio of one purse to the next: up to 8 % of a budget may be left."""
+
+CAPS = (1.0, 0.5, 0.25, 0.1)
+"""Largest single run, as a share of the purse."""
 
 RATIOS = (4.0, 1000.0)
 """Tokens per parameter of a pilot: shorter trainings are off any power law, longer ones off the
@@ -68,39 +72,53 @@ class Trunks:
 def best_design(
     beliefs: Beliefs, trunks: Trunks, goal: int, budget: float, max_runs: int
 ) -> tuple[Step, ...]:
-    """The prefix of a greedy path that leaves the goal least variance within the budget."""
-    alone = trunks.cost([])
+    """The greedy design that leaves the goal least variance within the budget."""
     best: tuple[Step, ...] = ()
     lowest = float(beliefs.variance[goal])
-    for cap in np.geomspace(alone.min(), alone.max(), CAPS):
-        for by_cost in (True, False):
-            steps = _path(beliefs, trunks, goal, float(cap), max_runs, by_cost=by_cost)
-            kept = _affordable(steps, budget)
-            if kept and float(kept[-1].variance[goal]) < lowest * (1 - 1e-12):
-                best, lowest = kept, float(kept[-1].variance[goal])
+    for purse in _purses(trunks, budget):
+        for cap in CAPS:
+            for by_cost in (True, False):
+                walk = _Walk(purse=purse, cap=cap * purse, by_cost=by_cost)
+                steps = _path(beliefs, trunks, goal, max_runs, walk)
+                if steps and float(steps[-1].variance[goal]) < lowest * (1 - 1e-12):
+                    best, lowest = steps, float(steps[-1].variance[goal])
     return best
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Walk:
+    """How a path is laid: FLOPs in all and of one run at most, by gain over cost or by gain."""
+
+    purse: float
+    cap: float
+    by_cost: bool
+
+
+def _purses(trunks: Trunks, budget: float) -> Array:
+    """Budgets (B,) up to this one, on a grid that hangs on the candidates alone."""
+    cheapest = float(trunks.cost([]).min())
+    most = min(budget, trunks.total()) * (1 + 1e-9)
+    count = int(np.floor(np.log(most / cheapest) / np.log(PURSE_STEP))) + 1
+    return np.asarray(cheapest * PURSE_STEP ** np.arange(max(count, 0)))
+
+
 def _path(
-    beliefs: Beliefs, trunks: Trunks, goal: int, cap: float, max_runs: int, *, by_cost: bool
-) -> list[Step]:
-    allowed = trunks.cost([]) <= cap * (1 + 1e-9)
+    beliefs: Beliefs, trunks: Trunks, goal: int, max_runs: int, walk: _Walk
+) -> tuple[Step, ...]:
+    allowed = trunks.cost([]) <= walk.cap * (1 + 1e-9)
     chosen: list[int] = []
     steps: list[Step] = []
+    left = walk.purse * (1 + 1e-9)
     while len(chosen) < max_runs:
         cost = trunks.cost(chosen)
-        gain = np.where(allowed, beliefs.gain()[goal], 0.0)
+        gain = np.where(allowed & (cost <= left), beliefs.gain()[goal], 0.0)
         gain[chosen] = 0.0
         gain[gain < LEAST_GAIN * beliefs.variance[goal]] = 0.0
         if not gain.any():
             break
-        which = int(np.argmax(gain / cost if by_cost else gain))
+        which = int(np.argmax(gain / cost if walk.by_cost else gain))
         beliefs = beliefs.after(which)
         chosen.append(which)
+        left -= float(cost[which])
         steps.append(Step(which=which, flops=float(cost[which]), variance=beliefs.variance))
-    return steps
-
-
-def _affordable(steps: list[Step], budget: float) -> tuple[Step, ...]:
-    spent = np.cumsum([step.flops for step in steps])
-    return tuple(steps[: int((spent <= budget * (1 + 1e-9)).sum())])
+    return tuple(steps)

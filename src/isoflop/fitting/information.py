@@ -31,26 +31,30 @@ class Beliefs:
     """Prior of G candidates and K goals, all logs."""
 
     covariance: Array
-    """(G, G) of the candidates' true losses, noise of a shared trunk included."""
+    """(G, G) of the candidates' true losses before any was run, noise of a shared trunk included."""
     cross: Array
     """(K, G) of goals with candidates."""
     variance: Array
     """(K,) of the goals."""
     own_noise: float
     """Variance of a run's noise that its trunk does not share."""
+    learnt: Array
+    """(S, G): the covariance now is `covariance - learnt' learnt`, one row for each run made."""
 
     def gain(self) -> Array:
         """(K, G) by how much each candidate alone would lower each goal's variance."""
-        return np.asarray(self.cross**2 / (np.diag(self.covariance) + self.own_noise))
+        left = np.diag(self.covariance) - (self.learnt**2).sum(axis=0)
+        return np.asarray(self.cross**2 / (np.maximum(left, 0.0) + self.own_noise))
 
     def after(self, which: int) -> "Beliefs":
         """The beliefs once that candidate has been run."""
-        column = self.covariance[:, which]
-        size = column[which] + self.own_noise
+        # Only the column that is observed is brought up to date: a design takes many steps.
+        column = self.covariance[:, which] - self.learnt[:, which] @ self.learnt
+        size = max(float(column[which]), 0.0) + self.own_noise
         gone = self.cross[:, which]
         return replace(
             self,
-            covariance=self.covariance - np.outer(column, column) / size,
+            learnt=np.concatenate([self.learnt, column[None] / np.sqrt(size)]),
             cross=self.cross - np.outer(gone, column) / size,
             variance=np.maximum(self.variance - gone**2 / size, 0.0),
         )
@@ -107,6 +111,7 @@ def make_beliefs(
         cross=joint[count:, :count] + slope * np.minimum(far[None, :], ahead[:, None]) ** 2,
         variance=np.diag(joint)[count:] + slope * ahead**2,
         own_noise=(1 - SHARED_NOISE) * noise,
+        learnt=np.empty((0, count)),
     )
 
 

@@ -15,6 +15,7 @@ from isoflop.fitting.solver import (
     Solution,
     log_jacobian,
     log_predict,
+    polish,
     solve,
     solve_small_delta,
 )
@@ -128,6 +129,8 @@ def fit_law(
     if objective in ("robust", "one_sided"):
         target = replace(target, one_sided=objective == "one_sided")
         target, solution = _settle(target, solution, tolerance)
+    if near is None and not few:
+        solution = polish(target, solution)
     best = int(np.argmin(solution.objective))
     z = solution.z[best]
     residual = np.log(runs.loss) - log_predict(law, z[None], inputs)[0]
