@@ -2,31 +2,39 @@
 
 import numpy as np
 
-from isoflop._types import Array, Problem
+from isoflop._types import Array, Problem, is_share
 from isoflop.fitting.backtest import Held
+from isoflop.laws import Law
 
-DEFAULT_SPREAD = 0.03
-"""ASSUMPTION: without a back-test a law may err by 3 % more at 4 times the compute; about what
-small transformer ladders showed beyond their own noise."""
+CURVE_SPREAD = 0.03
+"""ASSUMPTION: a curve of one variable may err by 3 % more at 4 times the compute; about what the
+bends of published learning curves amount to."""
+
+LADDER_SPREAD = 0.004
+"""ASSUMPTION: a ladder too small for a back-test errs by 0.4 % more at 4 times the compute, about
+as much as a coupling of size and tokens that it cannot see. `no_backtest` says that this is an
+assumption."""
 
 DEFAULT_DISTANCE = float(np.log(4.0))
 
-PRIOR_TRUNKS = 0.05
-"""What the assumption counts against trunks that were seen to obey: with five of them it adds
-0.5 % at ten times the compute."""
+PRIOR_TRUNKS = 0.02
+"""What 3 % count against trunks that were seen to obey: with five of them they add 0.3 % at ten
+times the compute."""
 
 PRIOR_CUTS = 2.0
 """The same against cuts of one curve, which share its noise and its runs."""
 
 
-def new_run_spread(held: tuple[Held, ...]) -> tuple[float, float]:
+def new_run_spread(held: tuple[Held, ...], *, lone: bool) -> tuple[float, float]:
     """Extra sd of log loss for a new run, and the log-compute distance that it belongs to.
+
+    `lone` says that the runs are a curve of one variable.
 
     The error that draws and noise leave unexplained is taken to grow linearly with distance:
     spread = distance * sqrt(sum(e^2 - v) / sum(h^2)) for the mixture's error e and variance v.
     """
     if not held:
-        return DEFAULT_SPREAD, DEFAULT_DISTANCE
+        return (CURVE_SPREAD if lone else LADDER_SPREAD), DEFAULT_DISTANCE
     square, explained, length = 0.0, 0.0, 0.0
     distances = []
     for one in held:
@@ -41,7 +49,7 @@ def new_run_spread(held: tuple[Held, ...]) -> tuple[float, float]:
     # nothing beyond its draws: the assumption above counts as a piece of evidence too.
     trunks = max(np.unique(one.missed.trunk).size for one in held)
     pieces, prior = (trunks, PRIOR_TRUNKS) if trunks > 1 else (len(held), PRIOR_CUTS)
-    assumed = (DEFAULT_SPREAD / DEFAULT_DISTANCE) ** 2
+    assumed = (CURVE_SPREAD / DEFAULT_DISTANCE) ** 2
     steepness = (pieces * steepness + prior * assumed) / (pieces + prior)
     return float(np.sqrt(steepness) * reference), reference
 
@@ -51,6 +59,22 @@ def mixture(one: Held) -> tuple[Array, Array]:
     error = one.weight @ one.missed.error
     between = one.weight @ (one.missed.error - error) ** 2
     return error, one.weight @ one.variance + between
+
+
+def untested_problem(held: tuple[Held, ...], law: Law) -> tuple[Problem, ...]:
+    """`no_backtest` where too few runs could be left out to see how the law extrapolates."""
+    if held or any(map(is_share, law.inputs)):
+        return ()
+    return (
+        Problem(
+            code="no_backtest",
+            severity="warning",
+            text="Too few runs to leave some out and forecast them: the interval holds if the "
+            "law does, which these runs cannot show.",
+            remedy="Add sizes and horizons, up to about 15 runs, or read forecasts as conditional.",
+            affects=("forecast",),
+        ),
+    )
 
 
 def backtest_problem(held: tuple[Held, ...]) -> tuple[Problem, ...]:
