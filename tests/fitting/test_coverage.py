@@ -1,33 +1,110 @@
-"""Nominal 90 % intervals cover 85-96 % on simulated clustered ladders (slow)."""
+"""Nominal 90 % intervals cover 85-96 % on simulated ladders, also where the law is wrong (slow).
+
+Every cell is 400 ladders of 9 to 60 runs. Compute beyond the dearest run: 10 and 100 times, grown
+along its own D/N. Three intervals at each: the loss of a new run (drawn as the ladder's runs were,
+bad ones included), the mean curve, and the compute-optimal size.
+"""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from simulated import HORIZONS, SIZES, TRUTH, ladder
+from simulated import HORIZONS, SIZES, TRUTH
 
 from isoflop.fitting import fit
-from isoflop.laws import find_law
+from isoflop.laws import find_law, optimum
+from isoflop.planning import plan
 
-N_LADDERS = 200
-"""With true coverage 0.90 the sd of the count over 200 is 2.1 %: outside 85-96 % by chance in
-1.6 % of new seeds (the seeds here are fixed, so the test itself never flickers)."""
+N_LADDERS = 400
+"""With true coverage 0.90 the sd of a share of 400 is 1.5 %: outside 85-96 % by chance in less
+than 0.1 % of new seeds (the seeds here are fixed, so the test itself never flickers). They were
+not used to choose anything: the assumptions of the fit were settled on other seeds (LOG.md)."""
 
-A_TRUE = TRUTH[4] / (TRUTH[2] + TRUTH[4])
-NEW = {"n_params": np.array([2 * SIZES[-1]]), "n_tokens": np.array([2 * HORIZONS[-1]])}
+FAR = np.array([10.0, 100.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """How the runs of a ladder are drawn: noise of log loss, shared by a size and each run's own."""
+
+    sizes: np.ndarray
+    horizons: np.ndarray
+    shared: float
+    own: float
+    bad: float = 0.0
+    """Share of runs that are worse by an exponential of mean 3 %."""
+    coupling: float = 1.0
+    """k of the coupled law (arXiv:2608.07222); 1 is Chinchilla's."""
+
+    @property
+    def theta(self):
+        """Parameters of the law that draws the runs."""
+        return TRUTH if self.coupling == 1 else np.append(TRUTH, self.coupling)
+
+    @property
+    def law(self):
+        """The law that draws the runs."""
+        return find_law("chinchilla" if self.coupling == 1 else "skaling")
+
+
+CELLS = {
+    "9 runs": Cell(sizes=SIZES[::2], horizons=HORIZONS[::2], shared=0.0, own=0.005),
+    "25 runs": Cell(sizes=SIZES, horizons=HORIZONS, shared=0.0, own=0.005),
+    "25 branches of 5 trunks": Cell(sizes=SIZES, horizons=HORIZONS, shared=0.005, own=0.005),
+    "25 runs, 10 % bad": Cell(sizes=SIZES, horizons=HORIZONS, shared=0.0, own=0.003, bad=0.1),
+    "25 branches, law coupled": Cell(
+        sizes=SIZES, horizons=HORIZONS, shared=0.003, own=0.003, coupling=0.77
+    ),
+    "60 branches, 10 % bad": Cell(
+        sizes=np.geomspace(1e4, 1.6e5, 6),
+        horizons=np.geomspace(5e5, 8e6, 10),
+        shared=0.004,
+        own=0.003,
+        bad=0.1,
+    ),
+}
+
+
+def _noise(cell, trunk, rng):
+    shared = cell.shared * rng.standard_normal(int(trunk.max()) + 1)[trunk]
+    bad = rng.random(trunk.size) < cell.bad
+    return (
+        shared + cell.own * rng.standard_normal(trunk.size) + bad * rng.exponential(0.03, bad.size)
+    )
+
+
+def _covered(name, seed):
+    """Whether each interval holds its truth, (3 quantities, 2 distances)."""
+    cell, rng = CELLS[name], np.random.default_rng([seed, sorted(CELLS).index(name)])
+    n, d = (grid.ravel() for grid in np.meshgrid(cell.sizes, cell.horizons, indexing="ij"))
+    trunk = np.repeat(np.arange(cell.sizes.size), cell.horizons.size)
+    loss = cell.law.predict(cell.theta, {"n_params": n, "n_tokens": d})
+    table = {"n_params": n, "n_tokens": d, "loss": loss * np.exp(_noise(cell, trunk, rng))}
+    if cell.shared:
+        table["trunk"] = np.array([f"t{i}" for i in trunk])
+    found = fit(table, n_draws=300, seed=seed)
+    at = {"n_params": n.max() * np.sqrt(FAR), "n_tokens": d.max() * np.sqrt(FAR)}
+    mean = cell.law.predict(cell.theta, at)
+    new = mean * np.exp(_noise(cell, np.arange(FAR.size), rng))
+    held = [
+        (one.low <= truth) & (truth <= one.high)
+        for one, truth in ((found.predict(at), new), (found.predict(at, of="mean"), mean))
+    ]
+    flops = 6 * n.max() * d.max() * FAR
+    best = optimum(cell.theta, flops, law=cell.law).n_params
+    plans = [plan(found, flops=float(c)).n_params for c in flops]
+    held.append(np.array([p.low <= one <= p.high for p, one in zip(plans, best, strict=True)]))
+    return np.array(held)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shared", "own"), [(0.005, 0.005), (0.008, 0.004)])
-def test_intervals_cover(shared, own):
-    truth = find_law("chinchilla").predict(TRUTH, NEW)[0]
-    rng = np.random.default_rng(77)
-    inside_a, inside_run = [], []
-    for number in range(N_LADDERS):
-        table = ladder(shared, own, seed=5000 + number)
-        actual = truth * np.exp(np.hypot(shared, own) * rng.standard_normal())
-        draws = fit(table, law="chinchilla", n_draws=200, seed=number).estimate.best.draws
-        low, high = np.quantile(draws[:, 4] / (draws[:, 2] + draws[:, 4]), [0.05, 0.95])
-        inside_a.append(low <= A_TRUE <= high)
-        forecast = fit(table, n_draws=200, seed=number).predict(NEW)
-        inside_run.append(forecast.low[0] <= actual <= forecast.high[0])
-    assert 0.85 <= np.mean(inside_a) <= 0.96
-    assert 0.85 <= np.mean(inside_run) <= 0.96
+@pytest.mark.parametrize("name", CELLS)
+def test_intervals_cover(name):
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
+        held = list(pool.map(_covered, [name] * N_LADDERS, range(N_LADDERS), chunksize=10))
+    shares = dict(zip(("new run", "mean curve", "N_opt"), np.mean(held, axis=0), strict=True))
+    said = {what: share.tolist() for what, share in shares.items()}
+    assert all(0.85 <= one <= 0.96 for share in said.values() for one in share), said

@@ -138,10 +138,11 @@ def test_from_one_ray_the_design_leaves_the_ray():
     on_ray = fit(table)
     assert "one_ray" in {problem.code for problem in on_ray.problems}
     design = next_runs(on_ray, target={"flops": 1e15}, budget_flops=1e13)
-    # The ray's 20 tokens per parameter are left by a factor of 2 in most runs. A run near the ray
-    # may still be worth its money: it pins down the level there.
+    # The ray's 20 tokens per parameter are left by a factor of 2 in most runs, by 5 in some. A run
+    # near the ray may still be worth its money: it pins down the level there.
     off = [abs(np.log(run.n_tokens / run.n_params / 20)) for run in design.runs]
-    assert np.mean(np.array(off) > np.log(2)) > 0.75
+    assert np.median(off) > np.log(2)
+    assert max(off) > np.log(5)
     assert design.sd_after < 0.7 * design.sd_before
     assert design.one_more.verdict == "pilot"
     assert all(problem.severity != "disqualifying" for problem in design.problems)

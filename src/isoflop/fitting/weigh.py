@@ -17,9 +17,12 @@ assumption."""
 
 DEFAULT_DISTANCE = float(np.log(4.0))
 
-PRIOR_TRUNKS = 0.02
-"""What 3 % count against trunks that were seen to obey: with five of them they add 0.3 % at ten
+PRIOR_TRUNKS = 0.035
+"""What 3 % count against trunks that were seen to obey: with five of them they add 0.4 % at ten
 times the compute."""
+
+LEAST_TRUNKS = 3
+"""Trunks that a back-test of a ladder must leave out for its error to be measured."""
 
 PRIOR_CUTS = 2.0
 """The same against cuts of one curve, which share its noise and its runs."""
@@ -33,7 +36,7 @@ def new_run_spread(held: tuple[Held, ...], *, lone: bool) -> tuple[float, float]
     The error that draws and noise leave unexplained is taken to grow linearly with distance:
     spread = distance * sqrt(sum(e^2 - v) / sum(h^2)) for the mixture's error e and variance v.
     """
-    if not held:
+    if not _tested(held, lone):
         return (CURVE_SPREAD if lone else LADDER_SPREAD), DEFAULT_DISTANCE
     square, explained, length = 0.0, 0.0, 0.0
     distances = []
@@ -47,8 +50,8 @@ def new_run_spread(held: tuple[Held, ...], *, lone: bool) -> tuple[float, float]
     steepness = max(square - explained, 0.0) / length
     # A few trunks, and fewer still the cuts of one lone curve, do not prove that a law errs by
     # nothing beyond its draws: the assumption above counts as a piece of evidence too.
-    trunks = max(np.unique(one.missed.trunk).size for one in held)
-    pieces, prior = (trunks, PRIOR_TRUNKS) if trunks > 1 else (len(held), PRIOR_CUTS)
+    trunks = _left_out(held)
+    pieces, prior = (len(held), PRIOR_CUTS) if lone else (trunks, PRIOR_TRUNKS)
     assumed = (CURVE_SPREAD / DEFAULT_DISTANCE) ** 2
     steepness = (pieces * steepness + prior * assumed) / (pieces + prior)
     return float(np.sqrt(steepness) * reference), reference
@@ -61,9 +64,19 @@ def mixture(one: Held) -> tuple[Array, Array]:
     return error, one.weight @ one.variance + between
 
 
+def _left_out(held: tuple[Held, ...]) -> int:
+    """Trunks left out at the cut that left out most."""
+    return max((np.unique(one.missed.trunk).size for one in held), default=0)
+
+
+def _tested(held: tuple[Held, ...], lone: bool) -> bool:
+    """Whether enough was left out to measure an error: one or two runs show their noise alone."""
+    return bool(held) and (lone or _left_out(held) >= LEAST_TRUNKS)
+
+
 def untested_problem(held: tuple[Held, ...], law: Law) -> tuple[Problem, ...]:
     """`no_backtest` where too few runs could be left out to see how the law extrapolates."""
-    if held or any(map(is_share, law.inputs)):
+    if _tested(held, law.inputs == ("x",)) or any(map(is_share, law.inputs)):
         return ()
     return (
         Problem(
