@@ -17,6 +17,7 @@ from isoflop.fitting.noise import left_out_scale
 from isoflop.fitting.objective import OBJECTIVES, Objective
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
 from isoflop.fitting.prior import Prior, find_prior, prior_problem
+from isoflop.fitting.record import Record, data_sha256
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs, read_table
 from isoflop.fitting.weigh import backtest_problem, new_run_spread, untested_problem
@@ -125,10 +126,20 @@ def _fit_runs(
     problems += fit_problems(fits[best], fits[best].to_theta(draws[best]), rows[best])
     problems += backtest_problem(held) + prior_problem(tried[best].law.names, prior)
     problems += untested_problem(held, tried[best].law)
+    record = Record(
+        data_sha256=data_sha256(runs),
+        objective=objective,
+        seed=seed,
+        n_draws=n_draws,
+        prior=tuple(name for name in fits[best].law.names if name in prior),
+        noise=fits[best].noise,
+    )
     estimate = Estimate(
         components=_components(fits, draws, weight),
         problems=problems,
-        source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks",
+        source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks, "
+        f"data {record.data_sha256[:12]}",
+        data_sha256=record.data_sha256,
         n_params_convention=_convention(table, "n_params_convention"),
         flops_convention=_convention(table, "flops_convention"),
         ranges=_ranges(rows[best]),
@@ -147,6 +158,7 @@ def _fit_runs(
         n_runs=len(runs),
         n_trunks=runs.n_trunks,
         target=runs.target,
+        record=record,
     )
 
 
