@@ -19,7 +19,7 @@ from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
 from isoflop.fitting.prior import Prior, find_prior, prior_problem
 from isoflop.fitting.record import Record, data_sha256
 from isoflop.fitting.solver import log_jacobian
-from isoflop.fitting.table import Runs, read_table
+from isoflop.fitting.table import Runs, column_names, read_table
 from isoflop.fitting.weigh import backtest_problem, new_run_spread, untested_problem
 from isoflop.fitting.weights import law_weights, mean_squares
 from isoflop.laws import (
@@ -222,7 +222,7 @@ def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...]
         single = not pair and ("x" in table or "flops" in table)
         short = single and np.size(table["x"] if "x" in table else table["flops"]) < SHORT
         laws = AUTO_PAIR if not single else (POWER_FLOOR, POWER) if short else AUTO_SINGLE
-        domains = tuple(str(name)[2:] for name in table if is_share(str(name)))
+        domains = tuple(name[2:] for name in column_names(table) if is_share(name))
         if domains and not pair and not single:
             laws = (exponential_mixing(domains),)
     else:
@@ -254,7 +254,7 @@ def _repeats(table: Table, target: str) -> bool:
 
 def _with_x(table: Table) -> Table:
     names = [name for name in ("trunk", "run", "kind") if name in table]
-    targets = {str(name): table[name] for name in table if name not in names}
+    targets = {name: table[name] for name in column_names(table) if name not in names}
     return {**targets, **{name: table[name] for name in names}, "x": table["flops"]}
 
 
