@@ -39,8 +39,8 @@ def test_a_card_plans_as_the_runs_do_and_cites_them(place, capfd):
     for name in ("n_params", "n_tokens", "loss"):
         first, second = (plan["result"][name] for plan in plans)
         assert first["value"] == second["value"]
-        assert first["low"] == pytest.approx(second["low"], rel=0.02)
-        assert first["high"] == pytest.approx(second["high"], rel=0.02)
+        assert first["low"] == pytest.approx(second["low"], rel=1e-4)
+        assert first["high"] == pytest.approx(second["high"], rel=1e-4)
     codes = [[problem["code"] for problem in plan["problems"]] for plan in plans]
     assert codes[0] == codes[1]
 

@@ -7,7 +7,7 @@ import pytest
 
 from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.table import read_table
-from isoflop.laws import CHINCHILLA, optimum
+from isoflop.laws import CHINCHILLA, KAPLAN_FLOOR, optimum
 
 PAIR = ("n_params", "n_tokens")
 
@@ -61,3 +61,12 @@ def test_objective_and_five_points_move_the_constants(
     assert (theta[2], theta[4]) == pytest.approx((alpha, beta), abs=5.1e-4)
     assert theta[0] == pytest.approx(entropy, abs=5.1e-4)
     assert float(optimum(theta, np.array([1e21])).a) == pytest.approx(a, abs=6e-4)
+
+
+def test_kaplans_law_with_a_floor_reaches_the_best_known_residual(data_dir):
+    # An independent package's least squares of this form on the 240 points: 0.3081238.
+    with open(data_dir / "chinchilla_epoch.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["used_in_paper_fit"] == "1"]
+    table = {name: [float(row[name]) for row in rows] for name in (*PAIR, "loss")}
+    found = fit_law(read_table(table, "loss", PAIR), KAPLAN_FLOOR, "level_ls")
+    assert 2 * found.certificate.objective == pytest.approx(0.3081238, abs=5.1e-8)

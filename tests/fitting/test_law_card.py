@@ -101,14 +101,22 @@ def test_a_card_forecasts_and_plans_as_its_fit(analysis, text):
     ours, theirs = (one.predict(TARGET) for one in (card.estimate, analysis.fit.estimate))
     np.testing.assert_array_equal(ours.mean, theirs.mean)
     width = theirs.high - theirs.low
-    assert np.abs((ours.low - theirs.low) / width).max() < 0.1
-    assert np.abs((ours.high - theirs.high) / width).max() < 0.1
+    assert np.abs((ours.low - theirs.low) / width).max() < 1e-3
+    assert np.abs((ours.high - theirs.high) / width).max() < 1e-3
     first, second = plan(card, flops=1e15), plan(analysis.fit, flops=1e15)
     assert first.n_params.value == second.n_params.value
     assert first.loss.value == second.loss.value
     ours, theirs = first.n_params, second.n_params
-    assert ours.low == pytest.approx(theirs.low, abs=0.1 * (theirs.high - theirs.low))
-    assert ours.high == pytest.approx(theirs.high, abs=0.1 * (theirs.high - theirs.low))
+    assert ours.low == pytest.approx(theirs.low, abs=1e-3 * (theirs.high - theirs.low))
+    assert ours.high == pytest.approx(theirs.high, abs=1e-3 * (theirs.high - theirs.low))
+
+
+def test_a_card_of_more_draws_holds_no_more_than_it_may(table):
+    made = law_card(fit(table, law="chinchilla", n_draws=1200))
+    draws = made.laws[0].draws
+    assert draws.shape == (CARD_DRAWS, 5)
+    assert len(np.unique(draws, axis=0)) == CARD_DRAWS
+    assert len(card_to_text(made)) < 60_000
 
 
 def test_a_plan_cites_the_data(analysis, text):

@@ -234,3 +234,21 @@ def test_constants_do_not_depend_on_the_size_of_the_unit(law, scale):
         assert getattr(first, side) == pytest.approx(getattr(second, side), rel=1e-6), side
     for name in {"alpha", "beta", "alpha_N", "alpha_D", "E"} & set(plain.theta):
         assert plain.theta[name].value == pytest.approx(other.theta[name].value, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("objective", "ratios"),
+    # The same numbers stand in docs/what-to-use-when.md.
+    [
+        ("hoffmann", (17.9, 6.8)),
+        ("robust", (16.7, 6.2)),
+        ("log_ls", (14.3, 2.0)),
+        ("level_ls", (10.4, 1.2)),
+    ],
+)
+def test_tokens_per_parameter_by_objective_and_five_rows(points, objective, ratios):
+    # Published where others computed them: 17.9, 6.8, 10.4 and 1.2.
+    for table, ratio in zip(reversed(points), ratios, strict=True):
+        theta = fit_law(read_table(table, "loss", PAIR), CHINCHILLA, objective).theta
+        best = optimum(theta, [GOPHER])
+        assert best.n_tokens[0] / best.n_params[0] == pytest.approx(ratio, abs=0.05)

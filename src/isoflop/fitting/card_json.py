@@ -16,7 +16,7 @@ from isoflop.fitting.law_card import CardAllocation, CardLaw, LawCard
 from isoflop.fitting.noise import Noise
 from isoflop.fitting.record import Record
 
-KIND = "isoflop law card"
+KIND = "isoflop-law-card"
 CARD_VERSION = 1
 
 # A newline inside a JSON string is escaped, so this finds arrays of numbers only.
