@@ -169,13 +169,21 @@ def damaged(text, change):
         (lambda r: r["laws"][0].update(draws=[]), "draw"),
         (lambda r: r["laws"][0]["draws"][3].pop(), "inhomogeneous"),
         (lambda r: r["laws"][0]["constants"]["E"].update(value=None), "finite"),
-        (lambda r: r["problems"].append({"code": "no_such"}), "affects"),
+        (lambda r: r["problems"].append({"code": "no_such"}), "severity"),
         (
             lambda r: r["problems"].append(
                 {"code": "no_such", "severity": "note", "text": "", "remedy": "", "affects": []}
             ),
             "no_such",
         ),
+        (
+            lambda r: r["problems"].append(
+                {"code": "outliers", "severity": "bad", "text": "", "remedy": "", "affects": []}
+            ),
+            "severity=bad",
+        ),
+        (lambda r: r["ranges"].update(n_params=[1.0, float("nan")]), "ranges"),
+        (lambda r: r["ranges"].update(n_params=[1.0]), "unpack"),
         (lambda r: r.update(laws="chinchilla"), "laws|indices"),
     ],
 )
@@ -196,6 +204,12 @@ def test_laws_that_this_isoflop_does_not_know_are_named(text):
 
     with pytest.raises(InputError, match="mine"):
         card_from_text(damaged(text, rename)).estimate  # noqa: B018
+
+    def negative(record):
+        record["laws"][0]["draws"][7][1] = -1.0
+
+    with pytest.raises(InputError, match="A > 0"):
+        card_from_text(damaged(text, negative)).estimate  # noqa: B018
 
     def other_constants(record):
         record["laws"][0]["constants"]["F"] = record["laws"][0]["constants"].pop("E")

@@ -4,12 +4,12 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from isoflop._errors import InputError
-from isoflop._types import Array, Interval, Problem
+from isoflop._types import Array, Interval, Problem, Severity
 from isoflop.fitting.as_json import to_plain
 from isoflop.fitting.fit_result import Certificate, LawScore
 from isoflop.fitting.law_card import CardAllocation, CardLaw, LawCard
@@ -127,6 +127,8 @@ def _interval(record: Mapping[str, Any]) -> Interval:
 
 
 def _problem(record: Mapping[str, Any]) -> Problem:
+    if record["severity"] not in get_args(Severity):
+        raise ValueError(f"severity={record['severity']}")
     # A code that this isoflop does not know would be a fault of ours elsewhere; here it is input.
     try:
         return Problem(**{**record, "affects": tuple(record["affects"])})
@@ -152,6 +154,7 @@ def _check(card: LawCard) -> None:
         "laws whose weights add up to 1": abs(total - 1) > 1e-9,
         "weights of 0 and more": min((law.weight for law in card.laws), default=-1.0) < 0,
         "0 < level < 1": not 0 < card.level < 1,
+        "ranges of finite numbers": not np.isfinite(list(card.ranges.values())).all(),
         "sigma and spread of 0 and more": min(card.sigma, card.spread) < 0,
         "spread_distance > 0": card.spread_distance <= 0,
         "finite constants with as many numbers in every draw": not all(

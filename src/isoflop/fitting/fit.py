@@ -40,7 +40,8 @@ from isoflop.laws import (
 
 AUTO_PAIR = (CHINCHILLA, SKALING, KAPLAN_JOINT, KAPLAN_FLOOR)
 """Tied exponents do not compete: they forecast no better, and where they win they fix the
-allocation by assumption (intervals of N_opt that should hold 90 % held 77 % of simulated truths)."""
+allocation by assumption (intervals of N_opt that should hold 90 % held 77 % of simulated
+truths)."""
 
 AUTO_SINGLE = (POWER_FLOOR,)
 

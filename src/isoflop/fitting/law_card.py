@@ -39,7 +39,8 @@ class CardLaw:
         """The law of that name with these constants.
 
         Raises:
-            InputError: isoflop knows no law of that name, or one with other parameters.
+            InputError: isoflop knows no law of that name, or one with other parameters, or a
+                constant that must be positive is not.
         """
         law = find_law(self.name)
         if law.names != tuple(self.constants):
@@ -48,6 +49,13 @@ class CardLaw:
                 f"has {', '.join(self.constants)}. Make the card again with this isoflop."
             )
         theta = np.array([interval.value for interval in self.constants.values()])
+        wrong = ~law.real & ((theta <= 0) | (self.draws <= 0).any(axis=0))
+        if wrong.any():
+            name = law.names[int(np.argmax(wrong))]
+            raise InputError(
+                f"`{name} > 0` must hold of {self.name!r} and all its draws, but this card has "
+                f"others. Make the card again."
+            )
         return Component(law=law, theta=theta, draws=self.draws, weight=self.weight)
 
 
