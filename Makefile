@@ -73,8 +73,9 @@ bench-fit: $(RUN)  ## the fit beside the field's usual way, on published data
 bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py
 
-docs: $(DEV)  ## regenerate docs/formats.md from the dataclasses and test every link and command
+docs: $(DEV)  ## regenerate docs/formats.md and printed outputs, and test every link and command
 	$(BIN)/python scripts/formats.py
+	$(BIN)/python scripts/pages.py
 	$(TEST_ENV) $(BIN)/python -m pytest tests/docs
 
 clean:  ## remove caches and .venv; studies stay

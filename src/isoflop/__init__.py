@@ -8,7 +8,9 @@ What to use when:
   a target, a budget -> which runs next.
 - `fit_lr_batch`: a sweep -> learning rate and batch. `best_mixture`: fits -> shares of domains.
   `fit_task`: a ladder -> accuracy of a task.
-- `plan`: a fit or a published law and one constraint -> size, tokens, FLOPs, days, money.
+- `law_card`, `write_law_card`, `read_law_card`: all that an appendix must say, as a file.
+- `plan`: a fit, a law card or a published law and one constraint -> size, tokens, FLOPs, days,
+  money.
 - `find_published`: the constants of a paper as an `Estimate`.
 - `open_study`, `run_study`: a `study.toml`, done from corpus to report.
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         Design,
         Fit,
         Forecast,
+        LawCard,
         analyse,
         best_mixture,
         chain,
@@ -44,11 +47,13 @@ if TYPE_CHECKING:
         fit,
         fit_lr_batch,
         fit_task,
+        law_card,
         make_forecast,
         next_runs,
     )
     from isoflop.laws import LAWS, PUBLISHED, Estimate, Law, find_law, find_published
     from isoflop.planning import Plan, plan
+    from isoflop.reports import read_law_card, write_law_card
     from isoflop.runs import read_curves, read_runs
     from isoflop.specs import ModelShape, RunConfig, StudyConfig, read_study
     from isoflop.study import open_study, run_study
@@ -74,6 +79,7 @@ _HOMES = {
         "Design",
         "Fit",
         "Forecast",
+        "LawCard",
         "analyse",
         "compare",
         "fit",
@@ -83,9 +89,11 @@ _HOMES = {
         "chain",
         "fit_lr_batch",
         "fit_task",
+        "law_card",
     ),
     "isoflop.laws": ("LAWS", "PUBLISHED", "Estimate", "Law", "find_law", "find_published"),
     "isoflop.planning": ("Plan", "plan"),
+    "isoflop.reports": ("read_law_card", "write_law_card"),
     "isoflop.runs": ("read_curves", "read_runs"),
     "isoflop.specs": ("ModelShape", "RunConfig", "StudyConfig", "read_study"),
     "isoflop.study": ("open_study", "run_study"),
@@ -107,6 +115,7 @@ __all__ = [
     "Interval",
     "IsoflopError",
     "Law",
+    "LawCard",
     "MissingExtraError",
     "ModelShape",
     "Plan",
@@ -128,15 +137,18 @@ __all__ = [
     "fit",
     "fit_lr_batch",
     "fit_task",
+    "law_card",
     "make_forecast",
     "next_runs",
     "open_study",
     "plan",
     "read_curves",
+    "read_law_card",
     "read_runs",
     "read_study",
     "run_study",
     "train_flops",
+    "write_law_card",
 ]
 
 

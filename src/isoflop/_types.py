@@ -59,7 +59,8 @@ PROBLEM_CODES: dict[str, str] = {
     "shape_confounded": "Depth or head count changes with size: N is not all that moves.",
     "exponents_inconsistent": "The allocation exponents fitted apart do not add up to one.",
     "backtest_missed": "Fitted on the smaller runs only, the law missed the larger ones.",
-    "no_backtest": "Too few runs to leave some out and forecast them: the interval assumes the law.",
+    "no_backtest": "Too few runs to leave some out and forecast them: the interval assumes the "
+    "law.",
     "diverged_runs": "Some runs diverged and were left out.",
     "outliers": "Some runs lie far from the law.",
     "repeated_data": "Tokens were repeated; the law counts them as new.",

@@ -92,9 +92,10 @@ def test_make_targets_of_the_pages_exist():
             assert target in targets, f"{page.name}: make {target}"
 
 
-def test_formats_page_is_up_to_date():
+@pytest.mark.parametrize("script", ["formats.py", "pages.py"])
+def test_generated_parts_are_up_to_date(script):
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "formats.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / script), "--check"],
         capture_output=True,
         text=True,
     )

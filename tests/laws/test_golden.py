@@ -275,7 +275,7 @@ def test_porian_optima_multiply_to_the_compute():
     # Porian et al. 2024: size and tokens are fitted apart, yet 6 N D is C to 3 %.
     names = [one.name for one in PUBLISHED if one.name.startswith("porian_")]
     sizes = [name for name in names if name.endswith("_optimal_n_params")]
-    assert len(sizes) == 8
+    assert len(sizes) == 10
     for name in sizes:
         tokens = name.replace("n_params", "n_tokens")
         for flops in (1e17, 1e19):

@@ -17,6 +17,8 @@ from isoflop.fitting import (
     LawScore,
     NaivePower,
 )
+from isoflop.fitting.noise import Noise
+from isoflop.fitting.record import Record
 from isoflop.laws import Component, Estimate, find_law
 from isoflop.planning import plan
 from isoflop.reports import Curve, Report
@@ -70,6 +72,14 @@ def make_fit(name: str, theta: Array, problems: tuple[Problem, ...]) -> Fit:
         n_runs=9,
         n_trunks=3,
         target="loss",
+        record=Record(
+            data_sha256="ab" * 32,
+            objective="robust",
+            seed=0,
+            n_draws=64,
+            prior=(),
+            noise=Noise(shared=0.002, own=0.002, freedom_shared=3.0, freedom_own=6.0),
+        ),
     )
 
 

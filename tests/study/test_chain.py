@@ -15,6 +15,8 @@ import pytest
 from isoflop._errors import InputError, MissingExtraError, StudyError
 from isoflop.data import check_corpus
 from isoflop.ladders.lock import exclusive
+from isoflop.planning import plan
+from isoflop.reports import read_law_card
 from isoflop.runs import RunFolder, read_runs
 from isoflop.study import (
     Outcome,
@@ -252,6 +254,16 @@ def test_plan_takes_what_it_is_asked(finished: StudyFolder) -> None:
     plan = plan_study(finished, n_params=1e4)
     assert plan.n_params.value == pytest.approx(1e4)
     assert (finished.plans / "plan.json").exists()
+
+
+def test_the_law_card_plans_as_the_study_does(finished: StudyFolder) -> None:
+    made = plan_study(finished, flops=1e12)
+    card = read_law_card(finished.law_card)
+    assert finished.law_card.with_suffix(".md").exists()
+    assert card.n_params_convention == "non_embedding_with_head"
+    again = plan(card, flops=1e12, level=made.level)
+    assert again.n_params.value == made.n_params.value
+    assert again.data_sha256 == made.data_sha256
 
 
 def test_dry_run_needs_no_corpus_and_starts_nothing(tmp_path: Path, tiny_text: Path) -> None:

@@ -138,14 +138,18 @@ def fit(
         Path,
         typer.Argument(help="A study folder, or a CSV with n_params, n_tokens, loss[, trunk]."),
     ] = HERE,
+    card: Annotated[
+        Path | None, typer.Option(help="Write the law card: this .json, and .md beside it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Fit the laws: loss frontier, three ways to the optimum, ceilings, with intervals."""
     from isoflop.cli import render, verbs
 
     out = Output("fit", as_json=json)
+    place = verbs.card_place(card)
     analysis = verbs.analysis_of(source)
-    out.show(*render.analysis(analysis))
+    out.show(*render.analysis(analysis), verbs.card_line(source, analysis, place))
     raise typer.Exit(out.finish(analysis, render.all_problems(analysis)))
 
 
@@ -172,7 +176,7 @@ def compare(
 @app.command()
 def plan(
     source: Annotated[
-        Path | None, typer.Argument(help="A study folder or a CSV of runs; or give --law.")
+        Path | None, typer.Argument(help="A study folder, a CSV of runs or a law card; or --law.")
     ] = None,
     law: Annotated[
         str | None, typer.Option(help="Published constants; see `isoflop laws`.")

@@ -72,6 +72,34 @@ def analysis_of(source: Path) -> "Analysis":
     return fit_study(open_study(source, None, []))
 
 
+def card_place(card: Path | None) -> Path | None:
+    """Where the law card goes, checked before anything is fitted; None if nobody asked.
+
+    Raises:
+        InputError: the place is not one for a law card.
+    """
+    if card is None:
+        return None
+    from isoflop.reports.law_card import check_place
+
+    return check_place(card)
+
+
+def card_line(source: Path, analysis: "Analysis", place: Path | None) -> str:
+    """Write the law card if asked for; where it is, or how to get it."""
+    if place is None and (not source.is_file() or source.suffix == ".toml"):
+        from isoflop.study import open_study
+
+        place = open_study(source, None, []).law_card
+        return f"law card: {place}, {place.with_suffix('.md')}"
+    if place is None:
+        return f"law card: isoflop fit {source} --card {source.with_suffix('.law.json').name}"
+    from isoflop.fitting import law_card
+    from isoflop.reports import write_law_card
+
+    return "law card: " + ", ".join(map(str, write_law_card(place, law_card(analysis))))
+
+
 def comparison_of(
     a: Path, b: Path, *, target: str, loss: float | None, flops: float | None
 ) -> "Comparison":
@@ -126,7 +154,7 @@ def prepare(out: Output, source: Path, into: Path | None, overrides: list[str]) 
 def plan_for(
     source: Path | None, law: str | None, wishes: Mapping[str, Any], *, force: bool
 ) -> "Plan":
-    """The plan from published constants, a CSV of runs or a study folder.
+    """The plan from published constants, a CSV of runs, a law card or a study folder.
 
     A wish that is None is left to the study's [plan] or to the planner's default.
 
@@ -151,4 +179,8 @@ def plan_for(
 
         return plan(find_published(law), **given)
     assert source is not None
+    if source.suffix == ".json":
+        from isoflop.reports import read_law_card
+
+        return plan(read_law_card(source), **given)
     return plan(analysis_of(source).fit, **given)

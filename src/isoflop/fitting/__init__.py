@@ -5,6 +5,7 @@ What to use when:
 - `analyse`: a whole ladder: three approaches to allocation, frontier, ceilings, caveats.
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
+- `law_card`: a fit or an analysis -> all that a paper's appendix must say of it.
 - `make_forecast`: the hashed forecast of a run that has not started.
 - `fit_lr_batch`: a sweep -> the best learning rate and batch for any (N, D).
 - `best_mixture`: fits of losses on mixture shares -> the best shares. `fit_boosted`: trees.
@@ -28,6 +29,7 @@ from isoflop.fitting.downstream import Chain, chain, fit_task, pass_rate_target
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Certificate, Fit, LawScore
 from isoflop.fitting.forecast import Forecast, make_forecast
+from isoflop.fitting.law_card import LawCard, law_card
 from isoflop.fitting.lr_batch import LrBatchFit, fit_lr_batch
 from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 from isoflop.fitting.next_runs import next_runs
@@ -46,6 +48,7 @@ __all__ = [
     "Fit",
     "Forecast",
     "IsoflopProfile",
+    "LawCard",
     "LawScore",
     "LrBatchFit",
     "LrBatchScore",
@@ -63,6 +66,7 @@ __all__ = [
     "fit_boosted",
     "fit_lr_batch",
     "fit_task",
+    "law_card",
     "make_forecast",
     "next_runs",
     "pass_rate_target",

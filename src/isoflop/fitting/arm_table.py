@@ -9,7 +9,7 @@ from isoflop._errors import FitError, InputError
 from isoflop._types import Array, Problem, Table
 from isoflop.fitting.arms import FIRST, SECOND
 from isoflop.fitting.checks import design_problems
-from isoflop.fitting.table import Runs, optional_column, read_table
+from isoflop.fitting.table import Runs, column_names, optional_column, read_table
 from isoflop.laws import CHINCHILLA, CHINCHILLA_TIED, POWER, POWER_FLOOR, Law, find_law
 
 Along = Literal["frontier", "ray", "x"]
@@ -67,7 +67,7 @@ def check_metrics(table_a: Table, table_b: Table, target: str) -> None:
     """
     for name, table, other in (("A", table_a, table_b), ("B", table_b, table_a)):
         if target not in table and target in other:
-            have = ", ".join(sorted(map(str, table)))
+            have = ", ".join(sorted(column_names(table)))
             raise InputError(
                 f"Both arms must have the column {target!r}, but {name} has {have}. "
                 f"Compare them by a metric that both have."
@@ -154,7 +154,7 @@ def _as_line(table: Table, target: str) -> Table:
     if "flops" in table:
         return {**line, "x": table["flops"]}
     if "n_params" not in table or "n_tokens" not in table:
-        have = ", ".join(sorted(map(str, table)))
+        have = ", ".join(sorted(column_names(table)))
         raise FitError(
             f"An arm must have n_params and n_tokens, or x, or flops, but it has {have}. Add them."
         )

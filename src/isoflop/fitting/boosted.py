@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from isoflop._errors import FitError, InputError, MissingExtraError
 from isoflop._types import LEVEL, Array, Prediction, Problem, Table, is_share
-from isoflop.fitting.table import Runs, read_table
+from isoflop.fitting.table import Runs, column_names, read_table
 from isoflop.laws import check_inputs
 from isoflop.laws.estimate import Of
 
@@ -91,7 +91,7 @@ def fit_boosted(
 
     Source: Liu et al. 2024 (RegMix), arXiv:2407.01492, who use LightGBM.
     """
-    shares = tuple(str(name) for name in table if is_share(str(name)))
+    shares = tuple(name for name in column_names(table) if is_share(name))
     if len(shares) < 2:
         raise FitError(
             f"The table must have at least two columns w_<domain>, but it has {shares or 'none'}. "

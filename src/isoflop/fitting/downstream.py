@@ -16,6 +16,7 @@ from isoflop._errors import FitError, InputError
 from isoflop._types import LEVEL, Array, Prediction, Problem, Table
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
+from isoflop.fitting.table import column_names
 from isoflop.laws import Law
 from isoflop.laws.estimate import SPREAD_FREEDOM, Estimate, Of
 
@@ -123,7 +124,7 @@ def fit_task(
     if loss not in table or accuracy not in table:
         raise FitError(
             f"The table must have the columns {loss!r} and {accuracy!r}, but it has "
-            f"{', '.join(sorted(map(str, table)))}. Add them, or name another task."
+            f"{', '.join(sorted(column_names(table)))}. Add them, or name another task."
         )
     first = fit(table, target=loss, law=law, level=level, n_draws=n_draws, seed=seed)
     kept = [name for name in ("trunk", "run", "kind", accuracy) if name in table]

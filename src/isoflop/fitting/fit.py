@@ -17,8 +17,9 @@ from isoflop.fitting.noise import left_out_scale
 from isoflop.fitting.objective import OBJECTIVES, Objective
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
 from isoflop.fitting.prior import Prior, find_prior, prior_problem
+from isoflop.fitting.record import Record, data_sha256
 from isoflop.fitting.solver import log_jacobian
-from isoflop.fitting.table import Runs, read_table
+from isoflop.fitting.table import Runs, column_names, read_table
 from isoflop.fitting.weigh import backtest_problem, new_run_spread, untested_problem
 from isoflop.fitting.weights import law_weights, mean_squares
 from isoflop.laws import (
@@ -39,7 +40,8 @@ from isoflop.laws import (
 
 AUTO_PAIR = (CHINCHILLA, SKALING, KAPLAN_JOINT, KAPLAN_FLOOR)
 """Tied exponents do not compete: they forecast no better, and where they win they fix the
-allocation by assumption (intervals of N_opt that should hold 90 % held 77 % of simulated truths)."""
+allocation by assumption (intervals of N_opt that should hold 90 % held 77 % of simulated
+truths)."""
 
 AUTO_SINGLE = (POWER_FLOOR,)
 
@@ -125,10 +127,20 @@ def _fit_runs(
     problems += fit_problems(fits[best], fits[best].to_theta(draws[best]), rows[best])
     problems += backtest_problem(held) + prior_problem(tried[best].law.names, prior)
     problems += untested_problem(held, tried[best].law)
+    record = Record(
+        data_sha256=data_sha256(runs),
+        objective=objective,
+        seed=seed,
+        n_draws=n_draws,
+        prior=tuple(name for name in fits[best].law.names if name in prior),
+        noise=fits[best].noise,
+    )
     estimate = Estimate(
         components=_components(fits, draws, weight),
         problems=problems,
-        source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks",
+        source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks, "
+        f"data {record.data_sha256[:12]}",
+        data_sha256=record.data_sha256,
         n_params_convention=_convention(table, "n_params_convention"),
         flops_convention=_convention(table, "flops_convention"),
         ranges=_ranges(rows[best]),
@@ -147,6 +159,7 @@ def _fit_runs(
         n_runs=len(runs),
         n_trunks=runs.n_trunks,
         target=runs.target,
+        record=record,
     )
 
 
@@ -210,7 +223,7 @@ def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...]
         single = not pair and ("x" in table or "flops" in table)
         short = single and np.size(table["x"] if "x" in table else table["flops"]) < SHORT
         laws = AUTO_PAIR if not single else (POWER_FLOOR, POWER) if short else AUTO_SINGLE
-        domains = tuple(str(name)[2:] for name in table if is_share(str(name)))
+        domains = tuple(name[2:] for name in column_names(table) if is_share(name))
         if domains and not pair and not single:
             laws = (exponential_mixing(domains),)
     else:
@@ -242,7 +255,7 @@ def _repeats(table: Table, target: str) -> bool:
 
 def _with_x(table: Table) -> Table:
     names = [name for name in ("trunk", "run", "kind") if name in table]
-    targets = {str(name): table[name] for name in table if name not in names}
+    targets = {name: table[name] for name in column_names(table) if name not in names}
     return {**targets, **{name: table[name] for name in names}, "x": table["flops"]}
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from isoflop._errors import FitError
 from isoflop._types import Interval, Prediction, Problem
 from isoflop.fitting.as_json import to_plain
+from isoflop.fitting.record import Record
 from isoflop.laws import Estimate, Law
 from isoflop.laws.estimate import Of
 
@@ -62,6 +63,8 @@ class Fit:
     n_runs: int
     n_trunks: int
     target: str
+    record: Record
+    """The data, settings and noise that the numbers come from."""
 
     def predict(
         self, inputs: Mapping[str, ArrayLike], of: Of = "run", level: float | None = None
@@ -95,4 +98,5 @@ class Fit:
             "certificate": to_plain(self.certificate),
             "scores": to_plain(self.scores),
             "problems": to_plain(self.problems),
+            "record": to_plain(self.record),
         }

@@ -31,7 +31,7 @@ class Beliefs:
     """Prior of G candidates and K goals, all logs."""
 
     covariance: Array
-    """(G, G) of the candidates' true losses before any was run, noise of a shared trunk included."""
+    """(G, G) of the candidates' true losses before any was run, a trunk's noise included."""
     cross: Array
     """(K, G) of goals with candidates."""
     variance: Array

@@ -85,7 +85,7 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
     wanted = (*names, target)
     missing = [name for name in wanted if name not in table]
     if missing:
-        have = ", ".join(sorted(map(str, table))) or "no columns"
+        have = ", ".join(sorted(column_names(table))) or "no columns"
         raise FitError(
             f"The table must have the column {missing[0]!r}, but it has {have}. "
             f"Add it, or choose another target or law."
@@ -122,6 +122,11 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         named=runs.named,
     )
     return ordered
+
+
+def column_names(table: Table) -> tuple[str, ...]:
+    """Names of the columns of a dict or a frame; iterating a polars frame gives its columns."""
+    return tuple(str(name) for name in getattr(table, "columns", table))
 
 
 def optional_column(table: Table, name: str) -> np.ndarray | None:

@@ -5,6 +5,7 @@ exponents apart.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -86,7 +87,7 @@ CHINCHILLA = Law(
 
 CHINCHILLA_TIED = Law(
     name="chinchilla_tied",
-    params=(_E, _A, _ALPHA, _B),
+    params=(_E, _A, _ALPHA, replace(_B, unit="nats/token * tokens^alpha")),
     inputs=("n_params", "n_tokens"),
     predict=_tied,
     jacobian=_tied_jacobian,

@@ -72,6 +72,8 @@ class Estimate:
     spread_distance: float = 1.0
     target: str = "loss"
     level: float = LEVEL
+    data_sha256: str = ""
+    """Fingerprint of the fitted rows; empty for published constants."""
 
     def __post_init__(self) -> None:
         assert self.components

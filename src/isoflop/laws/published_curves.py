@@ -9,8 +9,8 @@ _SOURCE = "Henighan et al. 2020, arXiv:2010.14701, Table 1"
 def _henighan(
     name: str, title: str, floor: float, scale: float, alpha: float, *caveats: str
 ) -> Published:
-    """(x/scale)^-alpha above a floor; a name that ends in _flops has its scale in PF-days."""
-    of_flops = name.endswith("_flops")
+    """(x/scale)^-alpha above a floor; a name that ends in flops has its scale in PF-days."""
+    of_flops = name.endswith("flops")
     x0 = scale * PF_DAY if of_flops else scale
     what = "compute [FLOPs]" if of_flops else "the number of non-embedding parameters"
     return published(

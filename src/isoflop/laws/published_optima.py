@@ -24,7 +24,7 @@ def _optima(
     name: str,
     title: str,
     size: tuple[float, float] | None,
-    tokens: tuple[float, float],
+    tokens: tuple[float, float] | None,
     source: str,
     note: str,
     *,
@@ -49,6 +49,20 @@ def _optima(
         )
         for law, theta, what in both
         if theta is not None
+    )
+
+
+def _henighan(name: str, title: str, scale: float, exponent: float) -> tuple[Published, ...]:
+    """Size `(C/scale)^exponent` with `scale` in PF-days."""
+    return _optima(
+        f"henighan_{name}",
+        f"Henighan, {title}",
+        ((scale * PF_DAY) ** -exponent, exponent),
+        None,
+        "Henighan et al. 2020, arXiv:2010.14701, Table 1",
+        "Schedules not matched to the horizon: data would grow as N^0.4, which later work refutes.",
+        convention="non_embedding",
+        problems=(ROUNDED,),
     )
 
 
@@ -93,9 +107,31 @@ OPTIMA = (
         "refinedweb_cosine", "RefinedWeb, and cosine decay", (4.769e-3, 0.5715), (35.04, 0.4284)
     ),
     *_porian("refinedweb_tuned", "RefinedWeb, tuned", (0.1189, 0.4969), (1.401, 0.5031)),
+    *_porian(
+        "refinedweb_attention",
+        "RefinedWeb, tuned, attention counted as parameters",
+        (0.09235, 0.5053),
+        (1.805, 0.4947),
+    ),
+    *_porian(
+        "refinedweb_tuned_kaplan",
+        "RefinedWeb, tuned, but head not counted and long warm-up",
+        (8.952e-6, 0.7115),
+        (1.862e4, 0.2885),
+    ),
     *_porian("openwebtext2_head", "OpenWebText2, head", (1.733e-5, 0.6985), (9946.0, 0.3006)),
     *_porian("openwebtext2_cosine", "OpenWebText2, cosine", (4.366e-3, 0.5743), (37.95, 0.4259)),
     *_porian("openwebtext2_tuned", "OpenWebText2, tuned", (0.04694, 0.5185), (3.357, 0.4829)),
+    *_henighan("text", "language", 3.3e-13, 0.73),
+    *_henighan("image8", "images 8x8", 5.3e-14, 0.64),
+    *_henighan("image16", "images 16x16", 4.8e-12, 0.75),
+    *_henighan("image32", "images 32x32", 1.6e-13, 0.65),
+    *_henighan("image_vq16", "images VQ 16x16", 6.2e-14, 0.64),
+    *_henighan("image_vq32", "images VQ 32x32", 9.4e-13, 0.7),
+    *_henighan("text_to_image", "text to image", 9.4e-13, 0.7),
+    *_henighan("image_to_text", "image to text", 3.3e-12, 0.72),
+    *_henighan("video", "video VQ 16x16x16", 1.13e-12, 0.71),
+    *_henighan("maths", "mathematics", 2.3e-12, 0.69),
     *_optima(
         "deepseek",
         "DeepSeek",

@@ -44,6 +44,8 @@ class Plan:
     """What the law's N counts; the planned N is the same."""
     flops_convention: str = "6nd"
     level: float = LEVEL
+    data_sha256: str = ""
+    """Fingerprint of the rows behind the law; empty for published constants."""
 
     @property
     def optimal(self) -> bool:

@@ -111,6 +111,7 @@ def _solved(
         target=estimate.target,
         n_params_convention=estimate.n_params_convention,
         level=level,
+        data_sha256=estimate.data_sha256,
     )
 
 

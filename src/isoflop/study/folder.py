@@ -57,6 +57,11 @@ class StudyFolder:
         return self.path / "fits"
 
     @property
+    def law_card(self) -> Path:
+        """The law card as JSON; as Markdown beside it."""
+        return self.fits / "law-card.json"
+
+    @property
     def plans(self) -> Path:
         """Plans."""
         return self.path / "plans"

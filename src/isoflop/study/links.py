@@ -11,13 +11,13 @@ from isoflop._errors import DataError, InputError, RunError
 from isoflop._types import Problem
 from isoflop.accounting import train_flops
 from isoflop.data import DataCard, prepare_corpus, read_card
-from isoflop.fitting import Analysis, Forecast, analyse, make_forecast
+from isoflop.fitting import Analysis, Forecast, analyse, law_card, make_forecast
 from isoflop.ladders import Job, Ladder, PlannedRun, design_ladder, planned_runs, priced
 from isoflop.ladders.design import CorpusFacts
 from isoflop.ladders.estimate import own_tokens
 from isoflop.ladders.supervise import slots_and_threads
 from isoflop.planning import Plan, plan
-from isoflop.reports import Curve, Report, write_report
+from isoflop.reports import Curve, Report, write_law_card, write_report
 from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.runs.table import run_folders
@@ -97,7 +97,7 @@ def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
 
 
 def fit_study(study: StudyFolder) -> Analysis:
-    """Fit every law to the finished pilots and write `fits/analysis.json`."""
+    """Fit every law to the finished pilots; write `fits/analysis.json` and the law card."""
     card = read_card(study.data)
     ladder = ladder_of(study, card)
     section = study.config.fit
@@ -111,6 +111,7 @@ def fit_study(study: StudyFolder) -> Analysis:
     analysis = with_caveats(study, card, ladder, analysis)
     study.fits.mkdir(exist_ok=True)
     write_json_atomically(study.fits / "analysis.json", analysis.to_json())
+    write_law_card(study.law_card, law_card(analysis))
     return analysis
 
 
