@@ -28,7 +28,7 @@ FAR = np.array([10.0, 100.0])
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """How the runs of a ladder are drawn: noise of log loss, shared by a size and each run's own."""
+    """How the runs of a ladder are drawn: noise of log loss, shared by a size or own."""
 
     sizes: np.ndarray
     horizons: np.ndarray

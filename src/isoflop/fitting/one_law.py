@@ -17,6 +17,7 @@ from isoflop.fitting.solver import (
     log_predict,
     polish,
     solve,
+    solve_resampled,
     solve_small_delta,
 )
 from isoflop.fitting.starts import make_starts
@@ -31,6 +32,12 @@ HOFFMANN_DELTA = 1e-3
 
 DRAW_TOLERANCE = 1e-8
 """A draw is a point of a distribution: it needs no more digits than that."""
+
+MANY = 10
+"""Independent runs for each parameter from which on draws resample the runs."""
+
+RESAMPLE_STARTS, SCATTER = 4, 0.1
+"""Starts of every resample: the fit's end, and around it by this sd of log parameters."""
 
 BASINS = 8
 """Best end points of the first round that later rounds start from, in case they swap."""
@@ -211,7 +218,18 @@ def _certify(
 def draw_parameters(
     fitted: LawFit, trunk: np.ndarray, n_draws: int, rng: np.random.Generator
 ) -> Array:
-    """Log parameters (B, P) refitted to losses drawn around the fit, noise shared by trunk."""
+    """Log parameters (B, P) refitted to losses drawn around the fit, noise shared by trunk.
+
+    Where independent runs are many (`MANY` a parameter), the runs themselves are resampled
+    instead: that takes neither equal noise at all of them nor the law for granted.
+    """
+    size = trunk.size
+    if np.unique(trunk).size == size >= MANY * fitted.z.size:
+        times = rng.multinomial(size, np.full(size, 1 / size), n_draws).astype(np.float64)
+        target = replace(fitted.target, weight=times * fitted.target.weight)
+        starts = fitted.z + SCATTER * rng.standard_normal((RESAMPLE_STARTS, fitted.z.size))
+        starts[0] = fitted.z
+        return solve_resampled(target, starts, n_draws, tolerance=DRAW_TOLERANCE).z
     center = log_predict(fitted.law, fitted.z[None], fitted.inputs)
     losses = center + draw_noise(fitted.noise, trunk, n_draws, rng)
     losses = np.exp(losses) if fitted.target.level else losses
