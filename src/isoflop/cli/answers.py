@@ -1,4 +1,4 @@
-"""Rich renderables of `compare`, `next` and `fit --curves`: the headline first, then the tables behind it."""
+"""Rich renderables of `compare`, `next` and `fit --curves`: the headline, then the tables."""
 
 import math
 from typing import TYPE_CHECKING

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import fdtri
 
 from isoflop._types import Array, Problem
 from isoflop.fitting.curve_table import Curves
@@ -13,8 +14,14 @@ from isoflop.laws import Law
 STARTS = 6
 """Best starts that go on where many fits are made."""
 
-WORSE = 2.0
-"""An earlier octave is taken in while its rms residual is within this factor of the others'."""
+LEVEL_OF_TEST = 0.99
+"""An earlier octave of tokens is let go at this level: too often costs a few points, no more."""
+
+WORSE = 4.0
+"""Mean square that a point of an earlier octave may add, in those of the later points: 2 sd."""
+
+FAR = 4.0
+"""Standard deviations up to which a residual counts in that test."""
 
 KEPT = 4.0
 """The law must hold over the last factor of tokens like this, or it holds nowhere."""
@@ -42,29 +49,38 @@ class Missed:
 def first_tokens(curves: Curves, law: Law, memory: float) -> tuple[float, bool]:
     """From how many tokens on the law holds, and whether it holds over a factor 4 at all.
 
-    Octave after octave is taken in, from the latest to the earliest, until the rms residual of the
-    octave in a fit with it is above twice that of the rest in a fit without it.
+    Octave after octave is taken in, from the latest to the earliest, until one adds more to the
+    sum of squares than chance lets it (Chow's predictive test at 1 %), and clearly more: above
+    four times the mean square of the later points, since no law fits real curves to the last
+    digit. Residuals count up to 4 sd, so that one bad point ends nothing.
+
+    Source: Chow 1960, Econometrica 28, 591-605.
     """
     top = float(curves.n_tokens.max())
     cut = top / KEPT
     while (curves.n_tokens >= cut).sum() < 2 * len(law.params) and cut > curves.n_tokens.min():
         cut /= 2
-    least, strict = cut, cut
+    least = cut
     while cut > curves.n_tokens.min():
-        earlier = (curves.n_tokens >= cut / 2) & (curves.n_tokens < cut)
-        if earlier.any():
-            late = curves.where(curves.n_tokens >= cut)
-            more = curves.where(curves.n_tokens >= cut / 2)
-            alone = fit_law(late.as_runs(law, memory), law, few=STARTS)
-            both = fit_law(more.as_runs(law, memory), law, few=STARTS)
-            octave = both.residual[more.n_tokens < cut]
-            # 1e-4 of log loss is below what an evaluation measures: exact data stay whole.
-            limit = WORSE * max(alone.standard_error, 1e-4)
-            if float(np.sqrt((octave**2).mean())) > limit:
-                return cut, cut < least
-        strict = cut / 2
-        cut = strict
+        late, more = (curves.where(curves.n_tokens >= at) for at in (cut, cut / 2))
+        if len(more) > len(late) and _breaks(late, more, law, memory):
+            return cut, cut < least
+        cut /= 2
     return 0.0, True
+
+
+def _breaks(late: Curves, more: Curves, law: Law, memory: float) -> bool:
+    """Whether the points that `more` has beside `late` do not follow the same law."""
+    alone, both = (fit_law(one.as_runs(law, memory), law, few=STARTS) for one in (late, more))
+    freedom, extra = len(late) - len(law.params), len(more) - len(late)
+    # 1e-4 of log loss is below what an evaluation measures: exact data stay whole.
+    sd = max(alone.standard_error, 1e-4)
+    squares = [
+        float((np.clip(one.residual, -FAR * sd, FAR * sd) ** 2).sum()) for one in (alone, both)
+    ]
+    before = max(squares[0] / freedom, 1e-8)
+    limit = max(WORSE, float(fdtri(extra, freedom, LEVEL_OF_TEST)))
+    return (squares[1] - squares[0]) / extra > before * limit
 
 
 def backtest_curves(curves: Curves, law: Law, memory: float, seed: int) -> tuple[Missed, ...]:

@@ -37,6 +37,21 @@ def serial_correlation(residual: Array, run: np.ndarray) -> float:
     return float(np.clip(rho, 0.0, LARGEST))
 
 
+def hidden_share(correlation: float, run: np.ndarray) -> float:
+    """Share of the own variance that looks as if it were the trunk's, from the correlation.
+
+    Of n points with correlation rho^|i-j| the mean over pairs moves with all of them, and
+    centring takes it away: 2/(n(n-1)) sum over j of (n-j) rho^j, for the mean n of the curves.
+    """
+    counts = np.unique(run, return_counts=True)[1]
+    counts = counts[counts > 3]
+    if not counts.size or correlation <= 0:
+        return 0.0
+    n = float(counts.mean())
+    lag = np.arange(1, int(n))
+    return float(2 / (n * (n - 1)) * ((n - lag) * correlation**lag).sum())
+
+
 def draw_curve_noise(
     noise: Noise,
     correlation: float,
@@ -59,6 +74,8 @@ def draw_curve_noise(
     level_shared = np.sqrt(few / rng.chisquare(few, n_draws))
     shocks = rng.standard_normal((n_draws, int(trunk.max()) + 1))
     own = rng.standard_normal((n_draws, run.size))
+    # The residuals show the own part less what hides in the trunk's; the draws need all of it.
+    own /= np.sqrt(1 - hidden_share(correlation, run))
     fresh = float(np.sqrt(1 - correlation**2))
     for i in range(1, run.size):
         if run[i] == run[i - 1]:
