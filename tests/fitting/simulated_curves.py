@@ -76,7 +76,9 @@ def curves(
             noise[i] = correlation * before
             noise[i] += np.sqrt(1 - correlation**2) * rng.standard_normal()
         transient = early * np.exp(-((at / 2e5) ** 2))
-        losses = value(law, path.scaled(lr), size, at, memory) * np.exp(shock + own * noise + transient)
+        losses = value(law, path.scaled(lr), size, at, memory) * np.exp(
+            shock + own * noise + transient
+        )
         rows += _rows(trunk, trunk, size, path, at, losses, "intermediate")
         for horizon in horizons if share else ():
             path, at = run_path(horizon, share, lr=lr), np.array([horizon])
@@ -84,7 +86,9 @@ def curves(
             losses = value(law, path.scaled(lr), size, at, memory) * np.exp(noise)
             rows += _rows(f"{trunk}-{horizon:.0f}", trunk, size, path, at, losses, "final")
     names = ("run", "trunk", "kind", "n_params", "n_tokens", "lr", "loss")
-    return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return {
+        name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
 
 
 def _rows(run, trunk, size, path, at, losses, kind):

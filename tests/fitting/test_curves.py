@@ -11,7 +11,7 @@ from isoflop import fit, fit_curves, read_curves
 from isoflop._errors import FitError, InputError
 from isoflop.fitting.curve_noise import draw_curve_noise, hidden_share, serial_correlation
 from isoflop.fitting.noise import Noise
-from isoflop.laws import CURVE_LAWS, find_law
+from isoflop.laws import CURVE_LAWS
 
 STUDY = Path(__file__).parents[2] / "examples" / "results" / "cpu-study"
 FAR = np.array([1.6e7])
