@@ -8,7 +8,7 @@ from scipy.special import fdtri
 from isoflop._types import Array, Problem
 from isoflop.fitting.curve_table import Curves
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
-from isoflop.fitting.weigh import DEFAULT_DISTANCE, DEFAULT_SPREAD
+from isoflop.fitting.weigh import CURVE_SPREAD, DEFAULT_DISTANCE
 from isoflop.laws import Law
 
 STARTS = 6
@@ -31,6 +31,9 @@ PRIOR_PIECES = 0.1
 
 VARIED = 1.5
 """Smooth rates that differ by less than this factor identify no gain of a cooldown."""
+
+MISSED = 4.0
+"""Mean square of error over sd at left-out ends from which on the back-test counts as missed."""
 
 WAVES = 0.6
 """Correlation of neighbours above which the residuals are told to run in waves."""
@@ -129,13 +132,43 @@ def _distance(ends: Curves, rest: Curves) -> Array:
 def spread_of(missed: tuple[Missed, ...]) -> tuple[float, float]:
     """Extra sd of log loss of a new run at a log-compute distance, and that distance."""
     if not missed:
-        return DEFAULT_SPREAD, DEFAULT_DISTANCE
+        return CURVE_SPREAD, DEFAULT_DISTANCE
     square = float(np.mean([(one.error**2).mean() - one.variance.mean() for one in missed]))
     length = float(np.mean([(one.distance**2).mean() for one in missed]))
-    assumed = (DEFAULT_SPREAD / DEFAULT_DISTANCE) ** 2
+    assumed = (CURVE_SPREAD / DEFAULT_DISTANCE) ** 2
     pieces = max(one.trunks for one in missed)
     steepness = pieces * max(square, 0.0) / length + PRIOR_PIECES * assumed
     return float(np.sqrt(steepness / (pieces + PRIOR_PIECES) * length)), float(np.sqrt(length))
+
+
+def backtest_problems(missed: tuple[Missed, ...]) -> tuple[Problem, ...]:
+    """`no_backtest` where nothing could be left out, `backtest_missed` above 2 sd of error."""
+    if not missed:
+        return (
+            Problem(
+                code="no_backtest",
+                severity="warning",
+                text="Too few points to leave a size or the longest horizon out: the interval "
+                "assumes by how much the law errs beyond the curves.",
+                remedy="Add sizes, or evaluate more often along the runs.",
+                affects=("forecast",),
+            ),
+        )
+    for one in missed:
+        ratio = float(np.mean(one.error**2 / np.maximum(one.variance, 1e-16)))
+        if ratio > MISSED and float(np.sqrt((one.error**2).mean())) > 1e-4:
+            return (
+                Problem(
+                    code="backtest_missed",
+                    severity="warning",
+                    text=f"Fitted without the largest, the law missed the ends of {one.error.size} "
+                    f"curves by {100 * float(np.sqrt((one.error**2).mean())):.1f} % (signed mean "
+                    f"{100 * float(one.error.mean()):+.1f} %).",
+                    remedy="The interval was widened by it; add larger pilots.",
+                    affects=("forecast",),
+                ),
+            )
+    return ()
 
 
 def curve_problems(

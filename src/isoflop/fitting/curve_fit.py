@@ -95,11 +95,7 @@ class CurveFit:
         samples = [self._logs(c, path, size, points, distance, of) for c in self.components]
         # Equally likely rows: every component gave as many as its weight says.
         low, high = np.quantile(np.concatenate(samples), [(1 - level) / 2, (1 + level) / 2], axis=0)
-        logs = [
-            c.weight * np.log(self.law.predict(c.theta, self._columns(c, path, size, points)))
-            for c in self.components
-        ]
-        mean = np.exp(np.sum(logs, axis=0))
+        mean = self._mean(path, size, points)
         return Prediction(
             mean=mean,
             low=np.minimum(np.exp(low), mean),
@@ -156,6 +152,14 @@ class CurveFit:
         if "lr_drop" in self.law.inputs:
             columns["lr_drop"] = path.lr_drop(at, component.memory)
         return columns | (path.drops(at) if "drop" in self.law.inputs else {})
+
+    def _mean(self, path: LrPath, size: float, at: Array) -> Array:
+        """The law's loss (G,), a geometric mean over the memories."""
+        logs = [
+            c.weight * np.log(self.law.predict(c.theta, self._columns(c, path, size, at)))
+            for c in self.components
+        ]
+        return np.asarray(np.exp(np.sum(logs, axis=0)))
 
     def _logs(
         self,

@@ -10,6 +10,7 @@ from isoflop.fitting.checks import fit_problems
 from isoflop.fitting.curve_checks import (
     STARTS,
     backtest_curves,
+    backtest_problems,
     curve_problems,
     first_tokens,
     left_out_problems,
@@ -64,10 +65,7 @@ def fit_curves(
     Raises:
         FitError: a column or value is missing or wrong, or there are fewer points than parameters.
     """
-    if not 0 < level < 1:
-        raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
-    if n_draws < 20:
-        raise InputError(f"`n_draws >= 20` must hold, but got n_draws={n_draws}. Use 500.")
+    _check_options(level, n_draws)
     everything = read_curve_table(table)
     chosen = _law(law, everything)
     settled = everything.where(~everything.warmup)
@@ -86,6 +84,13 @@ def fit_curves(
         first_tokens=first,
         n_left_out=len(everything) - len(curves),
     )
+
+
+def _check_options(level: float, n_draws: int) -> None:
+    if not 0 < level < 1:
+        raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
+    if n_draws < 20:
+        raise InputError(f"`n_draws >= 20` must hold, but got n_draws={n_draws}. Use 500.")
 
 
 def _law(law: str | Law, curves: Curves) -> Law:
@@ -152,6 +157,7 @@ def _assemble(
     runs = curves.as_runs(law, best.memory)
     problems = fit_problems(best.fitted, components[0].draws, runs)
     problems += curve_problems(curves, law, best.fitted, smooth, correlation)
+    problems += backtest_problems(missed)
     return CurveFit(
         law=law,
         theta=_intervals(law, components, level),
