@@ -47,3 +47,9 @@ def test_a_csv_that_names_no_curves_is_refused(capsys):
     runs = STUDY.parents[1] / "runs.csv"
     assert run(["fit", str(runs), "--curves", "--json"]) == 2
     assert "column 'run'" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_law_card_of_curves_is_refused(capsys, tmp_path):
+    words = ["fit", str(STUDY), "--curves", "--card", str(tmp_path / "law.json"), "--json"]
+    assert run(words) == 2
+    assert "--card" in json.loads(capsys.readouterr().out)["error"]
