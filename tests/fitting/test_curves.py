@@ -155,8 +155,9 @@ def test_curves_that_still_change_their_shape_are_pre_asymptotic():
 
 
 def test_waves_along_the_curves_are_told():
-    waves = fit_curves(curves(own=0.01, correlation=0.95, points=40), n_draws=20)
-    white = fit_curves(curves(own=0.01, points=40), n_draws=20)
+    one = {"sizes": SIZES[-1:], "own": 0.01, "points": 150}
+    waves = fit_curves(curves(correlation=0.95, **one), n_draws=20)
+    white = fit_curves(curves(**one), n_draws=20)
     assert "law_bends" in codes(waves)
     assert "law_bends" not in codes(white)
     assert white.correlation < 0.3 < waves.correlation
