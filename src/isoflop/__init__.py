@@ -6,6 +6,8 @@ What to use when:
   everything that allocation needs (three approaches, frontier, ceilings).
 - `compare`: two recipes' tables -> how much compute one saves over the other. `next_runs`: a fit,
   a target, a budget -> which runs next.
+- `fit_curves`: whole loss curves of a few pilots -> a law along a run. `read_curves`: the curves
+  of a study.
 - `fit_lr_batch`: a sweep -> learning rate and batch. `best_mixture`: fits -> shares of domains.
   `fit_task`: a ladder -> accuracy of a task.
 - `law_card`, `write_law_card`, `read_law_card`: all that an appendix must say, as a file.
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from isoflop.fitting import (
         Analysis,
         Comparison,
+        CurveFit,
         Design,
         Fit,
         Forecast,
@@ -45,13 +48,14 @@ if TYPE_CHECKING:
         chain,
         compare,
         fit,
+        fit_curves,
         fit_lr_batch,
         fit_task,
         law_card,
         make_forecast,
         next_runs,
     )
-    from isoflop.laws import LAWS, PUBLISHED, Estimate, Law, find_law, find_published
+    from isoflop.laws import LAWS, PUBLISHED, Estimate, Law, LrPath, find_law, find_published
     from isoflop.planning import Plan, plan
     from isoflop.reports import read_law_card, write_law_card
     from isoflop.runs import read_curves, read_runs
@@ -76,6 +80,7 @@ _HOMES = {
     "isoflop.fitting": (
         "Analysis",
         "Comparison",
+        "CurveFit",
         "Design",
         "Fit",
         "Forecast",
@@ -87,11 +92,20 @@ _HOMES = {
         "next_runs",
         "best_mixture",
         "chain",
+        "fit_curves",
         "fit_lr_batch",
         "fit_task",
         "law_card",
     ),
-    "isoflop.laws": ("LAWS", "PUBLISHED", "Estimate", "Law", "find_law", "find_published"),
+    "isoflop.laws": (
+        "LAWS",
+        "PUBLISHED",
+        "Estimate",
+        "Law",
+        "LrPath",
+        "find_law",
+        "find_published",
+    ),
     "isoflop.planning": ("Plan", "plan"),
     "isoflop.reports": ("read_law_card", "write_law_card"),
     "isoflop.runs": ("read_curves", "read_runs"),
@@ -105,6 +119,7 @@ __all__ = [
     "PUBLISHED",
     "Analysis",
     "Comparison",
+    "CurveFit",
     "DataError",
     "Design",
     "Estimate",
@@ -116,6 +131,7 @@ __all__ = [
     "IsoflopError",
     "Law",
     "LawCard",
+    "LrPath",
     "MissingExtraError",
     "ModelShape",
     "Plan",
@@ -135,6 +151,7 @@ __all__ = [
     "find_law",
     "find_published",
     "fit",
+    "fit_curves",
     "fit_lr_batch",
     "fit_task",
     "law_card",

@@ -68,6 +68,9 @@ PROBLEM_CODES: dict[str, str] = {
     "prior_used": "Exponents of published ladders helped the fit.",
     "outside_common_range": "Asked for where the runs of the two recipes do not both reach.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
+    "one_schedule": "No curve cools down, or all do alike: what a cooldown brings is not known.",
+    "early_points": "Points in the warm-up, or before the law holds, were left out.",
+    "law_bends": "The residuals run in waves along the curves: the law bends another way.",
     "unknown_convention": "The convention behind the parameter count is not known.",
 }
 """Every problem code with its meaning; `docs/formats.md` is generated from it."""

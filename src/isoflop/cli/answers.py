@@ -1,5 +1,6 @@
-"""Rich renderables of `compare` and `next`: the headline first, then the tables behind it."""
+"""Rich renderables of `compare`, `next` and `fit --curves`: the headline, then the tables."""
 
+import math
 from typing import TYPE_CHECKING
 
 from isoflop.cli.render import si, table_of
@@ -8,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from isoflop._types import Interval
-    from isoflop.fitting import Comparison, Design, OneMore
+    from isoflop.fitting import Comparison, CurveFit, Design, OneMore
 
 _FEW = 10
 """Rows of a long table that people read."""
@@ -52,6 +53,30 @@ def design(made: "Design") -> "list[RenderableType]":
     if made.one_more is not None:
         parts.append(_one_more(made.one_more))
     return [*parts, *terminal.problem_lines(made.problems)]
+
+
+def curve_fit(made: "CurveFit") -> "list[RenderableType]":
+    """The law along a run with its parameters and errors; then the problems."""
+    from isoflop.reports import terminal
+
+    headline = (
+        f"{made.law.name}: {made.law.formula}, fitted to {made.n_points} points of "
+        f"{made.n_curves} curves on {made.n_trunks} trunks"
+    )
+    rows = [(name, _range(value)) for name, value in made.theta.items()]
+    if len(made.law.inputs) > 1 and "drop" not in made.law.inputs:
+        rows.append(("memory of the rate", f"{si(made.memory)} tokens"))
+    rows += [
+        ("sd of a new run", f"{100 * made.sigma:.2g} %"),
+        (
+            "more beyond the curves",
+            f"{100 * made.spread:.2g} % at {math.exp(made.spread_distance):.3g} times",
+        ),
+        ("points left out", f"{made.n_left_out}, before {si(made.first_tokens)} tokens"),
+    ]
+    heading = ("parameter", f"value [{100 * next(iter(made.theta.values())).level:.0f} %]")
+    table = table_of("Law along a run", heading, rows)
+    return [headline, table, *terminal.problem_lines(made.problems)]
 
 
 def _headline(made: "Comparison") -> str:

@@ -141,13 +141,20 @@ def fit(
     card: Annotated[
         Path | None, typer.Option(help="Write the law card: this .json, and .md beside it.")
     ] = None,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="Fit whole loss curves, not only their ends.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Fit the laws: loss frontier, three ways to the optimum, ceilings, with intervals."""
-    from isoflop.cli import render, verbs
+    from isoflop.cli import answers, render, verbs
 
     out = Output("fit", as_json=json)
     place = verbs.card_place(card)
+    if curves:
+        along = verbs.curve_fit_of(source, place)
+        out.show(*answers.curve_fit(along))
+        raise typer.Exit(out.finish(along, along.problems))
     analysis = verbs.analysis_of(source)
     out.show(*render.analysis(analysis), verbs.card_line(source, analysis, place))
     raise typer.Exit(out.finish(analysis, render.all_problems(analysis)))

@@ -14,7 +14,7 @@ def entries(name: str | None = None) -> dict[str, list[dict[str, Any]]]:
     Raises:
         InputError: neither a law nor a set of constants has that name.
     """
-    from isoflop.laws import LAWS, PUBLISHED
+    from isoflop.laws import CURVE_LAWS, LAWS, PUBLISHED
 
     laws: list[dict[str, Any]] = [
         {
@@ -25,7 +25,7 @@ def entries(name: str | None = None) -> dict[str, list[dict[str, Any]]]:
             "source": law.source,
             "range_note": law.range_note,
         }
-        for law in LAWS
+        for law in (*LAWS, *CURVE_LAWS)
     ]
     constants: list[dict[str, Any]] = [
         {

@@ -11,7 +11,7 @@ from isoflop.cli.output import Output
 if TYPE_CHECKING:
     from isoflop._types import Table
     from isoflop.data import DataCard
-    from isoflop.fitting import Analysis, Comparison, Design
+    from isoflop.fitting import Analysis, Comparison, CurveFit, Design
     from isoflop.planning import Plan
     from isoflop.study import StudyFolder
 
@@ -98,6 +98,24 @@ def card_line(source: Path, analysis: "Analysis", place: Path | None) -> str:
     from isoflop.reports import write_law_card
 
     return "law card: " + ", ".join(map(str, write_law_card(place, law_card(analysis))))
+
+
+def curve_fit_of(source: Path, place: Path | None) -> "CurveFit":
+    """The law along the runs of a study (its folder or its file), or of a CSV of points.
+
+    Raises:
+        InputError: a law card was asked for as well: it is of a fit of final points.
+    """
+    if place is not None:
+        raise InputError("--curves and --card exclude each other: a law card is of final points.")
+    from isoflop.fitting import fit_curves
+    from isoflop.runs import read_curves, read_runs
+
+    if source.suffix == ".toml":
+        from isoflop.study import open_study
+
+        source = open_study(source, None, []).path
+    return fit_curves(read_runs(source) if source.is_file() else read_curves(source))
 
 
 def comparison_of(

@@ -2,6 +2,7 @@
 
 What to use when:
 - `fit`: one target, laws weighed by back-test (`law="auto"`), intervals by trunk.
+- `fit_curves`: whole loss curves with their learning rate -> a law along a run, for few pilots.
 - `analyse`: a whole ladder: three approaches to allocation, frontier, ceilings, caveats.
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
@@ -24,6 +25,8 @@ from isoflop.fitting.best_mixture import BestMixture, best_mixture
 from isoflop.fitting.boosted import BoostedFit, fit_boosted
 from isoflop.fitting.compare import compare
 from isoflop.fitting.comparison import Comparison, Multiplier, TokensToLoss
+from isoflop.fitting.curve_fit import CurveFit
+from isoflop.fitting.curves import fit_curves
 from isoflop.fitting.design import Design, NextRun, OneMore
 from isoflop.fitting.downstream import Chain, chain, fit_task, pass_rate_target
 from isoflop.fitting.fit import fit
@@ -44,6 +47,7 @@ __all__ = [
     "Certificate",
     "Chain",
     "Comparison",
+    "CurveFit",
     "Design",
     "Fit",
     "Forecast",
@@ -64,6 +68,7 @@ __all__ = [
     "compare",
     "fit",
     "fit_boosted",
+    "fit_curves",
     "fit_lr_batch",
     "fit_task",
     "law_card",

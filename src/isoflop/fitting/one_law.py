@@ -230,12 +230,16 @@ def draw_parameters(
         starts = fitted.z + SCATTER * rng.standard_normal((RESAMPLE_STARTS, fitted.z.size))
         starts[0] = fitted.z
         return solve_resampled(target, starts, n_draws, tolerance=DRAW_TOLERANCE).z
-    center = log_predict(fitted.law, fitted.z[None], fitted.inputs)
-    losses = center + draw_noise(fitted.noise, trunk, n_draws, rng)
+    return refit(fitted, draw_noise(fitted.noise, trunk, n_draws, rng))
+
+
+def refit(fitted: LawFit, noise: Array) -> Array:
+    """Log parameters (B, P) refitted to the fit's own losses with noise (B, R) of log loss."""
+    losses = log_predict(fitted.law, fitted.z[None], fitted.inputs) + noise
     losses = np.exp(losses) if fitted.target.level else losses
     target = replace(fitted.target, losses=losses)
     return solve(
-        target, np.tile(fitted.z, (n_draws, 1)), max_iterations=60, tolerance=DRAW_TOLERANCE
+        target, np.tile(fitted.z, (len(noise), 1)), max_iterations=60, tolerance=DRAW_TOLERANCE
     ).z
 
 

@@ -12,6 +12,8 @@ What to use when:
   `bnsl_1`, `bnsl_2`: one with one or two breaks.
 - `exponential_mixing`, `bimix`, `additive_mixture`, `joint_mixture`: shares of the domains.
 - `sigmoid_to_one`, `sigmoid`, `error_on_loss`: accuracy or error of a task from a loss.
+- `annealed`, `annealed_sizes`, `tissue`, `tissue_sizes`, `multi_power`: whole loss curves, along
+  a schedule; `LrPath` makes their columns.
 - `product_power`: learning rate or batch as powers of size, tokens or compute.
 - `optimum`: the compute-optimal size and tokens of any law of both.
 - `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
@@ -19,6 +21,7 @@ What to use when:
 
 from isoflop.laws._law import Inputs, Law, Param, Term, find_in
 from isoflop.laws._published import PF_DAY, Published
+from isoflop.laws.annealed import ANNEALED, ANNEALED_SIZES
 from isoflop.laws.broken_power import BNSL_1, BNSL_2
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.downstream import ERROR_ON_LOSS, SIGMOID, SIGMOID_TO_ONE
@@ -26,21 +29,27 @@ from isoflop.laws.estimate import Component, Estimate, check_inputs
 from isoflop.laws.farseer import FARSEER
 from isoflop.laws.hyperparameter import product_power
 from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT, KAPLAN_STEPS
+from isoflop.laws.lr_path import LrPath
 from isoflop.laws.mixture import bimix, exponential_mixing
 from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
+from isoflop.laws.multi_power import MULTI_POWER
 from isoflop.laws.optimum import CLOSED_FORM, Optimum, frontier_exponent, optimum
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PUBLISHED, find_published
 from isoflop.laws.repeated import REPEATED
 from isoflop.laws.saturating import M3, M4
 from isoflop.laws.skaling import SKALING
+from isoflop.laws.tissue import TISSUE, TISSUE_SIZES
 
 __all__ = [
+    "ANNEALED",
+    "ANNEALED_SIZES",
     "BNSL_1",
     "BNSL_2",
     "CHINCHILLA",
     "CHINCHILLA_TIED",
     "CLOSED_FORM",
+    "CURVE_LAWS",
     "ERROR_ON_LOSS",
     "FARSEER",
     "KAPLAN_FLOOR",
@@ -49,6 +58,7 @@ __all__ = [
     "LAWS",
     "M3",
     "M4",
+    "MULTI_POWER",
     "PF_DAY",
     "POWER",
     "POWER_FLOOR",
@@ -57,10 +67,13 @@ __all__ = [
     "SIGMOID",
     "SIGMOID_TO_ONE",
     "SKALING",
+    "TISSUE",
+    "TISSUE_SIZES",
     "Component",
     "Estimate",
     "Inputs",
     "Law",
+    "LrPath",
     "Optimum",
     "Param",
     "Published",
@@ -99,6 +112,9 @@ LAWS: tuple[Law, ...] = (
 )
 """Every law that a fit can be asked for."""
 
+CURVE_LAWS: tuple[Law, ...] = (ANNEALED, ANNEALED_SIZES, TISSUE, TISSUE_SIZES, MULTI_POWER)
+"""Every law along a run, for `fit_curves`."""
+
 
 def find_law(name: str) -> Law:
     """The law of that name.
@@ -106,6 +122,6 @@ def find_law(name: str) -> Law:
     Raises:
         InputError: no such law; the text lists those there are.
     """
-    known = {law.name: law for law in LAWS}
+    known = {law.name: law for law in (*LAWS, *CURVE_LAWS)}
     find_in(name, known, "law")
     return known[name]

@@ -17,6 +17,7 @@ from isoflop.laws.published_curves import CURVES
 from isoflop.laws.published_downstream import DOWNSTREAM
 from isoflop.laws.published_hyperparameters import HYPERPARAMETERS
 from isoflop.laws.published_optima import OPTIMA
+from isoflop.laws.published_schedules import SCHEDULES
 from isoflop.laws.repeated import REPEATED
 
 _HOFFMANN_RANGE = {
@@ -231,6 +232,7 @@ PUBLISHED: tuple[Published, ...] = (
     *OPTIMA,
     *HYPERPARAMETERS,
     *DOWNSTREAM,
+    *SCHEDULES,
 )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from isoflop._errors import RunError
 from isoflop._types import Array
 from isoflop.accounting import count_params, train_flops
+from isoflop.laws import LrPath
 from isoflop.runs.folder import RunFolder
 from isoflop.runs.records import Point
 
@@ -67,9 +69,39 @@ def run_folders(root: Path) -> Iterator[RunFolder]:
             yield RunFolder(path)
 
 
-def read_curves(root: str | Path) -> dict[str, list[Point]]:
-    """All points of every run below `root`, by run id."""
-    return {folder.run_id: folder.points() for folder in run_folders(Path(root))}
+def read_curves(root: str | Path) -> dict[str, np.ndarray]:
+    """One table of all points of every run below `root`, with the learning rate along each run.
+
+    Columns: run, trunk, kind, n_params (non_embedding_with_head), n_tokens, lr (the matrices'
+    rate), loss [nats/token]. Rows of kind `schedule` have no loss: they tell the rate between the
+    points, from the run's own schedule. `fit_curves` takes this table.
+
+    Raises:
+        RunError: nothing there, or a corrupt file (named with its line).
+    """
+    rows = [row for folder in run_folders(Path(root)) for row in _curve_rows(folder)]
+    if not rows:
+        raise RunError(f"{root}: no point of any run. Train first, or name another place.")
+    return {name: _column([row[name] for row in rows], name) for name in rows[0]}
+
+
+def _curve_rows(folder: RunFolder) -> Iterator[dict[str, Any]]:
+    points = folder.points()
+    if not points:
+        return
+    config = folder.config()
+    path = LrPath.of(config.schedule, config.optimiser.lr, points[-1].n_tokens)
+    same = {
+        "run": folder.run_id,
+        "trunk": config.trunk or folder.run_id,
+        "n_params": count_params(config.shape).under(),
+    }
+    for n_tokens, lr in zip(path.n_tokens.tolist(), path.lr.tolist(), strict=True):
+        yield {**same, "kind": "schedule", "n_tokens": n_tokens, "lr": lr, "loss": math.nan}
+    for point in points:
+        lr = float(path.rate(np.array([float(point.n_tokens)]))[0])
+        seen = {"n_tokens": point.n_tokens, "lr": lr, "loss": point.loss}
+        yield {**same, "kind": point.kind, **seen}
 
 
 def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
