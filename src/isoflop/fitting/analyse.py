@@ -7,6 +7,7 @@ import numpy as np
 from isoflop._types import LEVEL, Array, Interval, Problem, Table
 from isoflop.fitting.allocate import by_envelope, by_isoflop, by_law, noisy_losses
 from isoflop.fitting.analysis import Allocation, Analysis, Ceiling
+from isoflop.fitting.chosen_law import LawChoice
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.frontier import frontier_table, straight_line
@@ -14,7 +15,7 @@ from isoflop.fitting.noise import estimate_noise
 from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs, read_table
-from isoflop.laws import CHINCHILLA, Law
+from isoflop.laws import CHINCHILLA
 
 ENVELOPE_DRAWS = 300
 
@@ -23,7 +24,7 @@ def analyse(
     table: Table,
     *,
     target: str = "loss",
-    law: str | Law = "auto",
+    law: LawChoice = "auto",
     level: float = LEVEL,
     n_draws: int = 500,
     seed: int = 0,

@@ -13,6 +13,7 @@ What to use when:
 - `exponential_mixing`, `bimix`, `additive_mixture`, `joint_mixture`: shares of the domains.
 - `sigmoid_to_one`, `sigmoid`, `error_on_loss`: accuracy or error of a task from a loss.
 - `product_power`: learning rate or batch as powers of size, tokens or compute.
+- `own_law`: a plain function of named arguments as a law; `fit(table, law=function)` does it.
 - `optimum`: the compute-optimal size and tokens of any law of both.
 - `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
 """
@@ -28,7 +29,9 @@ from isoflop.laws.hyperparameter import product_power
 from isoflop.laws.kaplan import KAPLAN_FLOOR, KAPLAN_JOINT, KAPLAN_STEPS
 from isoflop.laws.mixture import bimix, exponential_mixing
 from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
+from isoflop.laws.numeric_optimum import best_log_size, find_root
 from isoflop.laws.optimum import CLOSED_FORM, Optimum, frontier_exponent, optimum
+from isoflop.laws.own import own_law
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PUBLISHED, find_published
 from isoflop.laws.repeated import REPEATED
@@ -66,15 +69,18 @@ __all__ = [
     "Published",
     "Term",
     "additive_mixture",
+    "best_log_size",
     "bimix",
     "check_inputs",
     "exponential_mixing",
     "find_in",
     "find_law",
     "find_published",
+    "find_root",
     "frontier_exponent",
     "joint_mixture",
     "optimum",
+    "own_law",
     "product_power",
 ]
 

@@ -125,8 +125,8 @@ def _estimate_of(source: Estimate | HasEstimate) -> Estimate:
     if set(estimate.inputs) != {"n_params", "n_tokens"}:
         raise InputError(
             "planning needs a law of n_params and n_tokens, but got one of "
-            f"{', '.join(estimate.inputs)} ({estimate.best.law.name}). Use chinchilla, "
-            "chinchilla_tied, kaplan_joint or kaplan_floor."
+            f"{', '.join(estimate.inputs)} ({estimate.best.law.name}). Use a law "
+            "of both, such as chinchilla, or a function of your own."
         )
     return estimate
 
