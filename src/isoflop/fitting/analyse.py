@@ -13,6 +13,7 @@ from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.frontier import frontier_table, straight_line
 from isoflop.fitting.noise import estimate_noise
 from isoflop.fitting.one_law import fit_law
+from isoflop.fitting.profile import Profile, profiled_names
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs, read_table
 from isoflop.laws import CHINCHILLA
@@ -63,7 +64,14 @@ def analyse(
         frontier_loss=line[target],
         n_runs=len(runs),
         target=target,
+        profiles=_profiles(auto, chinchilla),
     )
+
+
+def _profiles(*fits: Fit) -> tuple[Profile, ...]:
+    """Floor and exponents of every law, each law once."""
+    each = {one.law.name: one for one in fits}
+    return tuple(one.profile(name) for one in each.values() for name in profiled_names(one.law))
 
 
 def _read(table: Table, target: str) -> tuple[Runs, Array]:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from isoflop._types import Array, Interval, Problem, as_column
 from isoflop.fitting.as_json import to_plain
 from isoflop.fitting.fit_result import Fit
+from isoflop.fitting.profile import Profile
 
 Approach = Literal["envelope", "isoflop", "parametric"]
 
@@ -94,6 +95,13 @@ class Analysis:
     frontier_loss: Array
     n_runs: int
     target: str
+    profiles: tuple[Profile, ...] = ()
+    """Profile likelihood of floor and exponents: of the law of `fit`, then of the additive law."""
+
+    def profile(self, law: str, name: str) -> Profile | None:
+        """The profile of that law's parameter, or None where it was not made."""
+        found = (one for one in self.profiles if (one.law, one.name) == (law, name))
+        return next(found, None)
 
     def allocation(self, approach: Approach) -> Allocation | None:
         """The allocation of that approach, or None where the table does not support it."""
@@ -114,5 +122,6 @@ class Analysis:
             "naive": to_plain(self.naive),
             "frontier_flops": to_plain(self.frontier_flops),
             "frontier_loss": to_plain(self.frontier_loss),
+            "profiles": to_plain(self.profiles),
             "problems": to_plain(self.problems),
         }

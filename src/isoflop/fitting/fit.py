@@ -161,6 +161,7 @@ def _fit_runs(
         n_trunks=runs.n_trunks,
         target=runs.target,
         record=record,
+        fitted=fits[best],
     )
 
 

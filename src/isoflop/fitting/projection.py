@@ -12,8 +12,8 @@ from isoflop._types import Array
 from isoflop.laws import Inputs, Law
 
 SCATTER = 1024
-KEPT = 64
-"""Best starts that go on."""
+BEST, OTHERS = 40, 24
+"""Starts that go on: the best, and others just as they come, so that a basin is not missed."""
 
 LOG_EXPONENT = (-3.5, 1.1)
 """Exponents lie between 0.03 and 3."""
@@ -36,7 +36,7 @@ LEAST = 0.02
 
 
 def projected_starts(law: Law, inputs: Inputs, loss: Array) -> Array:
-    """The best `KEPT` (S, P) of a scatter, inputs as they are and losses (R,)."""
+    """Starts (S, P) for inputs as they are and losses (R,), the best of a scatter first."""
     rng = np.random.default_rng(0)
     theta = _scatter(law, inputs, rng)
     linear = linear_parameters(law, inputs, theta[:8])
@@ -46,7 +46,9 @@ def projected_starts(law: Law, inputs: Inputs, loss: Array) -> Array:
         error = np.log(law.predict(theta, inputs)) - np.log(loss)
         size = np.square(error).sum(axis=-1)
     size = np.where(np.isfinite(size), size, np.inf)
-    return theta[np.argsort(size, kind="stable")[:KEPT]]
+    order = np.argsort(size, kind="stable")
+    usable = np.sort(order[BEST:][np.isfinite(size[order[BEST:]])])
+    return theta[np.concatenate([order[:BEST], usable[:OTHERS]])]
 
 
 def linear_parameters(law: Law, inputs: Inputs, theta: Array) -> list[int]:
@@ -63,9 +65,10 @@ def linear_parameters(law: Law, inputs: Inputs, theta: Array) -> list[int]:
 
     here = at()
     for i in range(base.shape[1]):
-        bends = [at(i, i) - 2 * at(i) + here]
-        bends += [at(i, j) - at(i) - at(j) + here for j in chosen]
-        scale = np.abs(at(i, i)) + np.abs(here) * 1e-3
+        with np.errstate(all="ignore"):
+            bends = [at(i, i) - 2 * at(i) + here]
+            bends += [at(i, j) - at(i) - at(j) + here for j in chosen]
+            scale = np.abs(at(i, i)) + np.abs(here) * 1e-3
         known = np.isfinite(bends[0])
         if known.any() and all(bool((np.abs(b) <= CURVED * scale)[known].all()) for b in bends):
             chosen.append(i)
@@ -78,7 +81,7 @@ def _scatter(law: Law, inputs: Inputs, rng: np.random.Generator) -> Array:
     columns = []
     for param in law.params:
         if param.real:
-            value = rng.uniform(max(param.low, -1e3), min(param.high, 1e3), SCATTER)
+            value = _signed(param.low, param.high, rng)
             spread = NEAR_START * min(param.high - param.low, 2e3) / 4
             near = (param.start or 0.0) + spread * rng.standard_normal(SCATTER)
         else:
@@ -89,6 +92,14 @@ def _scatter(law: Law, inputs: Inputs, rng: np.random.Generator) -> Array:
             value[0] = param.start
         columns.append(np.clip(value, param.low, param.high))
     return np.stack(columns, axis=-1)
+
+
+def _signed(low: float, high: float, rng: np.random.Generator) -> Array:
+    """Half over the range, half of any size in it: a wide range is seldom meant evenly."""
+    even = rng.uniform(max(low, -1e3), min(high, 1e3), SCATTER)
+    sign = rng.choice([-1.0, 1.0], SCATTER) if low < 0 < high else np.sign(low + high)
+    sized = sign * np.exp(rng.uniform(*LOG_ANY, SCATTER))
+    return np.asarray(np.where(rng.random(SCATTER) < 0.5, even, np.clip(sized, low, high)))
 
 
 def _positive(low: float, high: float, middles: list[float], rng: np.random.Generator) -> Array:

@@ -78,6 +78,7 @@ def certificate_rows(fit: "Fit") -> Rows:
         ("converged", "yes" if certificate.converged else "no"),
         ("starts", str(certificate.starts)),
         ("starts that reached the best objective", numbers.percent(certificate.share_reached)),
+        ("distinct minima that starts ended in", str(certificate.n_basins)),
         ("largest gradient, relative", numbers.general(certificate.gradient_norm, 2)),
         ("condition number", numbers.general(certificate.condition_number)),
         ("parameters at a bound", ", ".join(certificate.at_bound) or "none"),
@@ -149,10 +150,14 @@ def analysis_rows(analysis: "Analysis") -> Rows:
     fit = analysis.fit
     rows = [
         ("runs, trunks", f"{fit.n_runs}, {fit.n_trunks}"),
-        *_law_rows("law (largest weight)", fit),
+        *_law_rows("law (largest weight)", fit, analysis),
         *_frontier_rows(analysis.frontier),
         *_law_rows("Kaplan's joint law", analysis.kaplan),
-        ("irreducible loss E", numbers.interval(analysis.entropy, show="loss")),
+        (
+            "irreducible loss E",
+            numbers.interval(analysis.entropy, show="loss")
+            + _profile(analysis, analysis.chinchilla.law.name, "E"),
+        ),
         *(
             (
                 f"allocation {APPROACHES.get(one.approach, one.approach)}",
@@ -176,10 +181,24 @@ def analysis_rows(analysis: "Analysis") -> Rows:
     )
 
 
-def _law_rows(what: str, fit: "Fit") -> list[tuple[str, str]]:
-    """A law's name and formula, then its parameters with their intervals."""
+def _law_rows(what: str, fit: "Fit", within: "Analysis | None" = None) -> list[tuple[str, str]]:
+    """A law's name and formula, then its parameters with their intervals, profiles beside them."""
     law = (what, f"{fit.law.name}:  {fit.law.formula}")
-    return [law, *((f"  {name}", _range(value, 4)) for name, value in fit.theta.items())]
+    rows = [law]
+    for name, value in fit.theta.items():
+        beside = "" if within is None else _profile(within, fit.law.name, name)
+        rows.append((f"  {name}", _range(value, 4) + beside))
+    return rows
+
+
+def _profile(analysis: "Analysis", law: str, name: str) -> str:
+    """The profile likelihood interval as words to stand beside that of the draws."""
+    found = analysis.profile(law, name)
+    if found is None:
+        return ""
+    ends = ["open" if found.open_low else numbers.general(found.low, 4)]
+    ends.append("open" if found.open_high else numbers.general(found.high, 4))
+    return f"; profile [{', '.join(ends)}]"
 
 
 def _frontier_rows(fit: "Fit") -> list[tuple[str, str]]:
