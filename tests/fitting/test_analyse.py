@@ -32,7 +32,7 @@ def test_three_approaches_find_the_exponent(wide):
 def test_profiles_dip_at_their_vertex(wide):
     for profile in wide.allocation("isoflop").profiles:
         if profile.status == "ok":
-            assert profile.parabola([profile.n_opt])[0] == pytest.approx(profile.loss_opt)
+            assert profile.parabola([profile.vertex])[0] == pytest.approx(profile.loss_opt)
             assert (profile.parabola(profile.n_params) >= profile.loss_opt - 1e-12).all()
 
 

@@ -15,11 +15,13 @@ What to use when:
 
 from isoflop.fitting.analyse import analyse
 from isoflop.fitting.analysis import (
+    Agreement,
     Allocation,
     Analysis,
     Ceiling,
     IsoflopProfile,
     NaivePower,
+    Variant,
 )
 from isoflop.fitting.best_mixture import BestMixture, best_mixture
 from isoflop.fitting.boosted import BoostedFit, fit_boosted
@@ -39,6 +41,7 @@ from isoflop.fitting.prior import Prior
 from isoflop.fitting.profile import Profile
 
 __all__ = [
+    "Agreement",
     "Allocation",
     "Analysis",
     "Basin",
@@ -63,6 +66,7 @@ __all__ = [
     "Prior",
     "Profile",
     "TokensToLoss",
+    "Variant",
     "analyse",
     "best_mixture",
     "chain",

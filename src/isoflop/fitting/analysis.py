@@ -23,8 +23,11 @@ class IsoflopProfile:
     loss: Array
     n_tokens: Array
     coefficients: tuple[float, float, float]
-    """log loss = c0 + c1 u + c2 u^2, u = ln(N / geometric mean of n_params)."""
+    """loss = c0 + c1 u + c2 u^2, u = ln(N / geometric mean of n_params)."""
+    vertex: float
+    """The size at the parabola's lowest point."""
     n_opt: float
+    """The vertex without the parabola's bias."""
     d_opt: float
     loss_opt: float
     status: Literal["ok", "edge_minimum", "no_minimum"]
@@ -33,7 +36,42 @@ class IsoflopProfile:
         """Loss on the fitted parabola at the given sizes, for drawing."""
         u = np.log(as_column(n_params)) - float(np.log(self.n_params).mean())
         c0, c1, c2 = self.coefficients
-        return np.asarray(np.exp(c0 + c1 * u + c2 * u**2))
+        return np.asarray(c0 + c1 * u + c2 * u**2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The same allocation from other runs or vertices: ln N_opt = log_n + a ln C, and so ln D_opt.
+
+    `what`: `uncorrected` (the parabolas' own vertices, as published procedures take them),
+    `without_flagged`, `without_far`, `without_budget C`.
+    """
+
+    what: str
+    n_runs: int
+    a: float
+    b: float
+    log_n: float
+    log_d: float
+
+    def n_opt(self, flops: float) -> float:
+        """Compute-optimal size at a budget [FLOPs]."""
+        return float(np.exp(self.log_n + self.a * np.log(flops)))
+
+    def d_opt(self, flops: float) -> float:
+        """Compute-optimal tokens at a budget [FLOPs]."""
+        return float(np.exp(self.log_d + self.b * np.log(flops)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """The optimum at one budget by one approach, each number with its interval."""
+
+    approach: Approach
+    flops: float
+    n_opt: Interval
+    d_opt: Interval
+    tokens_per_param: Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +86,10 @@ class Allocation:
     n_opt: Array
     d_opt: Array
     profiles: tuple[IsoflopProfile, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    """How the answer moves with the runs that carry it; approach 2 only."""
+    measured: bool = False
+    """Whether the table's own isoFLOP groups were used, and no curve was interpolated."""
     problems: tuple[Problem, ...] = ()
 
 
@@ -95,6 +137,8 @@ class Analysis:
     frontier_loss: Array
     n_runs: int
     target: str
+    agreement: tuple[Agreement, ...] = ()
+    """N_opt, D_opt and D/N of every approach at common budgets, to see how far they agree."""
     profiles: tuple[Profile, ...] = ()
     """Profile likelihood of floor and exponents: of the law of `fit`, then of the additive law."""
 
@@ -122,6 +166,7 @@ class Analysis:
             "naive": to_plain(self.naive),
             "frontier_flops": to_plain(self.frontier_flops),
             "frontier_loss": to_plain(self.frontier_loss),
+            "agreement": to_plain(self.agreement),
             "profiles": to_plain(self.profiles),
             "problems": to_plain(self.problems),
         }

@@ -29,7 +29,7 @@ def profiles(analysis: "Analysis") -> list[Profile]:
     for one in found.profiles if found else ():
         grid = np.geomspace(float(one.n_params.min()), float(one.n_params.max()), _GRID)
         # Without a valley the vertex means nothing: mark the best size that was run instead.
-        valley = one.status != "no_minimum" and 0.5 * grid[0] <= one.n_opt <= 2 * grid[-1]
+        valley = one.status != "no_minimum" and 0.5 * grid[0] <= one.vertex <= 2 * grid[-1]
         best = int(np.argmin(one.loss))
         result.append(
             Profile(
@@ -38,7 +38,7 @@ def profiles(analysis: "Analysis") -> list[Profile]:
                 loss=one.loss,
                 curve_n_params=grid,
                 curve_loss=one.parabola(grid),
-                n_opt=one.n_opt if valley else float(one.n_params[best]),
+                n_opt=one.vertex if valley else float(one.n_params[best]),
                 loss_opt=one.loss_opt if valley else float(one.loss[best]),
                 interior=one.status == "ok",
             )

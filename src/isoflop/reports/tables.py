@@ -1,35 +1,17 @@
 """Tables of a study as strings: the one source of what the terminal and the page print."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isoflop._types import Interval, Problem, Table
 from isoflop.reports import numbers
+from isoflop.reports.agreement import APPROACHES, agreement_lines
+from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
     from isoflop.fitting import Allocation, Analysis, Fit, Forecast
     from isoflop.planning import Plan
-
-APPROACHES = {
-    "envelope": "1 envelope",
-    "isoflop": "2 isoFLOP profiles",
-    "parametric": "3 parametric law",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """One table: the first `text_columns` columns hold words, the others numbers."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    text_columns: int = 1
-
-    def __post_init__(self) -> None:
-        assert all(len(row) == len(self.header) for row in self.rows), self.title
 
 
 def theta_rows(fit: "Fit", title: str) -> Rows:
@@ -165,6 +147,7 @@ def analysis_rows(analysis: "Analysis") -> Rows:
             )
             for one in analysis.allocations
         ),
+        *agreement_lines(analysis),
         *(
             (
                 f"ceiling at N = {numbers.count(one.n_params)}",
