@@ -61,7 +61,9 @@ def analyse(
     chinchilla = fit(table, law="chinchilla", **options)
     runs, flops = _read(table, target)
     line = frontier_table(runs, flops)
-    allocations, agreement = _allocations(table, budgets, chinchilla, options)
+    asked = tuple(budgets) or tuple(float(flops.max()) * more for more in BEYOND)
+    allocations, agreement = _allocations(table, asked, chinchilla, options)
+    splits = set(auto.estimate.inputs) == {"n_params", "n_tokens"}
     return Analysis(
         fit=auto,
         chinchilla=chinchilla,
@@ -77,6 +79,7 @@ def analyse(
         n_runs=len(runs),
         target=target,
         agreement=agreement,
+        optimum=auto.optimum(asked) if splits else None,
         profiles=_profiles(auto, chinchilla),
     )
 
@@ -101,12 +104,11 @@ def _read(table: Table, target: str) -> tuple[Runs, Array]:
 
 
 def _allocations(
-    table: Table, budgets: Sequence[float], chinchilla: Fit, options: Mapping[str, Any]
+    table: Table, asked: tuple[float, ...], chinchilla: Fit, options: Mapping[str, Any]
 ) -> tuple[tuple[Allocation, ...], tuple[Agreement, ...]]:
     """Every approach that the table supports, and how far they agree at the budgets."""
     runs, flops = _read(table, options["target"])
     level = options["level"]
-    asked = tuple(budgets) or tuple(float(flops.max()) * more for more in BEYOND)
     fitted = fit_law(runs, CHINCHILLA, few=8)
     losses = noisy_losses(runs, fitted.noise, ENVELOPE_DRAWS, options["seed"])
     # The factor k of C = k N D that the table's own FLOPs have.

@@ -10,6 +10,7 @@ from isoflop._types import Array, Interval, Problem, as_column
 from isoflop.fitting.as_json import to_plain
 from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.profile import Profile
+from isoflop.laws import BestSplit
 
 Approach = Literal["envelope", "isoflop", "parametric"]
 
@@ -139,6 +140,8 @@ class Analysis:
     target: str
     agreement: tuple[Agreement, ...] = ()
     """N_opt, D_opt and D/N of every approach at common budgets, to see how far they agree."""
+    optimum: BestSplit | None = None
+    """The optimum of `fit` at the same budgets; None where its law has more inputs than N and D."""
     profiles: tuple[Profile, ...] = ()
     """Profile likelihood of floor and exponents: of the law of `fit`, then of the additive law."""
 
@@ -167,6 +170,7 @@ class Analysis:
             "frontier_flops": to_plain(self.frontier_flops),
             "frontier_loss": to_plain(self.frontier_loss),
             "agreement": to_plain(self.agreement),
+            "optimum": to_plain(self.optimum),
             "profiles": to_plain(self.profiles),
             "problems": to_plain(self.problems),
         }

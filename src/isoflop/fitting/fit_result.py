@@ -14,7 +14,7 @@ from isoflop.fitting.record import Record
 from isoflop.fitting.certificate import Certificate
 from isoflop.fitting.one_law import LawFit
 from isoflop.fitting.profile import Profile, profile
-from isoflop.laws import Estimate, Law
+from isoflop.laws import BestSplit, Estimate, Law, best_split
 from isoflop.laws.estimate import Of
 
 
@@ -65,6 +65,10 @@ class Fit:
                 f"The profile of {name!r} needs the runs, but the fit has none. Fit a table."
             )
         return profile(self.fitted, name, self.estimate.level if level is None else level)
+
+    def optimum(self, flops: ArrayLike, level: float | None = None) -> BestSplit:
+        """Compute-optimal runs at budgets [FLOPs] with intervals; see `laws.best_split`."""
+        return best_split(self.estimate, flops, level=level)
 
     def predict(
         self, inputs: Mapping[str, ArrayLike], of: Of = "run", level: float | None = None

@@ -48,7 +48,7 @@ def projected_starts(law: Law, inputs: Inputs, loss: Array) -> Array:
     size = np.where(np.isfinite(size), size, np.inf)
     order = np.argsort(size, kind="stable")
     usable = np.sort(order[BEST:][np.isfinite(size[order[BEST:]])])
-    return theta[np.concatenate([order[:BEST], usable[:OTHERS]])]
+    return np.asarray(theta[np.concatenate([order[:BEST], usable[:OTHERS]])])
 
 
 def linear_parameters(law: Law, inputs: Inputs, theta: Array) -> list[int]:

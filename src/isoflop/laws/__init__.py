@@ -14,12 +14,14 @@ What to use when:
 - `sigmoid_to_one`, `sigmoid`, `error_on_loss`: accuracy or error of a task from a loss.
 - `product_power`: learning rate or batch as powers of size, tokens or compute.
 - `own_law`: a plain function of named arguments as a law; `fit(table, law=function)` does it.
+- `best_split`: compute-optimal runs of an estimate, with intervals and near-optimal sizes.
 - `optimum`: the compute-optimal size and tokens of any law of both.
 - `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
 """
 
 from isoflop.laws._law import Inputs, Law, Param, Term, find_in
 from isoflop.laws._published import PF_DAY, Published
+from isoflop.laws.best_split import BestSplit, NearOptimal, best_split, near_optimal
 from isoflop.laws.broken_power import BNSL_1, BNSL_2
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.downstream import ERROR_ON_LOSS, SIGMOID, SIGMOID_TO_ONE
@@ -60,16 +62,19 @@ __all__ = [
     "SIGMOID",
     "SIGMOID_TO_ONE",
     "SKALING",
+    "BestSplit",
     "Component",
     "Estimate",
     "Inputs",
     "Law",
+    "NearOptimal",
     "Optimum",
     "Param",
     "Published",
     "Term",
     "additive_mixture",
     "best_log_size",
+    "best_split",
     "bimix",
     "check_inputs",
     "exponential_mixing",
@@ -79,6 +84,7 @@ __all__ = [
     "find_root",
     "frontier_exponent",
     "joint_mixture",
+    "near_optimal",
     "optimum",
     "own_law",
     "product_power",

@@ -9,13 +9,14 @@ import numpy as np
 from isoflop._errors import InputError
 from isoflop._types import LEVEL, Interval, Prediction
 from isoflop.accounting import (
+    FLOPS_PER_PARAM_TOKEN,
     Accelerator,
     cost_usd,
     device_hours,
     find_accelerator,
     training_days,
 )
-from isoflop.laws import Estimate
+from isoflop.laws import Estimate, near_optimal
 from isoflop.planning.frontier import largest_flops
 from isoflop.planning.plan import Plan
 from isoflop.planning.problems import plan_problems
@@ -106,6 +107,9 @@ def _solved(
         n_devices=n_devices,
         mfu=mfu,
         extrapolation=ratio,
+        near_optimal=()
+        if {"n_params", "n_tokens"} <= set(given)
+        else near_optimal(estimate, compute.value, k=FLOPS_PER_PARAM_TOKEN),
         problems=estimate.problems + plan_problems(estimate, prediction, solution, ratio),
         source=estimate.source,
         target=estimate.target,

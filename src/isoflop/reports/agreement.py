@@ -41,3 +41,29 @@ def agreement_lines(analysis: "Analysis") -> list[tuple[str, str]]:
         (f"optimum at {flops} FLOPs, {approach}", f"N = {n}, D = {d}, D/N = {ratio}")
         for flops, approach, n, d, ratio in agreement_rows(analysis).rows
     ]
+
+
+def optimum_lines(analysis: "Analysis") -> list[tuple[str, str]]:
+    """The optimum of the law that forecasts at the same budgets, and how flat the loss is there."""
+    found = analysis.optimum
+    if found is None:
+        return []
+    lines = []
+    for g, flops in enumerate(found.flops):
+        parts = [
+            f"{name} = {show(float(one.mean[g]))} [{show(float(one.low[g]))}, "
+            f"{show(float(one.high[g]))}]"
+            for name, one, show in (
+                ("N", found.n_params, numbers.count),
+                ("D", found.n_tokens, numbers.count),
+                ("D/N", found.tokens_per_param, numbers.general),
+                ("loss", found.loss, numbers.loss),
+            )
+        ]
+        parts += [
+            f"within {100 * one.share:g} %: N {numbers.count(one.n_low)} to "
+            f"{numbers.count(one.n_high)}"
+            for one in found.near[g]
+        ]
+        lines.append((f"best run at {numbers.scientific(float(flops))} FLOPs", "; ".join(parts)))
+    return lines

@@ -9,6 +9,7 @@ from isoflop._types import as_column
 from isoflop.reports import numbers, tables
 from isoflop.reports.figures import Line, Profile
 from isoflop.reports.html import Content, Markup, element, join, table
+from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
     from isoflop.fitting import Analysis
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _GRID = 80
 
 
-def markup(rows: tables.Rows) -> Markup:
+def markup(rows: Rows) -> Markup:
     """A table of strings as HTML."""
     return table(rows.header, rows.rows, caption=rows.title, text_columns=rows.text_columns)
 

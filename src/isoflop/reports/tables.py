@@ -6,7 +6,7 @@ import numpy as np
 
 from isoflop._types import Interval, Problem, Table
 from isoflop.reports import numbers
-from isoflop.reports.agreement import APPROACHES, agreement_lines
+from isoflop.reports.agreement import APPROACHES, agreement_lines, optimum_lines
 from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def analysis_rows(analysis: "Analysis") -> Rows:
             for one in analysis.allocations
         ),
         *agreement_lines(analysis),
+        *optimum_lines(analysis),
         *(
             (
                 f"ceiling at N = {numbers.count(one.n_params)}",
