@@ -12,6 +12,9 @@ from isoflop._types import Array
 from isoflop.laws import Inputs, Law
 
 SCATTER = 1024
+ROWS = 64
+"""Rows that starts are judged on, evenly taken: enough to tell a good one from a bad one."""
+
 BEST, OTHERS = 40, 24
 """Starts that go on: the best, and others just as they come, so that a basin is not missed."""
 
@@ -39,6 +42,9 @@ def projected_starts(law: Law, inputs: Inputs, loss: Array) -> Array:
     """Starts (S, P) for inputs as they are and losses (R,), the best of a scatter first."""
     rng = np.random.default_rng(0)
     theta = _scatter(law, inputs, rng)
+    if loss.size > ROWS:
+        rows = np.linspace(0, loss.size - 1, ROWS).astype(int)
+        inputs, loss = {name: column[rows] for name, column in inputs.items()}, loss[rows]
     linear = linear_parameters(law, inputs, theta[:8])
     with np.errstate(all="ignore"):
         if linear:

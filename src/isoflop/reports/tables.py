@@ -1,5 +1,6 @@
 """Tables of a study as strings: the one source of what the terminal and the page print."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,12 @@ from isoflop.reports.agreement import APPROACHES, agreement_lines, optimum_lines
 from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
-    from isoflop.fitting import Allocation, Analysis, Fit, Forecast
+    from isoflop.fitting import Allocation, Analysis, Ceiling, Fit, Forecast
     from isoflop.planning import Plan
+
+
+_FEW = 12
+"""Sizes whose ceiling the terminal shows; isoFLOP tables have a size of its own for every run."""
 
 
 def theta_rows(fit: "Fit", title: str) -> Rows:
@@ -154,7 +159,7 @@ def analysis_rows(analysis: "Analysis") -> Rows:
                 f"ceiling at N = {numbers.count(one.n_params)}",
                 f"{numbers.interval(one.ceiling, show='loss')}; best {numbers.loss(one.best_loss)}",
             )
-            for one in analysis.ceilings
+            for one in _some(analysis.ceilings)
         ),
     ]
     return Rows(
@@ -163,6 +168,14 @@ def analysis_rows(analysis: "Analysis") -> Rows:
         rows=tuple(rows),
         text_columns=2,
     )
+
+
+def _some(ceilings: "Sequence[Ceiling]") -> "list[Ceiling]":
+    """As many sizes as people read, the smallest and the largest among them."""
+    last = len(ceilings) - 1
+    if last < _FEW:
+        return list(ceilings)
+    return [ceilings[round(last * i / (_FEW - 1))] for i in range(_FEW)]
 
 
 def _law_rows(what: str, fit: "Fit", within: "Analysis | None" = None) -> list[tuple[str, str]]:
