@@ -7,6 +7,7 @@ import numpy as np
 
 from isoflop._errors import FitError
 from isoflop._types import Array, Table
+from isoflop.fitting.table import column_names
 from isoflop.laws import Law, find_law, own_law
 
 LawChoice = str | Law | Callable[..., Any]
@@ -34,7 +35,7 @@ def numeric_columns(table: Table, target: str) -> dict[str, Array]:
         FitError: there are none.
     """
     found = {}
-    for name in table:
+    for name in column_names(table):
         if name == target:
             continue
         try:

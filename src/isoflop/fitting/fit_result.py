@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike
 from isoflop._errors import FitError, InputError
 from isoflop._types import Interval, Prediction, Problem
 from isoflop.fitting.as_json import to_plain
-from isoflop.fitting.record import Record
 from isoflop.fitting.certificate import Certificate
 from isoflop.fitting.one_law import LawFit
 from isoflop.fitting.profile import Profile, profile
+from isoflop.fitting.record import Record
 from isoflop.laws import BestSplit, Estimate, Law, best_split
 from isoflop.laws.estimate import Of
 

@@ -77,17 +77,16 @@ def best_split(
     log_c = np.log(budgets / k)
     mean = mean_law(alive)
     drawn = [optimum(c.draws, budgets, k=k, law=c.law) for c in alive]
-    share = [np.full(len(c.draws), c.weight / len(c.draws)) for c in alive]
-    weights = np.concatenate(share)
+    weights = np.concatenate([np.full(len(c.draws), c.weight / len(c.draws)) for c in alive])
     draws_n = np.log(np.concatenate([one.n_params for one in drawn]))
     draws_l = np.log(np.concatenate([one.loss for one in drawn]))
-    at = {"n_params": np.exp(log_n), "n_tokens": np.exp(log_c - log_n)}
-    log_l = np.log(mean.predict(np.empty(0), at))
+    log_l = np.log(mean.predict(np.empty(0), _inputs(log_n, log_c)))
+    log_d, draws_d = log_c - log_n, log_c - draws_n
     return BestSplit(
         flops=budgets,
         n_params=_interval(log_n, draws_n, weights, level),
-        n_tokens=_interval(log_c - log_n, log_c - draws_n, weights, level),
-        tokens_per_param=_interval(log_c - 2 * log_n, log_c - 2 * draws_n, weights, level),
+        n_tokens=_interval(log_d, draws_d, weights, level),
+        tokens_per_param=_interval(log_d - log_n, draws_d - draws_n, weights, level),
         loss=_interval(log_l, draws_l, weights, level),
         near=tuple(tuple(_near(mean, c, one) for one in near) for c in log_c),
     )
@@ -136,8 +135,7 @@ def _near(mean: Law, log_c: float, share: float) -> NearOptimal:
     best = float(best_log_size(mean, np.empty((1, 0)), np.array([[log_c]]))[0, 0])
 
     def above(log_n: Array) -> Array:
-        inputs = {"n_params": np.exp(log_n), "n_tokens": np.exp(log_c - log_n)}
-        return np.log(mean.predict(np.empty(0), inputs)) - limit
+        return np.log(mean.predict(np.empty(0), _inputs(log_n, log_c))) - limit
 
     limit = 0.0
     limit = float(above(np.array([best]))[0]) + float(np.log1p(share))
@@ -157,6 +155,10 @@ def _near(mean: Law, log_c: float, share: float) -> NearOptimal:
         n_low=float(np.exp(grid[0] if low is None else low)),
         n_high=float(np.exp(grid[-1] if high is None else high)),
     )
+
+
+def _inputs(log_n: Array, log_c: Array | float) -> dict[str, Array]:
+    return {"n_params": np.exp(log_n), "n_tokens": np.exp(log_c - log_n)}
 
 
 def _interval(value: Array, draws: Array, weights: Array, level: float) -> Prediction:
