@@ -2,7 +2,8 @@
 
 What to use when:
 - `read_runs`: study folders, run folders or CSV files -> one table.
-- `fit`: a table -> laws weighed by back-test, with intervals and problems. `analyse`: the table ->
+- `fit`: a table -> laws weighed by back-test, with intervals and problems; or a law of your own,
+  a plain function (`law=my_law`; `Param` gives an argument a range). `analyse`: the table ->
   everything that allocation needs (three approaches, frontier, ceilings).
 - `compare`: two recipes' tables -> how much compute one saves over the other. `next_runs`: a fit,
   a target, a budget -> which runs next.
@@ -55,7 +56,16 @@ if TYPE_CHECKING:
         make_forecast,
         next_runs,
     )
-    from isoflop.laws import LAWS, PUBLISHED, Estimate, Law, LrPath, find_law, find_published
+    from isoflop.laws import (
+        LAWS,
+        PUBLISHED,
+        Estimate,
+        Law,
+        LrPath,
+        Param,
+        find_law,
+        find_published,
+    )
     from isoflop.planning import Plan, plan
     from isoflop.reports import read_law_card, write_law_card
     from isoflop.runs import read_curves, read_runs
@@ -103,6 +113,7 @@ _HOMES = {
         "Estimate",
         "Law",
         "LrPath",
+        "Param",
         "find_law",
         "find_published",
     ),
@@ -134,6 +145,7 @@ __all__ = [
     "LrPath",
     "MissingExtraError",
     "ModelShape",
+    "Param",
     "Plan",
     "Prediction",
     "Problem",

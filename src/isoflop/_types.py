@@ -53,6 +53,7 @@ PROBLEM_CODES: dict[str, str] = {
     "floor_unidentified": "The irreducible loss cannot be told from zero or from the lowest loss.",
     "edge_minimum": "An isoFLOP profile has its minimum at the edge: the optimum lies outside.",
     "no_minimum": "An isoFLOP profile is not convex: it has no interior minimum.",
+    "allocation_moves": "Without some runs or one budget the isoFLOP optimum is another.",
     "one_ray": "All runs lie on one (N, D) ray: allocation cannot be learned from them.",
     "pre_asymptotic": "The slope along the trunks still steepens: no power law holds yet.",
     "short_horizons": "Without the shortest horizon the forecast is another: it is off the law.",

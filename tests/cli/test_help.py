@@ -30,7 +30,7 @@ OPTIONS = {
     "data": {"study", "into", "set_", "recipes", "json"},
     "run": {"study", "into", "set_", "dry_run", "extend", "tokens", "label", "json"},
     "status": {"folder", "json"},
-    "fit": {"source", "card", "curves", "json"},
+    "fit": {"source", "law", "card", "curves", "json"},
     "compare": {"a", "b", "target", "loss", "flops", "json"},
     "next": {"source", "flops", "n_params", "n_tokens", "budget", "json"},
     "plan": {

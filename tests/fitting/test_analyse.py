@@ -8,6 +8,8 @@ from simulated import TRUTH, ladder
 
 from isoflop._errors import InputError
 from isoflop.fitting import Forecast, analyse, make_forecast
+from isoflop.laws import optimum
+from isoflop.reports.tables import analysis_rows
 
 A_TRUE = TRUTH[4] / (TRUTH[2] + TRUTH[4])
 WIDE = {"sizes": np.geomspace(3e3, 6e5, 9), "horizons": np.geomspace(3e5, 2e7, 7)}
@@ -32,7 +34,7 @@ def test_three_approaches_find_the_exponent(wide):
 def test_profiles_dip_at_their_vertex(wide):
     for profile in wide.allocation("isoflop").profiles:
         if profile.status == "ok":
-            assert profile.parabola([profile.n_opt])[0] == pytest.approx(profile.loss_opt)
+            assert profile.parabola([profile.vertex])[0] == pytest.approx(profile.loss_opt)
             assert (profile.parabola(profile.n_params) >= profile.loss_opt - 1e-12).all()
 
 
@@ -117,3 +119,16 @@ def test_single_size_and_ray_are_analysed_with_their_problems():
         analysis = analyse(table, n_draws=50)
         assert any(problem.disqualifies("allocation") for problem in analysis.problems)
         assert make_forecast(analysis, 2e5, 4e7, 4.8e13).loss.value > 0
+
+
+def test_optimum_of_the_fit_at_budgets(wide):
+    best = optimum(TRUTH, wide.optimum.flops)
+    assert wide.optimum.flops.tolist() == sorted({one.flops for one in wide.agreement})
+    for found, truth in ((wide.optimum.n_params, best.n_params), (wide.optimum.loss, best.loss)):
+        assert (found.low < truth).all()
+        assert (truth < found.high).all()
+    again = wide.fit.optimum(wide.optimum.flops)
+    np.testing.assert_array_equal(again.n_tokens.mean, wide.optimum.n_tokens.mean)
+    rows = dict(analysis_rows(wide).rows)
+    (last,) = (value for name, value in list(rows.items()) if name.startswith("best run at 7.2e15"))
+    assert "within 0.1 %: N" in last

@@ -285,3 +285,17 @@ def test_summary_gives_every_number_its_interval(request_: dict[str, Any]) -> No
 def test_summary_says_when_a_law_has_no_draws() -> None:
     lines = dict(summary_lines(plan(find_published("besiroglu"), flops=1e21)))
     assert "without draws" in lines["Model size"]
+
+
+def test_plan_tells_how_flat_the_optimum_is() -> None:
+    source = find_published("besiroglu").estimate
+    made = plan(source, flops=1e23)
+    assert [one.share for one in made.near_optimal] == [0.001, 0.005]
+    for one in made.near_optimal:
+        assert one.n_low < made.n_params.value < one.n_high
+        edge = source.predict({"n_params": [one.n_low], "n_tokens": [1e23 / 6 / one.n_low]})
+        assert edge.mean[0] / made.loss.value - 1 == pytest.approx(one.share, rel=1e-6)
+    assert made.to_json()["near_optimal"][0]["share"] == 0.001
+    lines = dict(summary_lines(made))
+    assert "parameters on the same compute" in lines["Within 0.5 % of the best loss"]
+    assert plan(source, n_params=1e9, n_tokens=1e11).near_optimal == ()

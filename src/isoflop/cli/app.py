@@ -138,6 +138,9 @@ def fit(
         Path,
         typer.Argument(help="A study folder, or a CSV with n_params, n_tokens, loss[, trunk]."),
     ] = HERE,
+    law: Annotated[
+        str | None, typer.Option(help="A law for a CSV: a name, or your own as FILE.py:FUNCTION.")
+    ] = None,
     card: Annotated[
         Path | None, typer.Option(help="Write the law card: this .json, and .md beside it.")
     ] = None,
@@ -155,7 +158,7 @@ def fit(
         along = verbs.curve_fit_of(source, place)
         out.show(*answers.curve_fit(along))
         raise typer.Exit(out.finish(along, along.problems))
-    analysis = verbs.analysis_of(source)
+    analysis = verbs.analysis_of(source, law)
     out.show(*render.analysis(analysis), verbs.card_line(source, analysis, place))
     raise typer.Exit(out.finish(analysis, render.all_problems(analysis)))
 
@@ -186,7 +189,10 @@ def plan(
         Path | None, typer.Argument(help="A study folder, a CSV of runs or a law card; or --law.")
     ] = None,
     law: Annotated[
-        str | None, typer.Option(help="Published constants; see `isoflop laws`.")
+        str | None,
+        typer.Option(
+            help="Published constants; or, for a CSV, a law of your own as FILE.py:FUNCTION."
+        ),
     ] = None,
     flops: Annotated[float | None, typer.Option(help="Compute budget [FLOPs].")] = None,
     loss: Annotated[float | None, typer.Option(help="Target loss [nats/token].")] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop._errors import InputError
 from isoflop.cli import render
 from isoflop.cli.output import Output
+from isoflop.cli.own_law import is_own, law_named
 
 if TYPE_CHECKING:
     from isoflop._types import Table
@@ -60,13 +61,21 @@ def run(out: Output, folder: "StudyFolder", label: str) -> int:
     return out.finish(outcome, outcome.problems)
 
 
-def analysis_of(source: Path) -> "Analysis":
-    """The fits of a study folder, or of a CSV table of runs."""
+def analysis_of(source: Path, law: str | None = None) -> "Analysis":
+    """The fits of a study folder, or of a CSV table of runs by the law asked for.
+
+    Raises:
+        InputError: a law for a study, which names its own; a function that cannot be loaded.
+    """
     if source.is_file() and source.suffix != ".toml":
         from isoflop.fitting import analyse
         from isoflop.runs import read_runs
 
-        return analyse(read_runs(source))
+        return analyse(read_runs(source), law="auto" if law is None else law_named(law))
+    if law is not None:
+        raise InputError(
+            f"--law is for a table of runs, but {source} is a study. Set `law` in its [fit]."
+        )
     from isoflop.study import fit_study, open_study
 
     return fit_study(open_study(source, None, []))
@@ -177,13 +186,16 @@ def plan_for(
     A wish that is None is left to the study's [plan] or to the planner's default.
 
     Raises:
-        InputError: both --law and a source; no constraint where published constants or a CSV are
-            used (a study has its own in [plan]).
+        InputError: published constants and a source; a law of one's own without a CSV; no
+            constraint where published constants or a CSV are used (a study has its own in [plan]).
     """
-    if law is not None and source is not None:
-        raise InputError(f"give a source or --law, but got {source} and --law {law}. Drop one.")
     given = {key: value for key, value in wishes.items() if value is not None} | {"force": force}
     is_table = source is not None and source.is_file() and source.suffix != ".toml"
+    own = law is not None and is_own(law)
+    if own and not is_table:
+        raise InputError(f"--law {law} is fitted to runs. Name a CSV of runs beside it.")
+    if law is not None and source is not None and not own:
+        raise InputError(f"give a source or --law, but got {source} and --law {law}. Drop one.")
     if law is None and not is_table:
         from isoflop.study import open_study, plan_study
 
@@ -192,7 +204,7 @@ def plan_for(
         raise InputError("nothing to plan for. Give one of --flops --loss --n-params --n-tokens.")
     from isoflop.planning import plan
 
-    if law is not None:
+    if law is not None and not own:
         from isoflop.laws import find_published
 
         return plan(find_published(law), **given)
@@ -201,4 +213,4 @@ def plan_for(
         from isoflop.reports import read_law_card
 
         return plan(read_law_card(source), **given)
-    return plan(analysis_of(source).fit, **given)
+    return plan(analysis_of(source, law).fit, **given)

@@ -3,6 +3,7 @@
 What to use when:
 - `fit`: one target, laws weighed by back-test (`law="auto"`), intervals by trunk.
 - `fit_curves`: whole loss curves with their learning rate -> a law along a run, for few pilots.
+- `Fit.profile`: how far one parameter may move while the others make up for it.
 - `analyse`: a whole ladder: three approaches to allocation, frontier, ceilings, caveats.
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
@@ -15,14 +16,17 @@ What to use when:
 
 from isoflop.fitting.analyse import analyse
 from isoflop.fitting.analysis import (
+    Agreement,
     Allocation,
     Analysis,
     Ceiling,
     IsoflopProfile,
     NaivePower,
+    Variant,
 )
 from isoflop.fitting.best_mixture import BestMixture, best_mixture
 from isoflop.fitting.boosted import BoostedFit, fit_boosted
+from isoflop.fitting.certificate import Basin, Certificate
 from isoflop.fitting.compare import compare
 from isoflop.fitting.comparison import Comparison, Multiplier, TokensToLoss
 from isoflop.fitting.curve_fit import CurveFit
@@ -30,17 +34,20 @@ from isoflop.fitting.curves import fit_curves
 from isoflop.fitting.design import Design, NextRun, OneMore
 from isoflop.fitting.downstream import Chain, chain, fit_task, pass_rate_target
 from isoflop.fitting.fit import fit
-from isoflop.fitting.fit_result import Certificate, Fit, LawScore
+from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.forecast import Forecast, make_forecast
 from isoflop.fitting.law_card import LawCard, law_card
 from isoflop.fitting.lr_batch import LrBatchFit, fit_lr_batch
 from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 from isoflop.fitting.next_runs import next_runs
 from isoflop.fitting.prior import Prior
+from isoflop.fitting.profile import Profile
 
 __all__ = [
+    "Agreement",
     "Allocation",
     "Analysis",
+    "Basin",
     "BestMixture",
     "BoostedFit",
     "Ceiling",
@@ -61,7 +68,9 @@ __all__ = [
     "NextRun",
     "OneMore",
     "Prior",
+    "Profile",
     "TokensToLoss",
+    "Variant",
     "analyse",
     "best_mixture",
     "chain",

@@ -1,53 +1,69 @@
 """`analyse`: one table of a ladder -> an `Analysis` with every law, approach and caveat."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from isoflop._errors import InputError
 from isoflop._types import LEVEL, Array, Interval, Problem, Table
-from isoflop.fitting.allocate import by_envelope, by_isoflop, by_law, noisy_losses
-from isoflop.fitting.analysis import Allocation, Analysis, Ceiling
+from isoflop.fitting.allocate import by_envelope, by_law, noisy_losses
+from isoflop.fitting.analysis import Agreement, Allocation, Analysis, Ceiling
+from isoflop.fitting.checks import far_runs
+from isoflop.fitting.chosen_law import LawChoice
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.frontier import frontier_table, straight_line
-from isoflop.fitting.noise import estimate_noise
+from isoflop.fitting.isoflop_profiles import Ladder, by_isoflop
 from isoflop.fitting.one_law import fit_law
-from isoflop.fitting.solver import log_jacobian
+from isoflop.fitting.profile import Profile, profiled_names
 from isoflop.fitting.table import Runs, read_table
-from isoflop.laws import CHINCHILLA, Law
+from isoflop.laws import CHINCHILLA
 
 ENVELOPE_DRAWS = 300
+
+BEYOND = (1.0, 10.0, 100.0)
+"""Times the largest run's compute at which the approaches are compared unasked."""
 
 
 def analyse(
     table: Table,
     *,
     target: str = "loss",
-    law: str | Law = "auto",
+    law: LawChoice = "auto",
     level: float = LEVEL,
     n_draws: int = 500,
     seed: int = 0,
+    budgets: Sequence[float] = (),
 ) -> Analysis:
     """Analyse a ladder: the forecast's fit, L(C), Kaplan's law, three allocations, ceilings.
 
     Args:
         table: columns `n_params`, `n_tokens`, the target; optionally `flops` (6 N D without),
-            `trunk`, `kind`, `depth`, `n_heads`.
+            `trunk`, `kind`, `depth`, `n_heads`, `experiment` (runs of another share no isoFLOP
+            profile) and `outlier` (true where the run is suspect: approach 2 is also made
+            without).
         target: the column to predict.
         law: what forecasts and plans: a law of (N, D), or all of them weighed by back-test.
         level: level of every interval.
         n_draws: draws of the parameters.
         seed: the same seed gives the same numbers.
+        budgets: compute [FLOPs] at which the approaches are compared; without, the largest run's
+            and 10 and 100 times it.
 
     Raises:
         FitError: a column or value is missing or wrong, or there are fewer rows than parameters.
+        InputError: a budget that is not positive.
     """
+    _check_budgets(budgets)
     options: dict[str, Any] = {"target": target, "level": level, "n_draws": n_draws, "seed": seed}
     auto = fit(table, law=law, **options)
     chinchilla = fit(table, law="chinchilla", **options)
     runs, flops = _read(table, target)
     line = frontier_table(runs, flops)
-    allocations = _allocations(runs, flops, chinchilla, level, seed)
+    asked = tuple(budgets) or tuple(float(flops.max()) * more for more in BEYOND)
+    allocations, agreement = _allocations(table, asked, chinchilla, options)
+    splits = set(auto.estimate.inputs) == {"n_params", "n_tokens"}
     return Analysis(
         fit=auto,
         chinchilla=chinchilla,
@@ -62,7 +78,22 @@ def analyse(
         frontier_loss=line[target],
         n_runs=len(runs),
         target=target,
+        agreement=agreement,
+        optimum=auto.optimum(asked) if splits else None,
+        profiles=_profiles(auto, chinchilla),
     )
+
+
+def _check_budgets(budgets: Sequence[float]) -> None:
+    for value in budgets:
+        if not 0 < value < np.inf:
+            raise InputError(f"`budgets > 0` must hold, but got {value}. Give FLOPs.")
+
+
+def _profiles(*fits: Fit) -> tuple[Profile, ...]:
+    """Floor and exponents of every law, each law once."""
+    each = {one.law.name: one for one in fits}
+    return tuple(one.profile(name) for one in each.values() for name in profiled_names(one.law))
 
 
 def _read(table: Table, target: str) -> tuple[Runs, Array]:
@@ -73,21 +104,41 @@ def _read(table: Table, target: str) -> tuple[Runs, Array]:
 
 
 def _allocations(
-    runs: Runs, flops: Array, chinchilla: Fit, level: float, seed: int
-) -> tuple[Allocation, ...]:
+    table: Table, asked: tuple[float, ...], chinchilla: Fit, options: Mapping[str, Any]
+) -> tuple[tuple[Allocation, ...], tuple[Agreement, ...]]:
+    """Every approach that the table supports, and how far they agree at the budgets."""
+    runs, flops = _read(table, options["target"])
+    level = options["level"]
     fitted = fit_law(runs, CHINCHILLA, few=8)
-    slope = log_jacobian(CHINCHILLA, fitted.z[None], fitted.inputs)[0]
-    noise = estimate_noise(fitted.residual, slope, runs.trunk, fitted.target.delta)
-    losses = noisy_losses(runs, noise, ENVELOPE_DRAWS, seed)
+    losses = noisy_losses(runs, fitted.noise, ENVELOPE_DRAWS, options["seed"])
     # The factor k of C = k N D that the table's own FLOPs have.
     k = float(np.exp(np.log(flops / runs.compute).mean()))
     grid = np.geomspace(flops.min(), flops.max(), 25)
+    refused = any(problem.disqualifies("allocation") for problem in chinchilla.problems)
+    ladder = Ladder(
+        runs=runs,
+        flops=flops,
+        losses=losses,
+        label=runs.label,
+        flagged=runs.flagged,
+        far=far_runs(fitted),
+        exponents=None
+        if refused
+        else (chinchilla.theta["alpha"].value, chinchilla.theta["beta"].value),
+    )
     found = (
         by_envelope(runs, flops, losses, level),
-        by_isoflop(runs, flops, losses, level),
+        by_isoflop(ladder, max(asked), level),
         by_law(chinchilla, grid, level, k),
     )
-    return tuple(one for one in found if one is not None)
+    made = [one for one in found if one is not None]
+    return tuple(one for one, _ in made), tuple(
+        Agreement(approach=one.approach, flops=c, n_opt=at[0], d_opt=at[1], tokens_per_param=at[2])
+        for c in asked
+        for one, lines in made
+        if lines is not None
+        for at in [lines.at(c, level)]
+    )
 
 
 def _ceilings(runs: Runs, chinchilla: Fit, level: float) -> tuple[Ceiling, ...]:

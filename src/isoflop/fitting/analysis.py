@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 from isoflop._types import Array, Interval, Problem, as_column
 from isoflop.fitting.as_json import to_plain
 from isoflop.fitting.fit_result import Fit
+from isoflop.fitting.profile import Profile
+from isoflop.laws import BestSplit
 
 Approach = Literal["envelope", "isoflop", "parametric"]
 
@@ -22,8 +24,11 @@ class IsoflopProfile:
     loss: Array
     n_tokens: Array
     coefficients: tuple[float, float, float]
-    """log loss = c0 + c1 u + c2 u^2, u = ln(N / geometric mean of n_params)."""
+    """loss = c0 + c1 u + c2 u^2, u = ln(N / geometric mean of n_params)."""
+    vertex: float
+    """The size at the parabola's lowest point."""
     n_opt: float
+    """The vertex without the parabola's bias."""
     d_opt: float
     loss_opt: float
     status: Literal["ok", "edge_minimum", "no_minimum"]
@@ -32,7 +37,42 @@ class IsoflopProfile:
         """Loss on the fitted parabola at the given sizes, for drawing."""
         u = np.log(as_column(n_params)) - float(np.log(self.n_params).mean())
         c0, c1, c2 = self.coefficients
-        return np.asarray(np.exp(c0 + c1 * u + c2 * u**2))
+        return np.asarray(c0 + c1 * u + c2 * u**2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The same allocation from other runs or vertices: ln N_opt = log_n + a ln C, and so ln D_opt.
+
+    `what`: `uncorrected` (the parabolas' own vertices, as published procedures take them),
+    `without_flagged`, `without_far`, `without_budget C`.
+    """
+
+    what: str
+    n_runs: int
+    a: float
+    b: float
+    log_n: float
+    log_d: float
+
+    def n_opt(self, flops: float) -> float:
+        """Compute-optimal size at a budget [FLOPs]."""
+        return float(np.exp(self.log_n + self.a * np.log(flops)))
+
+    def d_opt(self, flops: float) -> float:
+        """Compute-optimal tokens at a budget [FLOPs]."""
+        return float(np.exp(self.log_d + self.b * np.log(flops)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """The optimum at one budget by one approach, each number with its interval."""
+
+    approach: Approach
+    flops: float
+    n_opt: Interval
+    d_opt: Interval
+    tokens_per_param: Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +87,10 @@ class Allocation:
     n_opt: Array
     d_opt: Array
     profiles: tuple[IsoflopProfile, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    """How the answer moves with the runs that carry it; approach 2 only."""
+    measured: bool = False
+    """Whether the table's own isoFLOP groups were used, and no curve was interpolated."""
     problems: tuple[Problem, ...] = ()
 
 
@@ -94,6 +138,17 @@ class Analysis:
     frontier_loss: Array
     n_runs: int
     target: str
+    agreement: tuple[Agreement, ...] = ()
+    """N_opt, D_opt and D/N of every approach at common budgets, to see how far they agree."""
+    optimum: BestSplit | None = None
+    """The optimum of `fit` at the same budgets; None where its law has more inputs than N and D."""
+    profiles: tuple[Profile, ...] = ()
+    """Profile likelihood of floor and exponents: of the law of `fit`, then of the additive law."""
+
+    def profile(self, law: str, name: str) -> Profile | None:
+        """The profile of that law's parameter, or None where it was not made."""
+        found = (one for one in self.profiles if (one.law, one.name) == (law, name))
+        return next(found, None)
 
     def allocation(self, approach: Approach) -> Allocation | None:
         """The allocation of that approach, or None where the table does not support it."""
@@ -114,5 +169,8 @@ class Analysis:
             "naive": to_plain(self.naive),
             "frontier_flops": to_plain(self.frontier_flops),
             "frontier_loss": to_plain(self.frontier_loss),
+            "agreement": to_plain(self.agreement),
+            "optimum": to_plain(self.optimum),
+            "profiles": to_plain(self.profiles),
             "problems": to_plain(self.problems),
         }

@@ -103,7 +103,10 @@ def read_arms(table_a: Table, table_b: Table, target: str, law: str | Law) -> Ar
     if flipped:
         read, logs = read[::-1], logs[::-1]
     scales = {
+        # What a law of one's own does with its inputs is not known: they keep their units.
         name: float(np.exp(np.log(np.concatenate([r.columns[name] for r in read])).mean()))
+        if base.scaled
+        else 1.0
         for name in base.inputs
     }
     log_scale = float(np.log(list(scales.values())).sum())

@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from isoflop._types import Array
-from isoflop.laws import Inputs, Law, Param, optimum
+from isoflop.laws import CLOSED_FORM, Inputs, Law, Param, optimum
 from isoflop.laws._law import complex_step, keep_units
 
 Model = Literal["shared", "own_floor", "per_arm"]
@@ -27,6 +28,9 @@ FIRST, SECOND = 1.0, 2.0
 
 RATIOS = (0.5, 1.0, 2.0)
 """Ratios that a fit of shared exponents starts from."""
+
+KNOTS = 50
+"""Budgets that a law without a closed form is searched at, between them a spline of ln L."""
 
 SEARCH = 1e4
 """Compute is looked for this far beyond the runs, on either side."""
@@ -132,8 +136,13 @@ def log_costs(
 
 def frontier_loss(base: Law, theta: Array, compute: Array) -> Array:
     """Lowest loss (B, G) at compute (G,) in units of N D, or at x = compute."""
-    if "n_params" in base.inputs:
+    if "n_params" in base.inputs and base.name in CLOSED_FORM:
         return optimum(theta, compute, k=1.0, law=base).loss
+    if "n_params" in base.inputs:
+        # A searched optimum costs a hundred evaluations: along the compute it is smooth.
+        knots = np.geomspace(compute[0], compute[-1], KNOTS)
+        found = np.log(optimum(theta, knots, k=1.0, law=base).loss)
+        return np.asarray(np.exp(CubicSpline(np.log(knots), found, axis=1)(np.log(compute))))
     return base.predict(theta, {base.inputs[0]: compute})
 
 

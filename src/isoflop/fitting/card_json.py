@@ -11,7 +11,8 @@ import numpy as np
 from isoflop._errors import InputError
 from isoflop._types import Array, Interval, Problem, Severity
 from isoflop.fitting.as_json import to_plain
-from isoflop.fitting.fit_result import Certificate, LawScore
+from isoflop.fitting.certificate import Basin, Certificate
+from isoflop.fitting.fit_result import LawScore
 from isoflop.fitting.law_card import CardAllocation, CardLaw, LawCard
 from isoflop.fitting.noise import Noise
 from isoflop.fitting.record import Record
@@ -110,7 +111,8 @@ def _law(record: Mapping[str, Any]) -> CardLaw:
 def _certificate(record: Mapping[str, Any]) -> Certificate:
     known = {name: math.inf if value is None else value for name, value in record.items()}
     at_bound: Any = tuple(map(str, record["at_bound"]))
-    return Certificate(**{**known, "at_bound": at_bound})
+    basins = tuple(Basin(**one) for one in record.get("basins", ()))
+    return Certificate(**{**known, "at_bound": at_bound, "basins": basins})
 
 
 def _score(record: Mapping[str, Any]) -> LawScore:

@@ -183,10 +183,15 @@ def _floor_open(entropy: Array, runs: Runs) -> bool:
     return bool(low < 0.1 or high - low > 0.6)
 
 
+def far_runs(fitted: LawFit) -> np.ndarray:
+    """Mask (R,) of the runs more than 5 robust sd of log loss from the law."""
+    scale = 1.4826 * float(np.median(np.abs(fitted.residual)))
+    return np.asarray(np.abs(fitted.residual) > max(5 * scale, 1e-4))
+
+
 def _outliers(fitted: LawFit) -> list[Problem]:
     size = fitted.residual.size
-    scale = 1.4826 * float(np.median(np.abs(fitted.residual)))
-    far = np.abs(fitted.residual) > max(5 * scale, 1e-4)
+    far = far_runs(fitted)
     if size < 10 or not far.any():
         return []
     return [

@@ -8,11 +8,11 @@ from isoflop._errors import InputError
 from isoflop._types import LEVEL, Array, Interval, Problem, Table
 from isoflop.fitting.arm_models import ArmModel, fit_models
 from isoflop.fitting.arm_table import Arms, check_metrics, ray_problem, read_arms
+from isoflop.fitting.chosen_law import LawChoice, named_law
 from isoflop.fitting.comparison import Comparison, ModelScore, Multiplier
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.tokens_to_loss import tokens_to_loss
-from isoflop.laws import Law
 
 PLACES = ("low", "middle", "top")
 
@@ -30,7 +30,7 @@ def compare(
     target: str = "loss",
     loss: float | None = None,
     flops: float | None = None,
-    law: str | Law = "auto",
+    law: LawChoice = "auto",
     level: float = LEVEL,
     n_draws: int = 300,
     seed: int = 0,
@@ -48,7 +48,8 @@ def compare(
         target: the column to compare by; "bpb" where the tokenizers differ.
         loss: where to compare; or `flops`, the compute of A. The middle of the range without.
         flops: A's compute [FLOPs, or x] at which to compare.
-        law: the law of one arm; "auto" takes the richest that both arms have runs for.
+        law: the law of one arm, as in `fit`; "auto" takes the richest that both arms have
+            runs for.
         level: level of every interval.
         n_draws: draws of each model.
         seed: the same seed gives the same numbers.
@@ -61,7 +62,7 @@ def compare(
     """
     _check_options(loss, flops, level, n_draws)
     check_metrics(runs_a, runs_b, target)
-    arms = read_arms(runs_a, runs_b, target, law)
+    arms = read_arms(runs_a, runs_b, target, named_law(law, runs_a, target))
     fits = tuple(fit(t, target=target, law=arms.base, level=level, seed=seed) for t in arms.tables)
     models, rho = fit_models(arms, n_draws, seed)
     losses, problems = _places(arms, models, loss, flops)

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike
 
 from isoflop._errors import FitError, InputError
 from isoflop._types import LEVEL, Array, Prediction, Problem, Table
+from isoflop.fitting.chosen_law import LawChoice
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.table import column_names
-from isoflop.laws import Law
 from isoflop.laws.estimate import SPREAD_FREEDOM, Estimate, Of
 
 SAMPLES = 4000
@@ -95,7 +95,7 @@ def fit_task(
     table: Table,
     task: str,
     *,
-    law: str | Law = "chinchilla",
+    law: LawChoice = "chinchilla",
     level: float = LEVEL,
     n_draws: int = 500,
     seed: int = 0,
@@ -110,7 +110,7 @@ def fit_task(
         table: columns `n_params`, `n_tokens`, `bpb_<task>` [bits/byte] and `acc_<task>` in (0, 1];
             optionally `trunk`, `run`, `kind`.
         task: the task's name as in the columns.
-        law: step one's law, a name of `LAWS`, a `Law`, or "auto".
+        law: step one's law, as in `fit`.
         level: level of every interval.
         n_draws: draws of the parameters.
         seed: the same seed gives the same numbers.

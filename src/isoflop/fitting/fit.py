@@ -11,6 +11,7 @@ from isoflop._types import LEVEL, Array, Interval, Table, is_share
 from isoflop.fitting.backtest import Held, backtest
 from isoflop.fitting.candidates import Candidate, candidates_for
 from isoflop.fitting.checks import design_problems, fit_problems
+from isoflop.fitting.chosen_law import LawChoice, chosen_law
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.horizons import horizon_problems
 from isoflop.fitting.noise import left_out_scale
@@ -35,7 +36,6 @@ from isoflop.laws import (
     Law,
     exponential_mixing,
     find_in,
-    find_law,
 )
 
 AUTO_PAIR = (CHINCHILLA, SKALING, KAPLAN_JOINT, KAPLAN_FLOOR)
@@ -61,7 +61,7 @@ def fit(
     table: Table,
     *,
     target: str = "loss",
-    law: str | Law = "auto",
+    law: LawChoice = "auto",
     level: float = LEVEL,
     n_draws: int = 500,
     seed: int = 0,
@@ -76,7 +76,8 @@ def fit(
             optionally `n_unique_tokens` (where less than `n_tokens`, the law of repeated data
             competes too), `trunk`, `kind`, `run`.
         target: the column to predict.
-        law: a name of `LAWS`, a `Law`, or "auto".
+        law: a name of `LAWS`, a `Law`, a function of named arguments (`laws.own_law`): those that
+            are columns of the table are inputs, the others parameters; or "auto".
         level: level of every interval.
         n_draws: draws of the parameters.
         seed: the same seed gives the same numbers.
@@ -160,6 +161,7 @@ def _fit_runs(
         n_trunks=runs.n_trunks,
         target=runs.target,
         record=record,
+        fitted=fits[best],
     )
 
 
@@ -213,7 +215,7 @@ def _check_options(level: float, n_draws: int, objective: str) -> None:
     find_in(objective, dict.fromkeys(OBJECTIVES), "objective")
 
 
-def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...], Runs]:
+def _prepare(table: Table, target: str, law: LawChoice) -> tuple[tuple[Law, ...], Runs]:
     """The laws to try and the rows to fit them to."""
     pair = "n_params" in table and "n_tokens" in table
     laws: tuple[Law, ...]
@@ -227,7 +229,7 @@ def _prepare(table: Table, target: str, law: str | Law) -> tuple[tuple[Law, ...]
         if domains and not pair and not single:
             laws = (exponential_mixing(domains),)
     else:
-        laws = (law if isinstance(law, Law) else find_law(law),)
+        laws = (chosen_law(law, table, target),)
     names = tuple(dict.fromkeys(name for one in laws for name in one.inputs))
     if names == ("x",) and "x" not in table and "flops" in table:
         table = _with_x(table)

@@ -7,29 +7,15 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from isoflop._errors import FitError
+from isoflop._errors import FitError, InputError
 from isoflop._types import Interval, Prediction, Problem
 from isoflop.fitting.as_json import to_plain
+from isoflop.fitting.certificate import Certificate
+from isoflop.fitting.one_law import LawFit
+from isoflop.fitting.profile import Profile, profile
 from isoflop.fitting.record import Record
-from isoflop.laws import Estimate, Law
+from isoflop.laws import BestSplit, Estimate, Law, best_split
 from isoflop.laws.estimate import Of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
-    """What shows that the optimiser found the minimum, and how well the data pin it down."""
-
-    objective: float
-    gradient_norm: float
-    """Largest |d objective / d log parameter| at the end, relative to the objective."""
-    starts: int
-    share_reached: float
-    """Share of starts that ended within 0.1 % of the best objective."""
-    at_bound: tuple[str, ...]
-    condition_number: float
-    """Of the column-scaled Jacobian: above 1e3 the parameters cannot be told apart."""
-    iterations: int
-    converged: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +51,24 @@ class Fit:
     target: str
     record: Record
     """The data, settings and noise that the numbers come from."""
+    fitted: LawFit | None = None
+    """The fit of `law` itself, for `profile`; None where it was not made here."""
+
+    def profile(self, name: str, level: float | None = None) -> Profile:
+        """The profile likelihood interval of a parameter of `law`; see `fitting.profile`.
+
+        Raises:
+            InputError: no such parameter, or a fit without its runs.
+        """
+        if self.fitted is None:
+            raise InputError(
+                f"The profile of {name!r} needs the runs, but the fit has none. Fit a table."
+            )
+        return profile(self.fitted, name, self.estimate.level if level is None else level)
+
+    def optimum(self, flops: ArrayLike, level: float | None = None) -> BestSplit:
+        """Compute-optimal runs at budgets [FLOPs] with intervals; see `laws.best_split`."""
+        return best_split(self.estimate, flops, level=level)
 
     def predict(
         self, inputs: Mapping[str, ArrayLike], of: Of = "run", level: float | None = None

@@ -9,7 +9,8 @@ import numpy as np
 from isoflop._errors import InputError
 from isoflop._types import Array, Interval, Problem
 from isoflop.fitting.analysis import Analysis, Approach
-from isoflop.fitting.fit_result import Certificate, Fit, LawScore
+from isoflop.fitting.certificate import Certificate
+from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.record import Record
 from isoflop.laws import Component, Estimate, find_law
 

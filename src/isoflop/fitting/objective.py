@@ -50,6 +50,8 @@ class Target:
     """Row weights (B, R) or (1, R): ones, or how often a resample drew each row."""
     level: bool = False
     one_sided: bool = False
+    fixed: np.ndarray | None = None
+    """Parameters (P,) that stay where they start; None where all are free."""
     logs: Mapping[str, Array] = field(init=False)
     basis: Mapping[str, Array] = field(init=False)
     """1, -x, x^2 of every log input, (R, 3)."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from isoflop._errors import FitError
 from isoflop._types import Array, is_share
-from isoflop.fitting.fit_result import Certificate
+from isoflop.fitting.certificate import LISTED, Basin, Certificate, find_basins
 from isoflop.fitting.noise import Noise, draw_noise, estimate_noise
 from isoflop.fitting.objective import WIDE, Objective, Target
 from isoflop.fitting.prior import Prior, with_prior
@@ -59,6 +59,8 @@ class LawFit:
     """The inputs divided by their scales."""
     target: Target
     residual: Array
+    trunk: np.ndarray
+    """Cluster of each row (R,), whose noise it shares."""
     noise: Noise
     certificate: Certificate
 
@@ -133,6 +135,9 @@ def fit_law(
             f"from any start. Leave out rows where it has none, such as a share of zero."
         )
     reached = solution.objective <= lowest * (1 + REACHED) + 1e-12
+    basins = find_basins(
+        solution.objective, solution.gradient, log_predict(law, solution.z, inputs)
+    )
     if objective in ("robust", "one_sided"):
         target = replace(target, one_sided=objective == "one_sided")
         target, solution = _settle(target, solution, tolerance)
@@ -150,8 +155,9 @@ def fit_law(
         inputs=inputs,
         target=target,
         residual=residual,
+        trunk=runs.trunk,
         noise=estimate_noise(residual, slope, runs.trunk, scale),
-        certificate=_certify(target, solution, slope, (len(starts), float(reached.mean()))),
+        certificate=_certify(target, solution, slope, reached, basins),
     )
 
 
@@ -198,7 +204,11 @@ def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Targe
 
 
 def _certify(
-    target: Target, solution: Solution, slope: Array, starts: tuple[int, float]
+    target: Target,
+    solution: Solution,
+    slope: Array,
+    reached: np.ndarray,
+    basins: tuple[Basin, ...],
 ) -> Certificate:
     best = int(np.argmin(solution.objective))
     z, objective = solution.z[best], float(solution.objective[best])
@@ -206,12 +216,14 @@ def _certify(
     return Certificate(
         objective=objective,
         gradient_norm=float(solution.gradient[best]),
-        starts=starts[0],
-        share_reached=starts[1],
+        starts=reached.size,
+        share_reached=float(reached.mean()),
         at_bound=tuple(np.array(target.law.names)[bound].tolist()),
         condition_number=_condition(slope),
         iterations=solution.iterations,
         converged=bool(solution.gradient[best] < 1e-3 or objective < 1e-12),
+        n_basins=len(basins),
+        basins=basins[:LISTED],
     )
 
 

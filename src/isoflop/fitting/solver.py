@@ -250,7 +250,9 @@ def _step(target: Target, z: Array, hessian: Array, gradient: Array, damping: Ar
     matrix = matrix / (root[:, :, None] * root[:, None, :])
     diagonal = np.arange(z.shape[-1])
     matrix[:, diagonal, diagonal] += damping[:, None] + np.where(held, 1.0, 0.0) + 1e-15
-    step = -np.linalg.solve(matrix, (gradient / root)[..., None])[..., 0] / root
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Where nothing bends, a step beyond all numbers is as good as the longest allowed.
+        step = -np.linalg.solve(matrix, (gradient / root)[..., None])[..., 0] / root
     reach = np.where(target.law.real, 0.25 * (target.high - target.low), MAX_STEP)
     return np.asarray(np.clip(step, -reach, reach))
 
@@ -258,4 +260,5 @@ def _step(target: Target, z: Array, hessian: Array, gradient: Array, damping: Ar
 def _held(target: Target, z: Array, gradient: Array) -> Array:
     at_low = (z <= target.low) & (gradient > 0)
     at_high = (z >= target.high) & (gradient < 0)
-    return np.asarray(at_low | at_high)
+    held = at_low | at_high
+    return np.asarray(held if target.fixed is None else held | target.fixed)

@@ -11,6 +11,7 @@ from itertools import combinations, product
 import numpy as np
 
 from isoflop._types import Array
+from isoflop.fitting.projection import projected_starts
 from isoflop.laws import CHINCHILLA, Inputs, Law
 
 EXPONENTS = np.array([0.12, 0.18, 0.25, 0.35, 0.5, 0.7, 0.95, 1.3])
@@ -25,8 +26,6 @@ FARSEER_MOVES = 0.1
 
 POWERS = (-0.2, 0.1, 0.4)
 """Powers of N inside Farseer's exponents that starts are made at."""
-
-SCATTER = 256
 
 FLOORS = np.array([0.0, 0.3, 0.6, 0.85])
 """Floors tried, as shares of the lowest loss, where the floor is inside a power."""
@@ -48,17 +47,7 @@ def make_starts(law: Law, inputs: Inputs, loss: Array) -> Array:
         return _farseer(inputs, loss)
     if law.name in ("power", "power_floor"):
         return _power(law, inputs, loss)
-    return _scatter(law)
-
-
-def _scatter(law: Law) -> Array:
-    """A wide fixed scatter inside the bounds, for a law that says nothing about its starts."""
-    rng = np.random.default_rng(0)
-    real = law.real
-    low = np.array([p.low if p.real else np.log(max(p.low, 1e-3)) for p in law.params])
-    high = np.array([p.high if p.real else np.log(min(p.high, 1e3)) for p in law.params])
-    z = rng.uniform(low, np.maximum(high, low), size=(SCATTER, low.size))
-    return np.asarray(np.where(real, z, np.exp(np.where(real, 0.0, z))))
+    return projected_starts(law, inputs, loss)
 
 
 def _additive(law: Law, inputs: Inputs, loss: Array) -> Array:

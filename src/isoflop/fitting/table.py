@@ -21,10 +21,17 @@ class Runs:
     """How much each row counts (R,); 1 unless the table has a column `weight`."""
     named: bool = False
     """Whether the table says which training each row comes from."""
+    label: np.ndarray = field(default_factory=lambda: np.ones(0))
+    """Number of each row's `experiment` (R,); all one without that column."""
+    flagged: np.ndarray = field(default_factory=lambda: np.ones(0, dtype=bool))
+    """Rows (R,) that the table's column `outlier` marks as suspect; fitted all the same."""
 
     def __post_init__(self) -> None:
-        if self.weight.size == 0:
-            object.__setattr__(self, "weight", np.ones(self.loss.size))
+        size = self.loss.size
+        plain = {"weight": np.ones(size), "label": np.ones(size), "flagged": np.zeros(size, bool)}
+        for name, values in plain.items():
+            if getattr(self, name).size == 0:
+                object.__setattr__(self, name, values)
 
     def __len__(self) -> int:
         return int(self.loss.size)
@@ -68,6 +75,8 @@ class Runs:
             target=self.target,
             weight=self.weight[keep],
             named=self.named,
+            label=self.label[keep],
+            flagged=self.flagged[keep],
         )
 
 
@@ -108,6 +117,8 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         target=target,
         weight=raw.get("weight", np.ones(raw[target].size)),
         named="trunk" in table or "run" in table,
+        label=_labels(table, raw[target].size),
+        flagged=_flags(table, raw[target].size),
     )
     runs = runs.where(keep)
     # A fixed order of rows makes every number the same whatever order the table came in.
@@ -120,6 +131,8 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         target=target,
         weight=runs.weight[order],
         named=runs.named,
+        label=runs.label[order],
+        flagged=runs.flagged[order],
     )
     return ordered
 
@@ -176,6 +189,22 @@ def _final_rows(table: Table, size: int) -> np.ndarray:
         return np.ones(size, dtype=bool)
     final = np.asarray(kind.astype(str) == "final")
     return final if final.any() else np.ones(size, dtype=bool)
+
+
+def _labels(table: Table, size: int) -> np.ndarray:
+    column = optional_column(table, "experiment")
+    if column is None or column.size != size:
+        return np.ones(size)
+    return np.unique(column.astype(str), return_inverse=True)[1]
+
+
+def _flags(table: Table, size: int) -> np.ndarray:
+    """The column `outlier` as a mask: true, yes or a number but zero, in any writing."""
+    column = optional_column(table, "outlier")
+    if column is None or column.size != size:
+        return np.zeros(size, dtype=bool)
+    words = np.char.lower(np.char.strip(column.astype(str)))
+    return np.isin(words, ["true", "yes", "1", "1.0"])
 
 
 def _clusters(table: Table, size: int) -> np.ndarray:

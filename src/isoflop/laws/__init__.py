@@ -15,6 +15,8 @@ What to use when:
 - `annealed`, `annealed_sizes`, `tissue`, `tissue_sizes`, `multi_power`: whole loss curves, along
   a schedule; `LrPath` makes their columns.
 - `product_power`: learning rate or batch as powers of size, tokens or compute.
+- `own_law`: a plain function of named arguments as a law; `fit(table, law=function)` does it.
+- `best_split`: compute-optimal runs of an estimate, with intervals and near-optimal sizes.
 - `optimum`: the compute-optimal size and tokens of any law of both.
 - `Estimate`: weighted laws with draws, noise and problems; `find_published` gives one.
 """
@@ -22,6 +24,7 @@ What to use when:
 from isoflop.laws._law import Inputs, Law, Param, Term, find_in
 from isoflop.laws._published import PF_DAY, Published
 from isoflop.laws.annealed import ANNEALED, ANNEALED_SIZES
+from isoflop.laws.best_split import BestSplit, NearOptimal, best_split, near_optimal
 from isoflop.laws.broken_power import BNSL_1, BNSL_2
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.downstream import ERROR_ON_LOSS, SIGMOID, SIGMOID_TO_ONE
@@ -33,7 +36,9 @@ from isoflop.laws.lr_path import LrPath
 from isoflop.laws.mixture import bimix, exponential_mixing
 from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
 from isoflop.laws.multi_power import MULTI_POWER
+from isoflop.laws.numeric_optimum import best_log_size, find_root
 from isoflop.laws.optimum import CLOSED_FORM, Optimum, frontier_exponent, optimum
+from isoflop.laws.own import own_law
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PUBLISHED, find_published
 from isoflop.laws.repeated import REPEATED
@@ -69,25 +74,32 @@ __all__ = [
     "SKALING",
     "TISSUE",
     "TISSUE_SIZES",
+    "BestSplit",
     "Component",
     "Estimate",
     "Inputs",
     "Law",
     "LrPath",
+    "NearOptimal",
     "Optimum",
     "Param",
     "Published",
     "Term",
     "additive_mixture",
+    "best_log_size",
+    "best_split",
     "bimix",
     "check_inputs",
     "exponential_mixing",
     "find_in",
     "find_law",
     "find_published",
+    "find_root",
     "frontier_exponent",
     "joint_mixture",
+    "near_optimal",
     "optimum",
+    "own_law",
     "product_power",
 ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -20,17 +21,35 @@ class Param:
     """One parameter with the range a fit may use: `low <= value <= high`, in `unit`.
 
     A positive one is searched in its logarithm, a `real` one (which may be negative) as it is.
+    A law of one's own annotates its arguments with it: `Annotated[float, Param(low=-2, high=2)]`.
+
+    Raises:
+        InputError: no range, or a start outside it.
     """
 
-    name: str
-    low: float
-    high: float
+    name: str = ""
+    """Taken from the argument where a function's argument is annotated."""
+    low: float = 1e-100
+    high: float = 1e100
     unit: str = ""
     real: bool = False
+    """Whether it may be negative; a range from zero or below implies it."""
+    start: float | None = None
+    """A value to start from; a law of one's own is started from many places without."""
 
     def __post_init__(self) -> None:
-        assert self.low < self.high, self
-        assert self.real or self.low > 0, self
+        if not -inf < self.low < self.high < inf:
+            raise InputError(
+                f"`low < high` must hold, but got low={self.low} and high={self.high} for the "
+                f"parameter {self.name!r}. Give a finite range."
+            )
+        if self.low <= 0:
+            object.__setattr__(self, "real", True)
+        if self.start is not None and not self.low <= self.start <= self.high:
+            raise InputError(
+                f"`low <= start <= high` must hold, but got start={self.start} for the parameter "
+                f"{self.name!r} from {self.low} to {self.high}. Start inside."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

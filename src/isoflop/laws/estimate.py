@@ -111,8 +111,8 @@ class Estimate:
         distance = self.distance(columns)
         log_mean = sum(c.weight * np.log(c.law.predict(c.theta, columns)) for c in self.components)
         samples, weights = self._samples(columns, distance, of)
-        low = _weighted_quantile(samples, weights, (1 - level) / 2)
-        high = _weighted_quantile(samples, weights, (1 + level) / 2)
+        low = weighted_quantile(samples, weights, (1 - level) / 2)
+        high = weighted_quantile(samples, weights, (1 + level) / 2)
         mean = np.exp(log_mean)
         return Prediction(
             mean=mean,
@@ -272,7 +272,7 @@ def _noise(size: int, stream: int) -> tuple[Array, Array]:
     return normal, heavy
 
 
-def _weighted_quantile(samples: Array, weights: Array, level: float) -> Array:
+def weighted_quantile(samples: Array, weights: Array, level: float) -> Array:
     """Quantile (G,) of weighted samples (S, G), linear between the mid-points of the steps."""
     if np.ptp(weights) == 0:
         return np.asarray(np.quantile(samples, level, axis=0), dtype=np.float64)

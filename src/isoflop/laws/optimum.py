@@ -1,4 +1,4 @@
-"""Compute-optimal size and tokens in closed form, for every law of size and tokens."""
+"""Compute-optimal size and tokens: in closed form where a law has one, else by search."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,13 @@ from isoflop._errors import InputError
 from isoflop._types import Array, as_column
 from isoflop.laws._law import Law
 from isoflop.laws.chinchilla import CHINCHILLA
+from isoflop.laws.numeric_optimum import best_log_size
 
 CLOSED_FORM = ("chinchilla", "chinchilla_tied", "kaplan_joint", "kaplan_floor", "skaling")
 """Laws that are a monotone function of an additive law of size and tokens."""
+
+SLOPE_STEP = 0.05
+"""Half the distance in ln C over which the exponents of a searched optimum are measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,8 @@ def optimum(theta: ArrayLike, flops: ArrayLike, k: float = 6.0, law: Law = CHINC
     With `L = E + A/N^alpha + B/D^beta`: `G = (alpha A / (beta B))^(1/(alpha+beta))`,
     `a = beta/(alpha+beta)`, `b = alpha/(alpha+beta)`. Kaplan's joint law is a monotone function
     of an additive one with exponents alpha_N/alpha_D and 1, the coupled law of one with
-    exponents alpha/k and beta/k, so the same closed form holds.
+    exponents alpha/k and beta/k, so the same closed form holds. Any other law of size and tokens
+    is searched along the budget; its exponents are those at the middle of the budgets.
 
     Args:
         theta: (..., P) parameters; a leading axis of draws is kept.
@@ -42,12 +47,14 @@ def optimum(theta: ArrayLike, flops: ArrayLike, k: float = 6.0, law: Law = CHINC
         law: the law that theta belongs to.
 
     Raises:
-        InputError: the law is not one of `CLOSED_FORM`.
+        InputError: the law is not one of n_params and n_tokens.
 
     Source: Hoffmann et al. 2022, arXiv:2203.15556, eq. 4.
     """
     theta = np.asarray(theta, dtype=np.float64)
     budget = as_column(flops) / k
+    if law.name not in CLOSED_FORM:
+        return _searched(theta, budget, law)
     a_term, alpha, b_term, beta = (part[..., None] for part in _additive(theta, law))
     share = beta / (alpha + beta)
     log_g = (np.log(alpha / beta) + a_term - b_term) / (alpha + beta)
@@ -84,6 +91,19 @@ def _additive(theta: Array, law: Law) -> tuple[Array, Array, Array, Array]:
         return np.log(part["A"]), part["alpha"], np.log(part["B"]), part.get("beta", part["alpha"])
     power = part["alpha_N"] / part["alpha_D"]
     return power * np.log(part["N_c"]), power, np.log(part["D_c"]), np.ones_like(power)
+
+
+def _searched(theta: Array, budget: Array, law: Law) -> Optimum:
+    flat = theta.reshape(-1, theta.shape[-1])
+    middle = float(np.log(budget).mean())
+    asked = np.concatenate([np.log(budget), middle + np.array([-SLOPE_STEP, SLOPE_STEP])])
+    log_n = best_log_size(law, flat, asked[None])
+    share = (log_n[:, -1] - log_n[:, -2]) / (2 * SLOPE_STEP)
+    n_params = np.exp(log_n[:, :-2]).reshape(*theta.shape[:-1], budget.size)
+    n_tokens = budget / n_params
+    loss = _predict_each(law, theta, n_params, n_tokens)
+    a = share.reshape(theta.shape[:-1])
+    return Optimum(n_params=n_params, n_tokens=n_tokens, loss=loss, a=a, b=1 - a)
 
 
 def _predict_each(law: Law, theta: Array, n_params: Array, n_tokens: Array) -> Array:

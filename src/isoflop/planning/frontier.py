@@ -1,22 +1,68 @@
-"""`Frontier`: the compute-optimal line of every draw of an estimate, in closed form."""
+"""The compute-optimal line of every draw of an estimate, and the line that a plan follows.
 
-from collections.abc import Iterable
+In closed form where the law has one (`ClosedFrontier`), by search elsewhere (`SearchedFrontier`);
+several laws side by side are a `JointFrontier`.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from isoflop._types import Array
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
-from isoflop.laws import Component, Estimate, frontier_exponent, optimum
+from isoflop.laws import (
+    CLOSED_FORM,
+    Component,
+    Estimate,
+    find_root,
+    frontier_exponent,
+    optimum,
+)
+from isoflop.planning.searched import REACH, SearchedFrontier
 
 N_SAMPLES = 4000
 """Draws that a plan pushes through the chain, shared out among the laws by weight."""
 
+SEARCHED_SAMPLES = 1000
+"""The same where a law has no closed form: each draw is then a search."""
+
+WIDEST = (-60.0, 300.0)
+"""ln C of a line in closed form: 1e-26 to 1e130 FLOPs, beyond any use."""
+
 _LOG_K = float(np.log(FLOPS_PER_PARAM_TOKEN))
 
 
+class Frontier(Protocol):
+    """The compute-optimal line of B draws; all elementwise, so each may have its own compute."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def floor(self) -> Array:
+        """The loss (B,) that no compute gets below."""
+        ...
+
+    def log_params(self, log_flops: Array) -> Array:
+        """log N* at log C."""
+        ...
+
+    def log_flops_of_params(self, log_params: float) -> Array:
+        """log C at which N parameters are compute-optimal."""
+        ...
+
+    def log_flops_of_tokens(self, log_tokens: float) -> Array:
+        """log C at which D tokens are compute-optimal."""
+        ...
+
+    def log_flops_of_loss(self, loss: Array) -> Array:
+        """log C at which the frontier reaches the loss; inf where none does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frontier:
+class ClosedFrontier:
     """log N* = log_n + a·log C; D* = C/(6·N*); L* = floor + exp(log_gain - decay·log C).
 
     Every field has shape (B,), one entry a draw. All is elementwise in logs, so that each draw
@@ -30,6 +76,9 @@ class Frontier:
     """Irreducible loss; 0 for laws without one."""
     log_gain: Array
     decay: Array
+
+    def __len__(self) -> int:
+        return len(self.a)
 
     def log_params(self, log_flops: Array) -> Array:
         """log N* at log C."""
@@ -51,42 +100,130 @@ class Frontier:
         return np.where(reachable, (self.log_gain - log_above) / self.decay, np.inf)
 
 
-def frontier_of_draws(estimate: Estimate, *, n_samples: int = N_SAMPLES) -> Frontier:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointFrontier:
+    """Frontiers of several laws, one after the other."""
+
+    parts: tuple[Frontier, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def floor(self) -> Array:
+        """The loss (B,) that no compute gets below."""
+        return np.concatenate([part.floor for part in self.parts])
+
+    def log_params(self, log_flops: Array) -> Array:
+        """log N* at log C."""
+        return self._each(lambda part, own: part.log_params(own), log_flops)
+
+    def log_flops_of_params(self, log_params: float) -> Array:
+        """log C at which N parameters are compute-optimal."""
+        return np.concatenate([part.log_flops_of_params(log_params) for part in self.parts])
+
+    def log_flops_of_tokens(self, log_tokens: float) -> Array:
+        """log C at which D tokens are compute-optimal."""
+        return np.concatenate([part.log_flops_of_tokens(log_tokens) for part in self.parts])
+
+    def log_flops_of_loss(self, loss: Array) -> Array:
+        """log C at which the frontier reaches the loss; inf where none does."""
+        return self._each(lambda part, own: part.log_flops_of_loss(own), loss)
+
+    def _each(self, call: Callable[[Frontier, Array], Array], values: Array) -> Array:
+        ends = np.cumsum([len(part) for part in self.parts])[:-1]
+        pieces = zip(self.parts, np.split(values, ends), strict=True)
+        return np.concatenate([call(part, own) for part, own in pieces])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanLine:
+    """The planned line: the weighted mean of log N* over the laws' point estimates.
+
+    As `Estimate.predict` averages their losses in logs; for one law it is that law's optimum.
+    Where every law has a closed form it is log N = log_n + a·log C.
+    """
+
+    weights: tuple[float, ...]
+    parts: tuple[Frontier, ...]
+    anchor: float
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """log C between which the line is known."""
+        return WIDEST if self._closed else (self.anchor - REACH, self.anchor + REACH)
+
+    def log_params(self, log_flops: float) -> float:
+        """log N at log C."""
+        if self._closed:
+            return self._line[0] + self._line[1] * log_flops
+        at = np.array([log_flops])
+        return float(self._mean([part.log_params(at)[0] for part in self.parts]))
+
+    def log_flops_of_params(self, log_params: float) -> float:
+        """log C at which the planned size is N."""
+        if self._closed:
+            return (log_params - self._line[0]) / self._line[1]
+        return self._root(lambda log_c: self.log_params(log_c) - log_params)
+
+    def log_flops_of_tokens(self, log_tokens: float) -> float:
+        """log C at which the planned tokens are D."""
+        if self._closed:
+            return (log_tokens + _LOG_K + self._line[0]) / (1 - self._line[1])
+        return self._root(lambda log_c: log_c - _LOG_K - self.log_params(log_c) - log_tokens)
+
+    @property
+    def _closed(self) -> bool:
+        return all(isinstance(part, ClosedFrontier) for part in self.parts)
+
+    @property
+    def _line(self) -> tuple[float, float]:
+        closed = [part for part in self.parts if isinstance(part, ClosedFrontier)]
+        return self._mean([p.log_n[0] for p in closed]), self._mean([p.a[0] for p in closed])
+
+    def _mean(self, values: Iterable[float]) -> float:
+        return sum(w * float(value) for w, value in zip(self.weights, values, strict=True))
+
+    def _root(self, function: Callable[[float], float]) -> float:
+        low, high = (np.array([end]) for end in self.reach)
+        return float(find_root(lambda c: np.array([function(float(c[0]))]), low, high)[0])
+
+
+def frontier_of_draws(estimate: Estimate, *, n_samples: int | None = None) -> Frontier:
     """The frontier of every draw; each law gives draws in proportion to its weight.
 
     Raises:
         InputError: a law has no size and tokens to share the compute between.
     """
+    if n_samples is None:
+        closed = all(c.law.name in CLOSED_FORM for c in estimate.components)
+        n_samples = N_SAMPLES if closed else SEARCHED_SAMPLES
     counts = share_out(n_samples, [c.weight for c in estimate.components])
-    parts = [
-        _frontier(component, _spaced(component.draws, count), estimate)
-        for component, count in zip(estimate.components, counts, strict=True)
-        if count > 0
-    ]
-    return Frontier(
-        log_n=np.concatenate([part.log_n for part in parts]),
-        a=np.concatenate([part.a for part in parts]),
-        floor=np.concatenate([part.floor for part in parts]),
-        log_gain=np.concatenate([part.log_gain for part in parts]),
-        decay=np.concatenate([part.decay for part in parts]),
+    return JointFrontier(
+        parts=tuple(
+            _frontier(component, _spaced(component.draws, count), estimate)
+            for component, count in zip(estimate.components, counts, strict=True)
+            if count > 0
+        )
     )
 
 
-def mean_line(estimate: Estimate) -> tuple[float, float]:
-    """(log_n, a) of the planned line log N = log_n + a·log C.
-
-    The weighted mean over the laws' point estimates, in logs, as `Estimate.predict` averages
-    their losses; for one law it is that law's optimum.
+def mean_line(estimate: Estimate) -> MeanLine:
+    """The line that a plan follows.
 
     Raises:
         InputError: a law has no size and tokens to share the compute between.
     """
-    log_n, a = 0.0, 0.0
-    for component in estimate.components:
-        line = _frontier(component, component.theta[None], estimate)
-        log_n += component.weight * float(line.log_n[0])
-        a += component.weight * float(line.a[0])
-    return log_n, a
+    alive = [c for c in estimate.components if c.weight > 0]
+    return MeanLine(
+        weights=tuple(c.weight for c in alive),
+        parts=tuple(_frontier(c, c.theta[None], estimate) for c in alive),
+        anchor=float(np.log(_anchor(estimate))),
+    )
+
+
+def _anchor(estimate: Estimate) -> float:
+    return largest_flops(estimate) or 1e20
 
 
 def largest_flops(estimate: Estimate) -> float | None:
@@ -119,12 +256,14 @@ def _spaced(draws: Array, count: int) -> Array:
 def _frontier(component: Component, draws: Array, estimate: Estimate) -> Frontier:
     law = component.law
     # Anchored at the largest run: L - E there is far above the rounding error of L.
-    anchor = largest_flops(estimate) or 1e20
+    anchor = _anchor(estimate)
+    if law.name not in CLOSED_FORM:
+        return SearchedFrontier(law=law, theta=draws, anchor=float(np.log(anchor)))
     best = optimum(draws, [anchor], k=FLOPS_PER_PARAM_TOKEN, law=law)
     decay = frontier_exponent(draws, law)
     floor = draws[:, law.names.index("E")] if "E" in law.names else np.zeros(len(draws))
     gain = np.maximum(best.loss[:, 0] - floor, np.finfo(float).tiny)
-    return Frontier(
+    return ClosedFrontier(
         log_n=np.log(best.n_params[:, 0]) - best.a * np.log(anchor),
         a=best.a,
         floor=floor,

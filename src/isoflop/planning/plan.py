@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from isoflop._types import LEVEL, Interval, Problem
+from isoflop.laws import NearOptimal
 
 PLAN_VERSION = 1
 
@@ -36,6 +37,9 @@ class Plan:
     mfu: float
     extrapolation: float | None
     """FLOPs planned over FLOPs of the largest run behind the law; None where unknown."""
+    near_optimal: tuple[NearOptimal, ...] = ()
+    """Sizes within 0.1 % and 0.5 % of the lowest loss on the planned compute; none where size and
+    tokens were given."""
     problems: tuple[Problem, ...] = ()
     forced: bool = False
     source: str = ""

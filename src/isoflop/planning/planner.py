@@ -9,13 +9,14 @@ import numpy as np
 from isoflop._errors import InputError
 from isoflop._types import LEVEL, Interval, Prediction
 from isoflop.accounting import (
+    FLOPS_PER_PARAM_TOKEN,
     Accelerator,
     cost_usd,
     device_hours,
     find_accelerator,
     training_days,
 )
-from isoflop.laws import Estimate
+from isoflop.laws import Estimate, near_optimal
 from isoflop.planning.frontier import largest_flops
 from isoflop.planning.plan import Plan
 from isoflop.planning.problems import plan_problems
@@ -106,6 +107,9 @@ def _solved(
         n_devices=n_devices,
         mfu=mfu,
         extrapolation=ratio,
+        near_optimal=()
+        if {"n_params", "n_tokens"} <= set(given)
+        else near_optimal(estimate, compute.value, k=FLOPS_PER_PARAM_TOKEN),
         problems=estimate.problems + plan_problems(estimate, prediction, solution, ratio),
         source=estimate.source,
         target=estimate.target,
@@ -125,8 +129,8 @@ def _estimate_of(source: Estimate | HasEstimate) -> Estimate:
     if set(estimate.inputs) != {"n_params", "n_tokens"}:
         raise InputError(
             "planning needs a law of n_params and n_tokens, but got one of "
-            f"{', '.join(estimate.inputs)} ({estimate.best.law.name}). Use chinchilla, "
-            "chinchilla_tied, kaplan_joint or kaplan_floor."
+            f"{', '.join(estimate.inputs)} ({estimate.best.law.name}). Use a law "
+            "of both, such as chinchilla, or a function of your own."
         )
     return estimate
 

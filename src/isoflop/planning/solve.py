@@ -10,12 +10,10 @@ from isoflop._types import Array, Interval
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
 from isoflop.laws import Estimate
 from isoflop.laws.estimate import SPREAD_FREEDOM
-from isoflop.planning.frontier import Frontier, frontier_of_draws, mean_line
+from isoflop.planning.frontier import Frontier, MeanLine, frontier_of_draws, mean_line
 
 _NOISE_SEED = 0
 _LOG_K = float(np.log(FLOPS_PER_PARAM_TOKEN))
-# Compute is searched between e^-60 and e^300 FLOPs: 1e-26 and 1e130, beyond any use.
-_LOG_FLOPS_RANGE = (-60.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +56,13 @@ def solve(estimate: Estimate, given: Mapping[str, float], level: float) -> Solut
     if name == "loss":
         _check_floor(frontier, value, level)
         log_c = _flops_of_loss(estimate, line, value, frontier, level)
-        targets = value * np.exp(-_noise(estimate, line, log_c, len(frontier.a)))
+        targets = value * np.exp(-_noise(estimate, line, log_c, len(frontier)))
         draws = frontier.log_flops_of_loss(targets)
     else:
         log_c, draws = _flops_of_size(line, frontier, name, float(np.log(value)))
     return Solution(
         log_flops=log_c,
-        log_params=line[0] + line[1] * log_c,
+        log_params=line.log_params(log_c),
         log_flops_draws=draws,
         log_params_draws=frontier.log_params(draws),
     )
@@ -97,28 +95,27 @@ def interval(log_value: float, log_draws: Array, level: float) -> Interval:
 
 
 def _flops_of_size(
-    line: tuple[float, float], frontier: Frontier, name: str, log_value: float
+    line: MeanLine, frontier: Frontier, name: str, log_value: float
 ) -> tuple[float, Array]:
     """log C of the line and of every draw for given flops, n_params or n_tokens."""
-    log_n, a = line
     if name == "flops":
-        return log_value, np.full(len(frontier.a), log_value)
+        return log_value, np.full(len(frontier), log_value)
     if name == "n_params":
-        return (log_value - log_n) / a, frontier.log_flops_of_params(log_value)
+        return line.log_flops_of_params(log_value), frontier.log_flops_of_params(log_value)
     assert name == "n_tokens"
-    return (log_value + _LOG_K + log_n) / (1 - a), frontier.log_flops_of_tokens(log_value)
+    return line.log_flops_of_tokens(log_value), frontier.log_flops_of_tokens(log_value)
 
 
 def _flops_of_loss(
-    estimate: Estimate, line: tuple[float, float], loss: float, frontier: Frontier, level: float
+    estimate: Estimate, line: MeanLine, loss: float, frontier: Frontier, level: float
 ) -> float:
     """log C at which the expected loss along the planned line reaches `loss`, by bisection."""
 
     def at(log_c: float) -> float:
-        log_n = line[0] + line[1] * log_c
+        log_n = line.log_params(log_c)
         return mean_loss(estimate, log_n, log_c - _LOG_K - log_n)
 
-    low, high = _LOG_FLOPS_RANGE
+    low, high = line.reach
     if at(high) >= loss:
         raise _below_floor(frontier, loss, level)
     if at(low) <= loss:
@@ -132,9 +129,9 @@ def _flops_of_loss(
     return (low + high) / 2
 
 
-def _noise(estimate: Estimate, line: tuple[float, float], log_c: float, size: int) -> Array:
+def _noise(estimate: Estimate, line: MeanLine, log_c: float, size: int) -> Array:
     """Log-loss deviations (B,) of a new run from its law."""
-    log_n = line[0] + line[1] * log_c
+    log_n = line.log_params(log_c)
     inputs = {
         "n_params": np.exp([log_n]),
         "n_tokens": np.exp([log_c - _LOG_K - log_n]),

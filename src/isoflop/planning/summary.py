@@ -38,6 +38,13 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
             "Training compute",
             f"{_range(plan.flops, _power, priced, 'given' if 'flops' in given else '6ND')} FLOPs",
         ),
+        *(
+            (
+                f"Within {100 * one.share:g} % of the best loss",
+                f"{count(one.n_low)} to {count(one.n_high)} parameters on the same compute",
+            )
+            for one in plan.near_optimal
+        ),
         (_loss_label(plan), _range(plan.loss, _loss, False) + _target(plan)),
         ("Time", _time(plan, priced, days)),
         ("Device-hours", _range(plan.device_hours, count, priced, days)),

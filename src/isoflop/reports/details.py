@@ -9,6 +9,7 @@ from isoflop._types import as_column
 from isoflop.reports import numbers, tables
 from isoflop.reports.figures import Line, Profile
 from isoflop.reports.html import Content, Markup, element, join, table
+from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
     from isoflop.fitting import Analysis
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _GRID = 80
 
 
-def markup(rows: tables.Rows) -> Markup:
+def markup(rows: Rows) -> Markup:
     """A table of strings as HTML."""
     return table(rows.header, rows.rows, caption=rows.title, text_columns=rows.text_columns)
 
@@ -29,7 +30,7 @@ def profiles(analysis: "Analysis") -> list[Profile]:
     for one in found.profiles if found else ():
         grid = np.geomspace(float(one.n_params.min()), float(one.n_params.max()), _GRID)
         # Without a valley the vertex means nothing: mark the best size that was run instead.
-        valley = one.status != "no_minimum" and 0.5 * grid[0] <= one.n_opt <= 2 * grid[-1]
+        valley = one.status != "no_minimum" and 0.5 * grid[0] <= one.vertex <= 2 * grid[-1]
         best = int(np.argmin(one.loss))
         result.append(
             Profile(
@@ -38,7 +39,7 @@ def profiles(analysis: "Analysis") -> list[Profile]:
                 loss=one.loss,
                 curve_n_params=grid,
                 curve_loss=one.parabola(grid),
-                n_opt=one.n_opt if valley else float(one.n_params[best]),
+                n_opt=one.vertex if valley else float(one.n_params[best]),
                 loss_opt=one.loss_opt if valley else float(one.loss[best]),
                 interior=one.status == "ok",
             )

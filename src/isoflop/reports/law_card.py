@@ -9,7 +9,7 @@ from isoflop._types import Interval, Problem
 from isoflop.fitting import LawCard
 from isoflop.fitting.card_json import KIND, card_from_text, card_to_text
 from isoflop.reports import numbers
-from isoflop.reports.tables import APPROACHES
+from isoflop.reports.agreement import APPROACHES
 
 _MARK = "<!-- isoflop law card -->"
 """First line of the Markdown file: only a file that has it is written over."""

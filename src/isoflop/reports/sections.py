@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from isoflop.reports import comparisons, details, figures, numbers, tables
+from isoflop.reports.agreement import APPROACHES, agreement_rows
 from isoflop.reports.html import Content, Markup, element, join, page, picture, section
 from isoflop.reports.report import Report, collect_problems
 from isoflop.reports.style import DARK, LIGHT, svg
@@ -170,7 +171,7 @@ def allocation(report: Report) -> Content:
     if analysis is None or not analysis.allocations:
         return _absent("No allocation has been fitted yet.")
     lines = [
-        (tables.APPROACHES.get(a.approach, a.approach), a.flops, a.n_opt, a.d_opt)
+        (APPROACHES.get(a.approach, a.approach), a.flops, a.n_opt, a.d_opt)
         for a in analysis.allocations
         if len(a.flops)
     ]
@@ -181,7 +182,14 @@ def allocation(report: Report) -> Content:
             alt="Optimal parameters and tokens against compute by each approach",
             caption="N_opt grows as C^a and D_opt as C^b; a and b are fitted apart.",
         )
-    return join([chart, details.markup(tables.allocation_rows(analysis))])
+    agree = agreement_rows(analysis)
+    return join(
+        [
+            chart,
+            details.markup(tables.allocation_rows(analysis)),
+            *([details.markup(agree)] if agree.rows else []),
+        ]
+    )
 
 
 def forecast(report: Report) -> Content:

@@ -1,35 +1,22 @@
 """Tables of a study as strings: the one source of what the terminal and the page print."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isoflop._types import Interval, Problem, Table
 from isoflop.reports import numbers
+from isoflop.reports.agreement import APPROACHES, agreement_lines, optimum_lines
+from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
-    from isoflop.fitting import Allocation, Analysis, Fit, Forecast
+    from isoflop.fitting import Allocation, Analysis, Ceiling, Fit, Forecast
     from isoflop.planning import Plan
 
-APPROACHES = {
-    "envelope": "1 envelope",
-    "isoflop": "2 isoFLOP profiles",
-    "parametric": "3 parametric law",
-}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """One table: the first `text_columns` columns hold words, the others numbers."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    text_columns: int = 1
-
-    def __post_init__(self) -> None:
-        assert all(len(row) == len(self.header) for row in self.rows), self.title
+_FEW = 12
+"""Sizes whose ceiling the terminal shows; isoFLOP tables have a size of its own for every run."""
 
 
 def theta_rows(fit: "Fit", title: str) -> Rows:
@@ -78,6 +65,7 @@ def certificate_rows(fit: "Fit") -> Rows:
         ("converged", "yes" if certificate.converged else "no"),
         ("starts", str(certificate.starts)),
         ("starts that reached the best objective", numbers.percent(certificate.share_reached)),
+        ("distinct minima that starts ended in", str(certificate.n_basins)),
         ("largest gradient, relative", numbers.general(certificate.gradient_norm, 2)),
         ("condition number", numbers.general(certificate.condition_number)),
         ("parameters at a bound", ", ".join(certificate.at_bound) or "none"),
@@ -149,10 +137,14 @@ def analysis_rows(analysis: "Analysis") -> Rows:
     fit = analysis.fit
     rows = [
         ("runs, trunks", f"{fit.n_runs}, {fit.n_trunks}"),
-        *_law_rows("law (largest weight)", fit),
+        *_law_rows("law (largest weight)", fit, analysis),
         *_frontier_rows(analysis.frontier),
         *_law_rows("Kaplan's joint law", analysis.kaplan),
-        ("irreducible loss E", numbers.interval(analysis.entropy, show="loss")),
+        (
+            "irreducible loss E",
+            numbers.interval(analysis.entropy, show="loss")
+            + _profile(analysis, analysis.chinchilla.law.name, "E"),
+        ),
         *(
             (
                 f"allocation {APPROACHES.get(one.approach, one.approach)}",
@@ -160,12 +152,14 @@ def analysis_rows(analysis: "Analysis") -> Rows:
             )
             for one in analysis.allocations
         ),
+        *agreement_lines(analysis),
+        *optimum_lines(analysis),
         *(
             (
                 f"ceiling at N = {numbers.count(one.n_params)}",
                 f"{numbers.interval(one.ceiling, show='loss')}; best {numbers.loss(one.best_loss)}",
             )
-            for one in analysis.ceilings
+            for one in _some(analysis.ceilings)
         ),
     ]
     return Rows(
@@ -176,10 +170,32 @@ def analysis_rows(analysis: "Analysis") -> Rows:
     )
 
 
-def _law_rows(what: str, fit: "Fit") -> list[tuple[str, str]]:
-    """A law's name and formula, then its parameters with their intervals."""
+def _some(ceilings: "Sequence[Ceiling]") -> "list[Ceiling]":
+    """As many sizes as people read, the smallest and the largest among them."""
+    last = len(ceilings) - 1
+    if last < _FEW:
+        return list(ceilings)
+    return [ceilings[round(last * i / (_FEW - 1))] for i in range(_FEW)]
+
+
+def _law_rows(what: str, fit: "Fit", within: "Analysis | None" = None) -> list[tuple[str, str]]:
+    """A law's name and formula, then its parameters with their intervals, profiles beside them."""
     law = (what, f"{fit.law.name}:  {fit.law.formula}")
-    return [law, *((f"  {name}", _range(value, 4)) for name, value in fit.theta.items())]
+    rows = [law]
+    for name, value in fit.theta.items():
+        beside = "" if within is None else _profile(within, fit.law.name, name)
+        rows.append((f"  {name}", _range(value, 4) + beside))
+    return rows
+
+
+def _profile(analysis: "Analysis", law: str, name: str) -> str:
+    """The profile likelihood interval as words to stand beside that of the draws."""
+    found = analysis.profile(law, name)
+    if found is None:
+        return ""
+    ends = ["open" if found.open_low else numbers.general(found.low, 4)]
+    ends.append("open" if found.open_high else numbers.general(found.high, 4))
+    return f"; profile [{', '.join(ends)}]"
 
 
 def _frontier_rows(fit: "Fit") -> list[tuple[str, str]]:

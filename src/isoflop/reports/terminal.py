@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from isoflop._types import Problem, Table
 from isoflop.reports import tables
+from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -52,7 +53,7 @@ def problem_lines(problems: Iterable[Problem]) -> "list[Text]":
     ]
 
 
-def rich_table(rows: tables.Rows) -> "RichTable":
+def rich_table(rows: Rows) -> "RichTable":
     """A table of strings as a Rich table; names are text, never console markup."""
     from rich import box
     from rich.table import Table as RichTable
