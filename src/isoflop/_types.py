@@ -68,6 +68,16 @@ PROBLEM_CODES: dict[str, str] = {
     "prior_used": "Exponents of published ladders helped the fit.",
     "outside_common_range": "Asked for where the runs of the two recipes do not both reach.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
+    "narrow_range": "Sizes, tokens or compute span less than a decade: exponents are guesses.",
+    "exponents_ridge": "Exponents trade off with other parameters: they cannot be told apart.",
+    "under_tuned": "All runs of one size lie above the law that the other sizes follow.",
+    "broken_regime": "The slope changes within the range: one power law does not cover it.",
+    "mixed_kinds": "Points of annealed and of constant learning rate are mixed.",
+    "intermediate_points": "No point is the end of its schedule: all are of unfinished trainings.",
+    "mixed_metrics": "Losses of several tokenizers, metrics or units are mixed.",
+    "duplicated_runs": "A run is in the table more than once.",
+    "loss_rises": "More compute gives a higher loss.",
+    "units_mismatch": "Parameters, tokens and FLOPs do not seem to be counted in ones.",
     "unknown_convention": "The convention behind the parameter count is not known.",
 }
 """Every problem code with its meaning; `docs/formats.md` is generated from it."""

@@ -168,6 +168,8 @@ def _covered_budgets(runs: Runs, flops: Array) -> Array:
     count = np.zeros(grid.size, dtype=int)
     for size in sizes:
         own = flops[runs.columns["n_params"] == size]
+        if np.unique(own).size < 2:
+            continue  # `curves_at` has no curve of it
         count += (grid >= own.min() * (1 - 1e-9)) & (grid <= own.max() * (1 + 1e-9))
     for needed in (4, 3):
         inside = grid[count >= needed]

@@ -124,7 +124,7 @@ def _fit_runs(
     ]
     best = int(np.argmax(weight))
     problems = design_problems(table, rows[best], tried[best].law)
-    problems += fit_problems(fits[best], fits[best].to_theta(draws[best]), rows[best])
+    problems += fit_problems(table, fits[best], fits[best].to_theta(draws[best]), rows[best])
     problems += backtest_problem(held) + prior_problem(tried[best].law.names, prior)
     problems += untested_problem(held, tried[best].law)
     record = Record(

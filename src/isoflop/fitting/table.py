@@ -21,10 +21,14 @@ class Runs:
     """How much each row counts (R,); 1 unless the table has a column `weight`."""
     named: bool = False
     """Whether the table says which training each row comes from."""
+    row: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    """Where each row stands in the user's table (R,), counted from 0."""
 
     def __post_init__(self) -> None:
         if self.weight.size == 0:
             object.__setattr__(self, "weight", np.ones(self.loss.size))
+        if self.row.size == 0:
+            object.__setattr__(self, "row", np.arange(self.loss.size))
 
     def __len__(self) -> int:
         return int(self.loss.size)
@@ -68,6 +72,7 @@ class Runs:
             target=self.target,
             weight=self.weight[keep],
             named=self.named,
+            row=self.row[keep],
         )
 
 
@@ -120,6 +125,7 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         target=target,
         weight=runs.weight[order],
         named=runs.named,
+        row=runs.row[order],
     )
     return ordered
 
