@@ -70,7 +70,7 @@ def listed(items: list[str]) -> str:
 
 
 def _mixed_metrics(table: Table, runs: Runs, law: Law) -> list[Problem]:
-    found = []
+    told, gravest = [], "warning"
     for name, severity in ONE_LOSS.items():
         column = used(table, name, runs)
         # Bits per byte are made to be compared across tokenizers.
@@ -79,16 +79,18 @@ def _mixed_metrics(table: Table, runs: Runs, law: Law) -> list[Problem]:
             continue
         values = [str(value) for value in np.unique(column.astype(str))]
         if len(values) > 1:
-            found.append(
-                Problem(
-                    code="mixed_metrics",
-                    severity=severity,  # type: ignore[arg-type]
-                    text=f"The column {name!r} holds {len(values)} values ({listed(values)}): "
-                    "their losses are not comparable.",
-                    remedy="Fit each of them apart, or compare in bits per byte (bpb).",
-                )
-            )
-    return found
+            told.append(f"the column {name!r} holds {len(values)} values ({listed(values)})")
+            gravest = "disqualifying" if severity == "disqualifying" else gravest
+    if not told:
+        return []
+    return [
+        Problem(
+            code="mixed_metrics",
+            severity=gravest,  # type: ignore[arg-type]
+            text=f"Losses are not comparable: {'; '.join(told)}.",
+            remedy="Fit each of them apart, or compare in bits per byte (bpb).",
+        )
+    ]
 
 
 def _repeated(table: Table, runs: Runs, law: Law) -> list[Problem]:

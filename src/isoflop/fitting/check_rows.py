@@ -1,9 +1,10 @@
 """Checks of single rows against the fitted law: which lie off it, and what they do to it."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from isoflop._types import Array, Problem, Table
-from isoflop.fitting.beyond import step_beyond
 from isoflop.fitting.check_columns import listed, run_names
 from isoflop.fitting.noise import estimate_noise
 from isoflop.fitting.one_law import LawFit, fit_law
@@ -30,18 +31,14 @@ STEP = 0.03
 
 NATS_PER_BIT = float(np.log(2.0))
 
+ROUNDS = 6
+"""Cuts and refits, at most."""
+
 SHARE = 0.15
 """Share of the rows that the smaller cluster must hold, with 3 of them at least."""
 
 RISE = 0.01
 """Rise of log loss from a shorter to a longer run that is worth telling."""
-
-
-def row_problems(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
-    """`mixed_metrics` by the residuals, else `outliers`; and `loss_rises`."""
-    rises = loss_rises(table, runs, fitted)
-    mixed = metric_clusters(table, runs, fitted)
-    return (*(mixed or outliers(table, runs, fitted)), *rises)
 
 
 def outliers(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
@@ -96,29 +93,32 @@ def corner(runs: Runs) -> dict[str, Array]:
 def metric_clusters(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
     """`mixed_metrics` where losses form two laws at a constant ratio, such as nats and bits.
 
-    Residuals are cut at their widest gap, the law is freed of that step, and again, until the
-    cut stands still. The halves must be `APART` sd apart and differ by `STEP`. Clusters that are
-    one size or one trunk are rather a bad rung, unless their ratio is that of bits to nats.
+    Residuals are cut at their widest gap, the law refitted to losses freed of that step, and
+    again, until the cut stands still. The halves must be `APART` sd apart and differ by `STEP`.
+    Clusters that are one size or one trunk are rather a bad rung, unless their ratio is ln 2.
     """
+    if fitted.law.target != "loss":
+        return ()
     smallest = max(3, int(np.ceil(SHARE * len(runs))))
     if len(runs) < max(LEAST, 2 * smallest):
         return ()
-    residual, high, step = fitted.residual, np.zeros(len(runs), dtype=bool), None
-    for _ in range(4):
+    one, high, size = fitted, np.zeros(len(runs), dtype=bool), 0.0
+    for _ in range(ROUNDS):
+        # Residuals of the losses as they are, about a law that was freed of the step.
+        residual = np.log(runs.loss) - one.log_mean(one.z[None], runs.columns)[0]
         cut = _widest_gap(residual, smallest)
         if (cut == high).all():
             break
         high = cut
-        step = step_beyond(fitted, high.astype(np.float64), runs.trunk)
-        if step is None:
+        size = float(np.median(residual[high]) - np.median(residual[~high]))
+        if abs(size) < STEP / 2:
             return ()
-        residual = step.left + step.size * high
-    assert step is not None
-    within = float(np.sqrt(step.left @ step.left / max(len(runs) - fitted.z.size - 1, 1)))
-    bits = abs(abs(step.size) + np.log(NATS_PER_BIT)) < 0.02
-    if abs(step.size) < max(APART * within, STEP) or (not bits and _one_rung(runs, high)):
+        one = fit_law(replace(runs, loss=runs.loss * np.exp(-size * high)), fitted.law, few=8)
+    within = one.standard_error
+    bits = abs(abs(size) + np.log(NATS_PER_BIT)) < 0.02
+    if abs(size) < max(APART * within, STEP) or (not bits and _one_rung(runs, high)):
         return ()
-    ratio = float(np.exp(abs(step.size)))
+    ratio = float(np.exp(abs(size)))
     what = (
         f"ln 2 = {NATS_PER_BIT:.3f} is that of nats to bits"
         if bits

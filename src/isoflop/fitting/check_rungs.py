@@ -1,9 +1,9 @@
 """Whether all runs of one size (or trunk) lie above the law of the others: an under-tuned rung.
 
-Each rung is left out in turn, the law refitted without it (all in one batch), and its mean
-residual judged by a one-sided t-test against all that may move it: the error of the law there,
-the noise that its trunk shares, and its runs' own. A rung at the edge is extrapolated to; its
-error includes `DRIFT` for a law that is not exactly right.
+Each rung is left out in turn, the law refitted without it (all in one batch), and its residual
+(the lesser of mean and median) judged by a one-sided t-test against all that may move it: the
+error of the law there, the noise that its trunk shares, and its runs' own. A rung at the edge is
+extrapolated to; its error includes `DRIFT` for a law that is not exactly right.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ DRIFT = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One rung left out: its rows (R,) and what its mean residual says."""
+    """One rung left out: its rows (R,) and what its residuals say."""
 
     name: str
     rows: np.ndarray
@@ -63,7 +63,7 @@ def rung_problems(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ..
         Problem(
             code="under_tuned",
             severity="warning",
-            text=f"All {int(worst.rows.sum())} runs of {worst.name} lie above the law that the "
+            text=f"The {int(worst.rows.sum())} runs of {worst.name} lie above the law that the "
             f"others follow, by {100 * np.expm1(worst.excess):.1f} ± {100 * worst.error:.1f} % on "
             "average: it may be under-tuned.",
             remedy='Tune its learning rate and batch, leave it out, or fit objective="one_sided", '
@@ -116,7 +116,7 @@ def _enough(runs: Runs, keep: np.ndarray, fitted: LawFit) -> bool:
 
 
 def _judged(rung: Rung, runs: Runs, fitted: LawFit, z: Array) -> Rung:
-    """The rung with its mean excess over the others' law, its error and one-sided odds."""
+    """The rung with its excess over the others' law, its error and one-sided odds."""
     keep = ~rung.rows
     slope = log_jacobian(fitted.law, z[None], fitted.inputs)[0]
     residual = np.log(runs.loss) - log_predict(fitted.law, z[None], fitted.inputs)[0]
@@ -136,6 +136,7 @@ def _judged(rung: Rung, runs: Runs, fitted: LawFit, z: Array) -> Rung:
     error = float(np.sqrt(of_law + own.mean() + (DRIFT * beyond) ** 2))
     # As in the fit: log losses are not known to better than 1e-6.
     error = max(error, 1e-6)
-    excess = float(residual[rung.rows].mean())
+    # The lesser of mean and median: one run that failed is an outlier and no bad rung.
+    excess = float(min(residual[rung.rows].mean(), np.median(residual[rung.rows])))
     odds = float(stdtr(noise.freedom_shared, -excess / error))
     return replace(rung, excess=excess, error=error, odds=odds)

@@ -8,7 +8,7 @@ from isoflop.fitting.check_columns import column_problems, used
 from isoflop.fitting.check_kinds import kind_problems
 from isoflop.fitting.check_optimum import optimum_problems
 from isoflop.fitting.check_regime import regime_problems
-from isoflop.fitting.check_rows import row_problems
+from isoflop.fitting.check_rows import loss_rises, metric_clusters, outliers
 from isoflop.fitting.check_rungs import rung_problems
 from isoflop.fitting.one_law import LawFit
 from isoflop.fitting.table import Runs
@@ -165,10 +165,18 @@ def _long_trunks(runs: Runs) -> tuple[np.ndarray, Array]:
 
 
 def fit_problems(table: Table, fitted: LawFit, draws: Array, runs: Runs) -> tuple[Problem, ...]:
-    """What the optimum, the draws (B, P) of theta and the residuals say about the fit."""
+    """What the optimum, the draws (B, P) of theta and the residuals say about the fit.
+
+    Of losses in two metrics no residual means anything: nothing else is told of their rows.
+    """
+    found = optimum_problems(fitted, draws, runs)
+    mixed = metric_clusters(table, runs, fitted)
+    if mixed:
+        return (*found, *mixed)
     return (
-        *optimum_problems(fitted, draws, runs),
-        *row_problems(table, runs, fitted),
+        *found,
+        *outliers(table, runs, fitted),
+        *loss_rises(table, runs, fitted),
         *kind_problems(table, runs, fitted),
         *rung_problems(table, runs, fitted),
         *regime_problems(runs, fitted),
