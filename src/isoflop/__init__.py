@@ -4,6 +4,7 @@ What to use when:
 - `read_runs`: study folders, run folders or CSV files -> one table.
 - `fit`: a table -> laws weighed by back-test, with intervals and problems. `analyse`: the table ->
   everything that allocation needs (three approaches, frontier, ceilings).
+- `sensitivity`: how its key answers move with outliers, objective, law and counting.
 - `compare`: two recipes' tables -> how much compute one saves over the other. `next_runs`: a fit,
   a target, a budget -> which runs next.
 - `fit_lr_batch`: a sweep -> learning rate and batch. `best_mixture`: fits -> shares of domains.
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Fit,
         Forecast,
         LawCard,
+        Sensitivity,
         analyse,
         best_mixture,
         chain,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         law_card,
         make_forecast,
         next_runs,
+        sensitivity,
     )
     from isoflop.laws import LAWS, PUBLISHED, Estimate, Law, find_law, find_published
     from isoflop.planning import Plan, plan
@@ -80,6 +83,7 @@ _HOMES = {
         "Fit",
         "Forecast",
         "LawCard",
+        "Sensitivity",
         "analyse",
         "compare",
         "fit",
@@ -90,6 +94,7 @@ _HOMES = {
         "fit_lr_batch",
         "fit_task",
         "law_card",
+        "sensitivity",
     ),
     "isoflop.laws": ("LAWS", "PUBLISHED", "Estimate", "Law", "find_law", "find_published"),
     "isoflop.planning": ("Plan", "plan"),
@@ -123,6 +128,7 @@ __all__ = [
     "Problem",
     "RunConfig",
     "RunError",
+    "Sensitivity",
     "StudyConfig",
     "StudyError",
     "WorkerError",
@@ -147,6 +153,7 @@ __all__ = [
     "read_runs",
     "read_study",
     "run_study",
+    "sensitivity",
     "train_flops",
     "write_law_card",
 ]

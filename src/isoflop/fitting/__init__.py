@@ -3,6 +3,7 @@
 What to use when:
 - `fit`: one target, laws weighed by back-test (`law="auto"`), intervals by trunk.
 - `analyse`: a whole ladder: three approaches to allocation, frontier, ceilings, caveats.
+- `sensitivity`: how the key answers move with outliers, objective, law and counting.
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
 - `law_card`: a fit or an analysis -> all that a paper's appendix must say of it.
@@ -34,10 +35,13 @@ from isoflop.fitting.lr_batch import LrBatchFit, fit_lr_batch
 from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 from isoflop.fitting.next_runs import next_runs
 from isoflop.fitting.prior import Prior
+from isoflop.fitting.sensitivity import sensitivity
+from isoflop.fitting.sensitivity_result import Answer, Sensitivity
 
 __all__ = [
     "Allocation",
     "Analysis",
+    "Answer",
     "BestMixture",
     "BoostedFit",
     "Ceiling",
@@ -57,6 +61,7 @@ __all__ = [
     "NextRun",
     "OneMore",
     "Prior",
+    "Sensitivity",
     "TokensToLoss",
     "analyse",
     "best_mixture",
@@ -71,4 +76,5 @@ __all__ = [
     "next_runs",
     "pass_rate_target",
     "score_lr_batch",
+    "sensitivity",
 ]

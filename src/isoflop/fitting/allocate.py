@@ -174,7 +174,10 @@ def _covered_budgets(runs: Runs, flops: Array) -> Array:
     for needed in (4, 3):
         inside = grid[count >= needed]
         if inside.size >= 20:
-            return np.asarray(np.geomspace(inside[0], inside[-1], N_BUDGETS))
+            budgets = np.geomspace(inside[0], inside[-1], N_BUDGETS)
+            # Where sizes were run at few budgets there are gaps between the covered ones.
+            near = np.abs(np.log(budgets)[:, None] - np.log(grid)).argmin(axis=1)
+            return np.asarray(budgets[count[near] >= 3])
     return np.empty(0)
 
 

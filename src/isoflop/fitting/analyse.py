@@ -12,6 +12,7 @@ from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.frontier import frontier_table, straight_line
 from isoflop.fitting.noise import estimate_noise
 from isoflop.fitting.one_law import fit_law
+from isoflop.fitting.sensitivity import sensitivity
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs, read_table
 from isoflop.laws import CHINCHILLA, Law
@@ -48,6 +49,7 @@ def analyse(
     runs, flops = _read(table, target)
     line = frontier_table(runs, flops)
     allocations = _allocations(runs, flops, chinchilla, level, seed)
+    refused = any(problem.disqualifies("allocation") for problem in chinchilla.problems)
     return Analysis(
         fit=auto,
         chinchilla=chinchilla,
@@ -62,6 +64,7 @@ def analyse(
         frontier_loss=line[target],
         n_runs=len(runs),
         target=target,
+        sensitivity=None if refused else sensitivity(table, target=target, level=level, seed=seed),
     )
 
 

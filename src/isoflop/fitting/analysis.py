@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from isoflop._types import Array, Interval, Problem, as_column
 from isoflop.fitting.as_json import to_plain
 from isoflop.fitting.fit_result import Fit
+from isoflop.fitting.sensitivity_result import Sensitivity
 
 Approach = Literal["envelope", "isoflop", "parametric"]
 
@@ -94,6 +95,8 @@ class Analysis:
     frontier_loss: Array
     n_runs: int
     target: str
+    sensitivity: Sensitivity | None = None
+    """How the key answers move with choices; None where the runs allow no allocation."""
 
     def allocation(self, approach: Approach) -> Allocation | None:
         """The allocation of that approach, or None where the table does not support it."""
@@ -115,4 +118,5 @@ class Analysis:
             "frontier_flops": to_plain(self.frontier_flops),
             "frontier_loss": to_plain(self.frontier_loss),
             "problems": to_plain(self.problems),
+            "sensitivity": None if self.sensitivity is None else self.sensitivity.to_json(),
         }

@@ -44,9 +44,8 @@ RISE = 0.01
 def outliers(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
     """Runs more than `FAR` robust sd from the law: which, how far, and the answer without."""
     size = fitted.residual.size
-    scale = 1.4826 * float(np.median(np.abs(fitted.residual)))
-    far = np.abs(fitted.residual) > max(FAR * scale, 1e-4)
-    if size < LEAST or not far.any():
+    far = far_rows(fitted.residual)
+    if not far.any():
         return ()
     names = run_names(table, runs)
     order = [i for i in np.argsort(-np.abs(fitted.residual), kind="stable") if far[i]]
@@ -60,6 +59,12 @@ def outliers(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
             remedy="Check these runs; the robust fit gives them little weight.",
         ),
     )
+
+
+def far_rows(residual: Array) -> np.ndarray:
+    """Mask (R,) of the residuals beyond `FAR` robust sd; of fewer than `LEAST` none."""
+    scale = 1.4826 * float(np.median(np.abs(residual)))
+    return np.asarray((np.abs(residual) > max(FAR * scale, 1e-4)) & (residual.size >= LEAST))
 
 
 def _without(runs: Runs, fitted: LawFit, keep: np.ndarray) -> str:
