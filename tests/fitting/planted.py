@@ -62,9 +62,6 @@ def floor_unidentified(t):
     return clean(truth=truth, own=0.015, sizes=SIZES[2:], horizons=HORIZONS[1:])
 
 
-exponents_ridge = floor_unidentified
-
-
 def outliers(t):
     """Two runs 12 % too high, one 6 % too low."""
     factor = np.ones(t["loss"].size)
@@ -159,12 +156,26 @@ def backtest_missed(t):
     return _with(t, loss=t["loss"] * np.exp(-0.05 * beyond))
 
 
+def at_bound(t):
+    """A loss that does not depend on size at all."""
+    noise = t["loss"] / find_law("chinchilla").predict(TRUTH, t)
+    return _with(t, loss=(1.5 + 900 / t["n_tokens"] ** 0.45) * noise)
+
+
+def ill_conditioned(t):
+    """A loss that is straight in ln N and ln D: floor and both powers are one line."""
+    noise = t["loss"] / find_law("chinchilla").predict(TRUTH, t)
+    line = 4 - 0.1 * np.log(t["n_params"] * t["n_tokens"] / 1e10) - 0.02 * np.log(t["n_params"])
+    return _with(t, loss=line * noise)
+
+
 FAULTS = {
     fault.__name__: fault
     for fault in (
         one_ray, few_runs, narrow_range, floor_unidentified, outliers, under_tuned,
         pre_asymptotic, broken_regime, mixed_kinds, intermediate_points, repeated_data,
         mixed_metrics, shape_confounded, duplicated_runs, loss_rises, units_mismatch,
-        edge_minimum, exponents_inconsistent, short_horizons, backtest_missed,
+        edge_minimum, exponents_inconsistent, short_horizons, backtest_missed, at_bound,
+        ill_conditioned,
     )
-} | {"exponents_ridge": floor_unidentified}  # fmt: skip
+} | {"exponents_ridge": floor_unidentified, "no_backtest": few_runs}  # fmt: skip
