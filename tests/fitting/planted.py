@@ -87,10 +87,10 @@ def broken_regime(t):
 
 
 def mixed_kinds(t):
-    """Every other point is at a constant rate, 3 % above; only the column lr shows it."""
+    """Every other point is at a constant rate, 5 % above; only the column lr shows it."""
     constant = np.arange(t["loss"].size) % 2 == 0
     mixed = _with(
-        t, lr=np.where(constant, 1e-3, 1e-5), loss=t["loss"] * np.where(constant, 1.03, 1.0)
+        t, lr=np.where(constant, 1e-3, 1e-5), loss=t["loss"] * np.where(constant, 1.05, 1.0)
     )
     del mixed["kind"]
     return mixed

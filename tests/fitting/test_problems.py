@@ -21,6 +21,7 @@ from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.table import read_table
 from isoflop.laws import CHINCHILLA, find_law
 from isoflop.planning import plan
+from isoflop.runs import read_runs
 
 BY_ALLOCATION = ("edge_minimum", "exponents_inconsistent")
 """Codes that only `analyse` can give."""
@@ -165,9 +166,14 @@ def test_break_of_one_curve_is_found_and_bnsl_follows_it():
 
 
 def test_mixed_kinds_tell_the_step():
-    text = told(FAULTS["mixed_kinds"](clean()), "mixed_kinds").text
-    # Planted: 3 %, in 42 rows of 0.2 % noise: the error of the step is about 0.06 %.
-    assert float(text.split("constant lies ")[1].split(" ")[0]) == pytest.approx(3.0, abs=0.3)
+    table = FAULTS["mixed_kinds"](clean())
+    text = told(table, "mixed_kinds").text
+    # Planted: 5 %, in 42 rows of 0.2 % noise: the error of the step is about 0.06 %.
+    assert float(text.split("constant lies ")[1].split(" ")[0]) == pytest.approx(5.0, abs=0.3)
+    assert told(table, "mixed_metrics") is None
+    # Without the column that tells them apart, two laws are all that can be said.
+    del table["lr"]
+    assert "constant ratio 0.95" in told(table, "mixed_metrics").text
 
 
 def test_kinds_without_a_step_are_a_note():
@@ -258,6 +264,37 @@ def test_ridge_says_what_stays_identified():
     assert "beta" in problem.text
     assert "a (N_opt ~ C^a) from" in problem.text
     assert "at 10 times the largest compute within" in problem.text
+
+
+# Published runs
+
+
+def test_cooled_and_hot_points_of_gemstones_and_its_odd_model(data_dir):
+    # McLeish et al. 2025, arXiv:2502.06857: constant rate ("hot") and after a cooldown.
+    rows = read_runs(data_dir / "gemstones.csv")
+    keep = np.isin(rows["phase"], ("hot", "cool_end"))
+    table = {name: rows[name][keep] for name in ("n_params", "loss", "phase", "depth")}
+    table["n_tokens"] = rows["tokens"][keep]
+    table["trunk"] = np.char.add(rows["width"][keep].astype(str), rows["depth"][keep].astype(str))
+    text = told(table, "mixed_kinds").text
+    step = float(text.split("cool_end lies ")[1].split(" ")[0])
+    # Pairs of the 199 cooled runs with the hot point at the same tokens: median -2.7 %.
+    assert -3.0 < step < -2.0
+    assert told(table, "shape_confounded") is not None
+    assert "768" in told(table, "under_tuned").text
+
+
+def test_outliers_of_the_chinchilla_runs_are_those_left_out(data_dir):
+    rows = read_runs(data_dir / "chinchilla_epoch.csv")
+    table = {name: rows[name] for name in ("n_params", "n_tokens", "loss")}
+    text = told(table, "outliers").text
+    # Besiroglu et al. 2024, arXiv:2404.10102, drop the five highest losses, rows 0 to 4.
+    for row in range(4):
+        assert f"row {row} +" in text
+    # a moves from 0.57 towards the 0.513 of their fit.
+    old, new = text.split("a (N_opt ~ C^a) ")[1].split(",")[0].split(" -> ")
+    assert float(old) > 0.56
+    assert float(new) < 0.53
 
 
 # Statistical tests: how often they cry wolf on clean ladders.

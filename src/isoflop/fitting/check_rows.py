@@ -127,7 +127,7 @@ def metric_clusters(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, 
     what = (
         f"ln 2 = {NATS_PER_BIT:.3f} is that of nats to bits"
         if bits
-        else "other tokenizers, text or units do so"
+        else "other tokenizers, texts or units do so, and points at a constant rate"
     )
     few = high if high.sum() <= len(runs) / 2 else ~high
     names = [name for name, one in zip(run_names(table, runs), few, strict=True) if one]

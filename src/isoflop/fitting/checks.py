@@ -170,14 +170,16 @@ def fit_problems(table: Table, fitted: LawFit, draws: Array, runs: Runs) -> tupl
     Of losses in two metrics no residual means anything: nothing else is told of their rows.
     """
     found = optimum_problems(fitted, draws, runs)
-    mixed = metric_clusters(table, runs, fitted)
+    kinds = kind_problems(table, runs, fitted)
+    # Kinds of points that columns tell apart explain two clusters better than any guess.
+    mixed = () if kinds else metric_clusters(table, runs, fitted)
     if mixed:
         return (*found, *mixed)
     return (
         *found,
         *outliers(table, runs, fitted),
         *loss_rises(table, runs, fitted),
-        *kind_problems(table, runs, fitted),
+        *kinds,
         *rung_problems(table, runs, fitted),
         *regime_problems(runs, fitted),
     )

@@ -16,6 +16,7 @@ from isoflop.reports.terminal import (
     ladder_table,
     plan_table,
     problem_lines,
+    sensitivity_table,
 )
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "problem_lines",
     "read_law_card",
     "write_law_card",
+    "sensitivity_table",
     "write_report",
 ]
