@@ -194,9 +194,17 @@ def test_final_points_are_taken_where_the_column_kind_tells_them():
     assert "mixed_kinds" not in {one.code for one in made.problems}
 
 
+def test_schedules_of_every_length_are_no_kinds():
+    table = clean()
+    table["schedule"] = np.array([f"cosine-{tokens:.0f}" for tokens in table["n_tokens"]])
+    del table["kind"]
+    assert told(table, "mixed_kinds") is None
+
+
 def test_rates_that_differ_between_trunks_are_no_kinds():
     table = clean()
     table["lr"] = 1e-3 * (table["n_params"] / 1e4) ** -0.5
+    del table["kind"]
     assert told(table, "mixed_kinds") is None
 
 

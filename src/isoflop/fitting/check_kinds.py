@@ -22,6 +22,9 @@ COOLED = 0.5
 FEWEST = 2
 """Rows that a kind must hold to count as mixed in."""
 
+MOST = 4
+"""Values that a column of kinds has, at most."""
+
 ODDS = 0.99
 """Level of the two-sided t-test of the step between kinds."""
 
@@ -68,14 +71,19 @@ def kind_problems(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ..
 def kinds_of(table: Table, runs: Runs) -> tuple[str, np.ndarray] | None:
     """What tells the kinds apart, and each row's kind (R,); None where there is one kind.
 
-    A column named in `SAYING`, else the column `lr` within trunks of more than one row.
+    A column named in `SAYING`, else the column `lr` within trunks of more than one row. Where
+    `kind` says that all points are final, it is believed.
     """
     for name in SAYING:
         column = used(table, name, runs)
         if column is None:
             continue
         words = column.astype(str)
-        if (np.unique(words, return_counts=True)[1] >= FEWEST).sum() > 1:
+        if name == "kind" and (words == "final").all():
+            return None
+        kinds = np.unique(words, return_counts=True)[1]
+        # More values are names of schedules of every length, and no kinds.
+        if (kinds >= FEWEST).sum() > 1 and kinds.size <= MOST:
             return f"The column {name!r}", words
     rate = used(table, "lr", runs)
     if rate is None or rate.dtype.kind not in "fiu" or not runs.named:

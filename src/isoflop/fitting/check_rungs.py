@@ -28,6 +28,9 @@ ODDS = 0.05
 LEAST = 0.005
 """Mean excess of log loss below which a rung is not worth telling."""
 
+JUDGED = 4
+"""Rungs that are judged: those whose excess, times the root of their runs, is largest."""
+
 DRIFT = 0.01
 """ASSUMPTION: error of a law that is slightly wrong, a factor e in size beyond the other rungs
 (sd of log loss)."""
@@ -55,7 +58,10 @@ def rung_problems(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ..
     starts = np.tile(fitted.z, (len(rungs), 1))
     target = replace(fitted.target, weight=weight)
     z = solve(target, starts, max_iterations=60, tolerance=DRAW_TOLERANCE).z
-    judged = [_judged(one, runs, fitted, z[i]) for i, one in enumerate(rungs)]
+    excess = [_excess(one, runs, fitted, z[i]) for i, one in enumerate(rungs)]
+    # Judging takes a while: only rungs that stand out by their own runs alone are worth it.
+    first = np.argsort([-e * one.rows.sum() ** 0.5 for e, one in zip(excess, rungs, strict=True)])
+    judged = [_judged(rungs[i], runs, fitted, z[i]) for i in first[:JUDGED]]
     worst = min(judged, key=lambda one: one.odds)
     if worst.odds > ODDS / len(rungs) or worst.excess < LEAST:
         return ()
@@ -115,6 +121,13 @@ def _enough(runs: Runs, keep: np.ndarray, fitted: LawFit) -> bool:
     )
 
 
+def _excess(rung: Rung, runs: Runs, fitted: LawFit, z: Array) -> float:
+    """The lesser of mean and median residual: one run that failed is an outlier, no bad rung."""
+    mean = log_predict(fitted.law, z[None], fitted.inputs)[0]
+    residual = (np.log(runs.loss) - mean)[rung.rows]
+    return float(min(residual.mean(), np.median(residual)))
+
+
 def _judged(rung: Rung, runs: Runs, fitted: LawFit, z: Array) -> Rung:
     """The rung with its excess over the others' law, its error and one-sided odds."""
     keep = ~rung.rows
@@ -136,7 +149,6 @@ def _judged(rung: Rung, runs: Runs, fitted: LawFit, z: Array) -> Rung:
     error = float(np.sqrt(of_law + own.mean() + (DRIFT * beyond) ** 2))
     # As in the fit: log losses are not known to better than 1e-6.
     error = max(error, 1e-6)
-    # The lesser of mean and median: one run that failed is an outlier and no bad rung.
-    excess = float(min(residual[rung.rows].mean(), np.median(residual[rung.rows])))
+    excess = _excess(rung, runs, fitted, z)
     odds = float(stdtr(noise.freedom_shared, -excess / error))
     return replace(rung, excess=excess, error=error, odds=odds)

@@ -172,7 +172,8 @@ def fit_problems(table: Table, fitted: LawFit, draws: Array, runs: Runs) -> tupl
     found = optimum_problems(fitted, draws, runs)
     kinds = kind_problems(table, runs, fitted)
     # Kinds of points that columns tell apart explain two clusters better than any guess.
-    mixed = () if kinds else metric_clusters(table, runs, fitted)
+    sure = any(one.severity == "warning" for one in kinds)
+    mixed = () if sure else metric_clusters(table, runs, fitted)
     if mixed:
         return (*found, *mixed)
     return (
