@@ -106,6 +106,17 @@ def test_outliers_are_named_with_their_distance_and_the_answer_without():
     assert told_loss == pytest.approx(without.predict(largest).mean[0], rel=1e-3)
 
 
+def test_answer_without_outliers_is_by_the_same_objective():
+    table = FAULTS["outliers"](clean())
+    text = told(table, "outliers", objective="log_ls").text
+    named = [int(part.split(" ")[0]) for part in text.split("Without")[0].split("row ")[1:]]
+    keep = ~np.isin(np.arange(42), named)
+    part = {k: c[keep] for k, c in table.items()}
+    without = fit(part, law="chinchilla", n_draws=30, objective="log_ls")
+    new = text.split("alpha ")[1].split(",")[0].split(" -> ")[1]
+    assert float(new) == pytest.approx(without.theta["alpha"].value, rel=1e-3)
+
+
 def test_row_numbers_are_those_of_the_users_table():
     table = FAULTS["outliers"](clean())
     order = np.random.default_rng(0).permutation(42)

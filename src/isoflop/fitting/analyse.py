@@ -13,6 +13,7 @@ from isoflop.fitting.frontier import frontier_table, straight_line
 from isoflop.fitting.noise import estimate_noise
 from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.sensitivity import sensitivity
+from isoflop.fitting.sensitivity_result import Sensitivity
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs, read_table
 from isoflop.laws import CHINCHILLA, Law
@@ -49,7 +50,6 @@ def analyse(
     runs, flops = _read(table, target)
     line = frontier_table(runs, flops)
     allocations = _allocations(runs, flops, chinchilla, level, seed)
-    refused = any(problem.disqualifies("allocation") for problem in chinchilla.problems)
     return Analysis(
         fit=auto,
         chinchilla=chinchilla,
@@ -64,8 +64,17 @@ def analyse(
         frontier_loss=line[target],
         n_runs=len(runs),
         target=target,
-        sensitivity=None if refused else sensitivity(table, target=target, level=level, seed=seed),
+        sensitivity=_panel(table, chinchilla, target, level, seed),
     )
+
+
+def _panel(
+    table: Table, chinchilla: Fit, target: str, level: float, seed: int
+) -> Sensitivity | None:
+    """The sensitivity panel; None where the runs allow no allocation that could move."""
+    if any(problem.disqualifies("allocation") for problem in chinchilla.problems):
+        return None
+    return sensitivity(table, target=target, level=level, seed=seed)
 
 
 def _read(table: Table, target: str) -> tuple[Runs, Array]:

@@ -40,17 +40,17 @@ def regime_problems(runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
     scale = 1.4826 * float(np.median(np.abs(fitted.residual)))
     residual = rest @ np.clip(fitted.residual, -4 * scale, 4 * scale)
     square = float(residual @ residual)
-    hinges = _hinges(runs, fitted)
+    # Hinges that the law follows by itself would be judged by rounding.
+    hinges = [
+        one
+        for one in _hinges(runs, fitted)
+        if np.linalg.norm(rest @ one[2]) > 0.05 * np.ptp(one[2])
+    ]
     if not hinges or np.sqrt(square / len(runs)) < LEAST:
         return ()
     basis = np.stack([rest @ hinge for _, _, hinge in hinges], axis=1)
     norm = np.linalg.norm(basis, axis=0)
-    # Hinges that the law follows by itself would be judged by rounding.
-    able = norm > 0.05 * np.array([np.ptp(h) for _, _, h in hinges])
-    if not able.any():
-        return ()
-    hinges = [one for one, good in zip(hinges, able, strict=True) if good]
-    basis, norm = basis[:, able] / norm[able], norm[able]
+    basis = basis / norm
     along = residual @ basis
     best = int(np.argmax(along**2))
     explained = float(along[best] ** 2) / square
@@ -65,17 +65,13 @@ def regime_problems(runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
     usual = ((drawn @ basis) ** 2).max(axis=1) / (drawn**2).sum(axis=1)
     if (1 + (usual >= explained).sum()) / (1 + DRAWS) > ODDS:
         return ()
-    return (
-        Problem(
-            code="broken_regime",
-            severity="warning",
-            text=f"The slope changes near {at:.3g} {AXES[name]}: ln loss bends "
-            f"{'up' if change > 0 else 'down'} there by {abs(change):.3f} per e-fold (mean slope "
-            f"{steep:.3f}), more than {fitted.law.name} can follow.",
-            remedy="Fit the runs beyond the break alone, or a broken power law (bnsl_1) of one "
-            "variable.",
-        ),
+    text = (
+        f"The slope changes near {at:.3g} {AXES[name]}: ln loss bends "
+        f"{'up' if change > 0 else 'down'} there by {abs(change):.3f} per e-fold (mean slope "
+        f"{steep:.3f}), more than {fitted.law.name} can follow."
     )
+    remedy = "Fit the runs beyond the break alone, or a broken power law (bnsl_1) of one variable."
+    return (Problem(code="broken_regime", severity="warning", text=text, remedy=remedy),)
 
 
 def _hinges(runs: Runs, fitted: LawFit) -> list[tuple[str, float, Array]]:

@@ -1,5 +1,6 @@
 """Checks of single rows against the fitted law: which lie off it, and what they do to it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from isoflop.fitting.noise import estimate_noise
 from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs
-from isoflop.laws import optimum
+from isoflop.laws import Law, optimum
 from isoflop.laws.optimum import CLOSED_FORM
 
 FAR = 5.0
@@ -41,7 +42,13 @@ RISE = 0.01
 """Rise of log loss from a shorter to a longer run that is worth telling."""
 
 
-def outliers(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
+Refit = Callable[[Runs, Law], LawFit]
+"""Fits a law to rows."""
+
+
+def outliers(
+    table: Table, runs: Runs, fitted: LawFit, refit: Refit = fit_law
+) -> tuple[Problem, ...]:
     """Runs more than `FAR` robust sd from the law: which, how far, and the answer without."""
     size = fitted.residual.size
     far = far_rows(fitted.residual)
@@ -55,7 +62,8 @@ def outliers(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
             code="outliers",
             severity="note",
             text=f"{int(far.sum())} of {size} runs lie more than {FAR:.0f} robust sd from the law "
-            f"(+ is too high a loss): {listed(named)}. {_without(runs, fitted, ~far)}".rstrip(),
+            f"(+ is too high a loss): {listed(named)}. "
+            f"{_without(runs, fitted, ~far, refit)}".rstrip(),
             remedy="Check these runs; the robust fit gives them little weight.",
         ),
     )
@@ -67,12 +75,12 @@ def far_rows(residual: Array) -> np.ndarray:
     return np.asarray((np.abs(residual) > max(FAR * scale, 1e-4)) & (residual.size >= LEAST))
 
 
-def _without(runs: Runs, fitted: LawFit, keep: np.ndarray) -> str:
+def _without(runs: Runs, fitted: LawFit, keep: np.ndarray, refit: Refit) -> str:
     """How the answer moves when the other rows are left out."""
     kept = runs.where(keep)
     if len(kept) < len(fitted.law.params) + 2:
         return ""
-    other = fit_law(kept, fitted.law, near=fitted.theta)
+    other = refit(kept, fitted.law)
     pairs = zip(fitted.law.names, fitted.theta, other.theta, strict=True)
     moved = [f"{name} {old:.4g} -> {new:.4g}" for name, old, new in pairs]
     if fitted.law.name in CLOSED_FORM:

@@ -8,9 +8,9 @@ from isoflop.fitting.check_columns import column_problems, used
 from isoflop.fitting.check_kinds import kind_problems
 from isoflop.fitting.check_optimum import optimum_problems
 from isoflop.fitting.check_regime import regime_problems
-from isoflop.fitting.check_rows import loss_rises, metric_clusters, outliers
+from isoflop.fitting.check_rows import Refit, loss_rises, metric_clusters, outliers
 from isoflop.fitting.check_rungs import rung_problems
-from isoflop.fitting.one_law import LawFit
+from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.fitting.table import Runs
 from isoflop.laws import Law
 
@@ -164,10 +164,23 @@ def _long_trunks(runs: Runs) -> tuple[np.ndarray, Array]:
     return rows, (size[rows, None] == np.array(long)[None, :]).astype(np.float64)
 
 
-def fit_problems(table: Table, fitted: LawFit, draws: Array, runs: Runs) -> tuple[Problem, ...]:
+def fit_problems(
+    table: Table,
+    fitted: LawFit,
+    draws: Array,
+    runs: Runs,
+    refit: Refit = fit_law,
+) -> tuple[Problem, ...]:
     """What the optimum, the draws (B, P) of theta and the residuals say about the fit.
 
     Of losses in two metrics no residual means anything: nothing else is told of their rows.
+
+    Args:
+        table: the user's table.
+        fitted: the optimum.
+        draws: parameters drawn around it.
+        runs: the rows that were fitted.
+        refit: fits a law to other rows as this one was: with its objective and prior.
     """
     found = optimum_problems(fitted, draws, runs)
     kinds = kind_problems(table, runs, fitted)
@@ -178,7 +191,7 @@ def fit_problems(table: Table, fitted: LawFit, draws: Array, runs: Runs) -> tupl
         return (*found, *mixed)
     return (
         *found,
-        *outliers(table, runs, fitted),
+        *outliers(table, runs, fitted, refit),
         *loss_rises(table, runs, fitted),
         *kinds,
         *rung_problems(table, runs, fitted),

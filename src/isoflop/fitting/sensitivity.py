@@ -41,9 +41,8 @@ def sensitivity(
 ) -> Sensitivity:
     """Key answers of the additive law under each objective, row set, law and convention.
 
-    Lines: the default (robust, all rows, C = 6 N D); each objective with and without outliers;
-    tied exponents; the coupled law; every convention of N and of C that the table has columns
-    for. At the given compute each tells N_opt, D_opt, D/N and the loss there.
+    Each line tells N_opt, D_opt, D/N and the loss at one compute; lines that the table does not
+    allow say which column is missing.
 
     Args:
         table: columns `n_params`, `n_tokens`, the target; for conventions

@@ -30,7 +30,7 @@ __all__ = [
     "plan_table",
     "problem_lines",
     "read_law_card",
-    "write_law_card",
     "sensitivity_table",
+    "write_law_card",
     "write_report",
 ]
