@@ -436,6 +436,7 @@ def test_fit_json_carries_every_problem(tmp_path, capsys):
         "shape_confounded", "repeated_data", "under_tuned", "mixed_metrics", "outliers",
         "duplicated_runs",
     }  # fmt: skip
+    assert answer["result"]["sensitivity"]["answers"][0]["name"] == "default"
     for place in (answer, answer["result"], answer["result"]["fit"]):
         assert planted <= {one["code"] for one in place["problems"]}
 

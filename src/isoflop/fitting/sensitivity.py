@@ -41,17 +41,16 @@ def sensitivity(
 ) -> Sensitivity:
     """Key answers of the additive law under each objective, row set, law and convention.
 
-    Each line tells N_opt, D_opt, D/N and the loss at one compute; lines that the table does not
-    allow say which column is missing.
+    Each line tells N_opt, D_opt, D/N and loss at one compute, or which column it lacks.
 
     Args:
         table: columns `n_params`, `n_tokens`, the target; for conventions
-            `n_params_<convention>` (or the five components `n_embedding`, `n_head`,
-            `n_attention`, `n_mlp`, `n_other`) and `flops_<convention>`.
+            `n_params_<convention>` (or `n_embedding`, `n_head`, `n_attention`, `n_mlp`,
+            `n_other`) and `flops_<convention>`.
         target: the column to predict.
         flops: compute of the answers [FLOPs]; 10 times the largest 6 N D by default.
-        without: rows of the table (counted from 0) to leave out as outliers; those more than 5
-            robust sd from the default law by default.
+        without: rows (counted from 0) to leave out as outliers; by default those more than 5
+            robust sd from the default law.
         level: level of the intervals.
         n_draws: draws of the parameters a line.
         seed: the same seed gives the same numbers.
@@ -61,7 +60,8 @@ def sensitivity(
         InputError: `flops` is not positive, or `without` names a row that is not there.
     """
     runs = read_table(table, target, CHINCHILLA.inputs)
-    flops = OUTWARD * FLOPS_PER_PARAM_TOKEN * float(runs.compute.max()) if flops is None else flops
+    largest = FLOPS_PER_PARAM_TOKEN * float(runs.compute.max())
+    flops = OUTWARD * largest if flops is None else flops
     if not 0 < flops < np.inf:
         raise InputError(f"`flops > 0` must hold, but got flops={flops}. Give a compute.")
     ask = _Ask(flops=flops, level=level, n_draws=n_draws, seed=seed)
