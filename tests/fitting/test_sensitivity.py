@@ -83,12 +83,12 @@ def test_panel_of_245_rows_takes_less_than_3_seconds(epoch):
 def test_exact_losses_answer_alike_whatever_the_choice():
     panel = sensitivity(ladder())
     for one in panel.answers:
-        if one.possible and one.name != "tied exponents":
+        if one.possible and one.name != "tied":
             assert one.alpha == pytest.approx(TRUTH[2], rel=1e-3)
             assert one.beta == pytest.approx(TRUTH[4], rel=1e-3)
             assert one.a == pytest.approx(TRUTH[4] / (TRUTH[2] + TRUTH[4]), rel=1e-3)
     # Tied: one exponent, so half of the compute's logarithm to either.
-    assert panel["tied exponents"].a == pytest.approx(0.5)
+    assert panel["tied"].a == pytest.approx(0.5)
     assert panel["robust without outliers"].missing == "no run lies far from the law"
 
 

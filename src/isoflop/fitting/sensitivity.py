@@ -24,8 +24,8 @@ OBJECTIVES: dict[str, tuple[Objective, str]] = {
 }
 
 LAWS: dict[str, tuple[Law, str]] = {
-    "tied exponents": (CHINCHILLA_TIED, "alpha = beta"),
-    "coupled law": (SKALING, "larger models gain more from data (skaling)"),
+    "tied": (CHINCHILLA_TIED, "alpha = beta"),
+    "coupled": (SKALING, "a coupled law: larger models gain more from data (skaling)"),
 }
 
 
