@@ -1,26 +1,18 @@
 """Every problem code: found where it is planted, not in the clean twin, and carried on."""
 
-import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import FAULTS, HORIZONS, NOISE, SIZES, clean
-from simulated import ladder
+from planted import FAULTS, HORIZONS, SIZES, clean
 
 from isoflop._types import PROBLEM_CODES
-from isoflop.cli.entry import run
 from isoflop.fitting import analyse, fit
 from isoflop.fitting.check_optimum import optimum_problems
-from isoflop.fitting.check_regime import regime_problems
-from isoflop.fitting.check_rows import loss_rises, metric_clusters
-from isoflop.fitting.check_rungs import rung_problems
 from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.table import read_table
-from isoflop.laws import CHINCHILLA, find_law
-from isoflop.planning import plan
+from isoflop.laws import CHINCHILLA
 from isoflop.runs import read_runs
 
 BY_ALLOCATION = ("edge_minimum", "exponents_inconsistent")
@@ -33,19 +25,6 @@ def told(table, code, **options):
     found = [one for one in fit(table, **options).problems if one.code == code]
     assert len(found) <= 1
     return found[0] if found else None
-
-
-def write_csv(path, table):
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(table)
-        writer.writerows(zip(*(column.tolist() for column in table.values()), strict=True))
-    return path
-
-
-@pytest.fixture(scope="module")
-def ray():
-    return FAULTS["one_ray"](clean())
 
 
 @pytest.fixture(scope="module")
@@ -316,55 +295,6 @@ def test_outliers_of_the_chinchilla_runs_are_those_left_out(data_dir):
     assert float(new) < 0.53
 
 
-# Statistical tests: how often they cry wolf on clean ladders.
-
-
-def alarms(check, tables):
-    found = []
-    for table in tables:
-        runs = read_table(table, "loss", CHINCHILLA.inputs)
-        fitted = fit_law(runs, CHINCHILLA, few=8)
-        args = (runs, fitted) if check is regime_problems else (table, runs, fitted)
-        found.append(bool(check(*args)))
-    return float(np.mean(found))
-
-
-@pytest.mark.parametrize(
-    ("check", "most"),
-    [(rung_problems, 0.10), (regime_problems, 0.05), (metric_clusters, 0.0), (loss_rises, 0.0)],
-)
-def test_clean_ladders_seldom_alarm(check, most):
-    # Stated: 5 %, 1 %, and practically never. Above `most` in 60 ladders: 3 % and 0.2 % odds.
-    assert alarms(check, (ladder(0.005, 0.005, seed) for seed in range(60))) <= most
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("shared", "own"), [(0.0, 0.005), (0.005, 0.005), (0.002, 0.002)])
-@pytest.mark.parametrize(("check", "most"), [(rung_problems, 0.07), (regime_problems, 0.025)])
-def test_false_alarms_are_as_rare_as_stated(check, most, shared, own):
-    # Stated 5 % and 1 %; above `most` in 400 ladders has odds of 3 % and 0.4 %.
-    assert alarms(check, (ladder(shared, own, 1000 + seed) for seed in range(400))) <= most
-
-
-@pytest.mark.slow
-def test_a_law_slightly_wrong_is_no_under_tuned_rung():
-    truth = np.array([1.6, 60.0, 0.40, 900.0, 0.45, 0.77])
-    tables = (ladder(0.002, 0.002, seed, truth=truth, law="skaling") for seed in range(200))
-    assert alarms(rung_problems, tables) <= 0.07
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rung", range(5))
-def test_bad_rungs_of_five_are_seen(rung):
-    def bad(seed):
-        table = ladder(0.002, 0.002, seed)
-        size = np.unique(table["n_params"])[rung]
-        return table | {"loss": table["loss"] * np.where(table["n_params"] == size, 1.04, 1.0)}
-
-    # At the edges the law is extrapolated to the rung: half of them are seen, all inside.
-    assert alarms(rung_problems, map(bad, range(100))) > (0.95 if 0 < rung < 4 else 0.45)
-
-
 # The optimiser's own problems
 
 
@@ -379,68 +309,3 @@ def test_an_optimiser_that_stopped_early_says_so():
 
 def test_parameter_at_its_bound_is_named():
     assert "alpha" in told(FAULTS["at_bound"](clean()), "at_bound").text
-
-
-# On their way to the user
-
-
-@pytest.mark.parametrize("code", ["outliers", "under_tuned", "mixed_kinds", "duplicated_runs"])
-def test_problems_reach_the_plan(code):
-    made = fit(FAULTS[code](clean()), law="chinchilla", n_draws=30)
-    (problem,) = (one for one in made.problems if one.code == code)
-    assert problem in plan(made, flops=1e15).problems
-    assert problem in made.predict({"n_params": [1e6], "n_tokens": [2e7]}).problems
-
-
-def test_a_ray_forecasts_along_itself_and_plans_nothing(ray):
-    made = fit(ray, law="chinchilla", n_draws=100)
-    truth = find_law("chinchilla").predict(
-        np.array([1.6, 60.0, 0.40, 900.0, 0.45]),
-        {"n_params": np.array([4e6]), "n_tokens": np.array([8e7])},
-    )
-    along = made.predict({"n_params": [4e6], "n_tokens": [8e7]})
-    assert along.low[0] < truth[0] < along.high[0]
-    assert along.high[0] / along.low[0] < 1.1
-    asked = plan(made, flops=1e15)
-    assert not asked.usable
-    assert plan(made, n_params=4e6, n_tokens=8e7).usable
-
-
-def test_a_ray_ends_the_verb_plan_with_code_3(ray, tmp_path, capsys):
-    path = write_csv(tmp_path / "ray.csv", ray)
-    assert run(["plan", str(path), "--flops", "1e15", "--json"]) == 3
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["result"]["usable"] is False
-    assert "one_ray" in {one["code"] for one in answer["problems"]}
-
-
-def test_a_plan_far_beyond_the_runs_says_so():
-    made = fit(clean(), law="chinchilla", n_draws=30)
-    far = plan(made, flops=6 * SIZES[-1] * HORIZONS[-1] * 1000)
-    (problem,) = (one for one in far.problems if one.code == "extrapolation")
-    assert problem.severity == "warning"
-    assert "1e+03 times" in problem.text
-
-
-def test_fit_json_carries_every_problem(tmp_path, capsys):
-    # Faults that leave each other alone, in one table.
-    table = FAULTS["shape_confounded"](FAULTS["repeated_data"](clean()))
-    table = FAULTS["under_tuned"](table)
-    table["tokenizer"] = np.where(np.arange(42) % 2 == 0, "a", "b")
-    table["loss"] = table["loss"] * np.where(np.arange(42) == 30, 0.93, 1.0)
-    table = FAULTS["duplicated_runs"](table)
-    path = write_csv(tmp_path / "runs.csv", table)
-    assert run(["fit", str(path), "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    planted = {
-        "shape_confounded", "repeated_data", "under_tuned", "mixed_metrics", "outliers",
-        "duplicated_runs",
-    }  # fmt: skip
-    assert answer["result"]["sensitivity"]["answers"][0]["name"] == "default"
-    for place in (answer, answer["result"], answer["result"]["fit"]):
-        assert planted <= {one["code"] for one in place["problems"]}
-
-
-def test_noise_of_the_clean_tables_is_what_the_tests_say():
-    made = fit(clean(), law="chinchilla", n_draws=30)
-    assert made.estimate.sigma == pytest.approx(NOISE * 2**0.5, rel=0.5)
