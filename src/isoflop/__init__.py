@@ -5,6 +5,7 @@ What to use when:
 - `fit`: a table -> laws weighed by back-test, with intervals and problems; or a law of your own,
   a plain function (`law=my_law`; `Param` gives an argument a range). `analyse`: the table ->
   everything that allocation needs (three approaches, frontier, ceilings).
+- `sensitivity`: how its key answers move with outliers, objective, law and counting.
 - `compare`: two recipes' tables -> how much compute one saves over the other. `next_runs`: a fit,
   a target, a budget -> which runs next.
 - `fit_curves`: whole loss curves of a few pilots -> a law along a run. `read_curves`: the curves
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         Fit,
         Forecast,
         LawCard,
+        Sensitivity,
         analyse,
         best_mixture,
         chain,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         law_card,
         make_forecast,
         next_runs,
+        sensitivity,
     )
     from isoflop.laws import (
         LAWS,
@@ -95,6 +98,7 @@ _HOMES = {
         "Fit",
         "Forecast",
         "LawCard",
+        "Sensitivity",
         "analyse",
         "compare",
         "fit",
@@ -106,6 +110,7 @@ _HOMES = {
         "fit_lr_batch",
         "fit_task",
         "law_card",
+        "sensitivity",
     ),
     "isoflop.laws": (
         "LAWS",
@@ -151,6 +156,7 @@ __all__ = [
     "Problem",
     "RunConfig",
     "RunError",
+    "Sensitivity",
     "StudyConfig",
     "StudyError",
     "WorkerError",
@@ -176,6 +182,7 @@ __all__ = [
     "read_runs",
     "read_study",
     "run_study",
+    "sensitivity",
     "train_flops",
     "write_law_card",
 ]

@@ -72,6 +72,16 @@ PROBLEM_CODES: dict[str, str] = {
     "one_schedule": "No curve cools down, or all do alike: what a cooldown brings is not known.",
     "early_points": "Points in the warm-up, or before the law holds, were left out.",
     "law_bends": "The residuals run in waves along the curves: the law bends another way.",
+    "narrow_range": "Sizes, tokens or compute span less than a decade: exponents are guesses.",
+    "exponents_ridge": "Exponents trade off with other parameters: they cannot be told apart.",
+    "under_tuned": "All runs of one size lie above the law that the other sizes follow.",
+    "broken_regime": "The slope changes within the range: one power law does not cover it.",
+    "mixed_kinds": "Points of annealed and of constant learning rate are mixed.",
+    "intermediate_points": "No point is the end of its schedule: all are of unfinished trainings.",
+    "mixed_metrics": "Losses of several tokenizers, metrics or units are mixed.",
+    "duplicated_runs": "A run is in the table more than once.",
+    "loss_rises": "More compute gives a higher loss.",
+    "units_mismatch": "Parameters, tokens and FLOPs do not seem to be counted in ones.",
     "unknown_convention": "The convention behind the parameter count is not known.",
 }
 """Every problem code with its meaning; `docs/formats.md` is generated from it."""

@@ -118,6 +118,7 @@ def test_single_size_and_ray_are_analysed_with_their_problems():
     for table in (one_size, ray):
         analysis = analyse(table, n_draws=50)
         assert any(problem.disqualifies("allocation") for problem in analysis.problems)
+        assert analysis.sensitivity is None
         assert make_forecast(analysis, 2e5, 4e7, 4.8e13).loss.value > 0
 
 

@@ -6,7 +6,9 @@ from io import StringIO
 import numpy as np
 from rich.console import Console, RenderableType
 
+from isoflop._types import Interval
 from isoflop.cli.render import all_problems
+from isoflop.fitting import Answer, Sensitivity
 from isoflop.reports import (
     Report,
     analysis_table,
@@ -14,8 +16,23 @@ from isoflop.reports import (
     ladder_table,
     plan_table,
     problem_lines,
+    sections,
+    sensitivity_table,
 )
 from isoflop.reports.tables import allocation_rows, analysis_rows
+
+PANEL = Sensitivity(
+    flops=1e15,
+    answers=(
+        Answer(
+            name="level_ls", change="", n_runs=25, rms=0.004, alpha=0.35, beta=0.39, entropy=1.8,
+            a=0.524, n_params=3.67e10, n_tokens=5.9e11, tokens_per_param=16.0,
+            loss=Interval(value=2.1, low=2.0, high=2.2),
+        ),
+        Answer(name="N total", change="", missing="no such column"),
+        Answer(name="N non_embedding", change="", missing="no such column"),
+    ),
+)  # fmt: skip
 
 
 def shown(*parts: RenderableType) -> str:
@@ -60,6 +77,25 @@ def test_problems_of_the_laws_beside_the_forecasts_are_told_with_their_law(repor
     assert texts["ill_conditioned"] == "About ill_conditioned."
     double = replace(analysis, kaplan=replace(analysis.kaplan, problems=analysis.problems))
     assert [p.code for p in all_problems(double)].count("pre_asymptotic") == 1
+
+
+def test_panel_shows_possible_lines_and_says_which_are_not() -> None:
+    text = shown(sensitivity_table(PANEL))
+    assert "at C = 1e+15 FLOPs" in text
+    (line,) = (line for line in text.splitlines() if line.strip().startswith("level_ls"))
+    assert line.split()[1:4] == ["25", "0.40", "%"]
+    assert "2.100 [2.000, 2.200]" in line
+    assert "Not possible: N total, N non_embedding (no such column)." in text
+    assert "Not possible" not in shown(sensitivity_table(replace(PANEL, answers=PANEL.answers[:1])))
+
+
+def test_page_has_the_panel(report: Report) -> None:
+    assert report.analysis is not None
+    full = replace(report, analysis=replace(report.analysis, sensitivity=PANEL))
+    section = str(sections.sensitivity(full))
+    for word in ("level_ls", "0.524", "36.7B", "Not possible: N total"):
+        assert word in section
+    assert "allow no allocation" in str(sections.sensitivity(report))
 
 
 def test_forecast_with_and_without_truth(report: Report) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from isoflop._errors import InputError, RunError
+from isoflop.accounting import count_params
 from isoflop.runs import Point, RunFolder, Status, read_runs
 from isoflop.specs import RunConfig
 
@@ -161,6 +162,13 @@ def test_read_runs_takes_final_points_with_their_counts(folder: RunFolder) -> No
     assert table["n_tokens"].tolist() == [9 * 64]
     np.testing.assert_array_equal(table["flops"], 6 * table["n_params"] * table["n_tokens"])
     assert table["loss_b"].tolist() == [1 / 3]
+    total = count_params(folder.config().shape).total
+    assert table["n_params_total"].tolist() == [total]
+    assert table["n_params_non_embedding_with_head"].tolist() == table["n_params"].tolist()
+    np.testing.assert_array_equal(table["flops_6nd"], table["flops"])
+    # Attention to (16 + 1) / 2 positions: 12·L·d FLOPs each and token.
+    extra = table["flops_exact_causal"] - table["flops_6nd"]
+    np.testing.assert_allclose(extra, 12 * 16 * 8.5 * table["n_tokens"])
 
 
 def test_read_runs_reads_csv_and_says_what_is_missing(tmp_path: Path) -> None:

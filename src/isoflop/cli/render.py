@@ -156,10 +156,10 @@ def analysis(analysis: "Analysis") -> "list[RenderableType]":
     """The fits of an analysis, then its problems."""
     from isoflop.reports import terminal
 
-    return [
-        terminal.analysis_table(analysis),
-        *terminal.problem_lines(all_problems(analysis)),
-    ]
+    parts: list[RenderableType] = [terminal.analysis_table(analysis)]
+    if analysis.sensitivity is not None:
+        parts.append(terminal.sensitivity_table(analysis.sensitivity))
+    return [*parts, *terminal.problem_lines(all_problems(analysis))]
 
 
 def plan(plan: "Plan") -> "list[RenderableType]":
@@ -183,11 +183,14 @@ def outcome(outcome: "Outcome") -> "list[RenderableType]":
 
 def all_problems(analysis: "Analysis") -> "tuple[Problem, ...]":
     """The problems of an analysis and of its parts, each once."""
-    parts = [analysis.problems, analysis.fit.problems]
-    parts.extend(allocation.problems for allocation in analysis.allocations)
-    found = dict.fromkeys(problem for part in parts for problem in part)
+    found = dict.fromkeys((*analysis.problems, *analysis.fit.problems))
+    # The laws differ in how far a run lies off; that it does is told once, by the forecast's law.
+    told = {problem.code for problem in analysis.fit.problems}
+    of_allocations = (p for one in analysis.allocations for p in one.problems)
+    found |= dict.fromkeys(p for p in of_allocations if p.code not in told)
     # What only a law beside the forecast's suffers from is told with that law's name.
+    told = {problem.code for problem in found}
     for name, fit in (("Frontier L(C)", analysis.frontier), ("Kaplan's law", analysis.kaplan)):
-        own = (problem for problem in fit.problems if problem not in found)
+        own = (problem for problem in fit.problems if problem.code not in told)
         found |= dict.fromkeys(replace(one, text=f"{name}: {one.text}") for one in own)
     return tuple(found)

@@ -5,6 +5,7 @@ What to use when:
 - `fit_curves`: whole loss curves with their learning rate -> a law along a run, for few pilots.
 - `Fit.profile`: how far one parameter may move while the others make up for it.
 - `analyse`: a whole ladder: three approaches to allocation, frontier, ceilings, caveats.
+- `sensitivity`: how the key answers move with outliers, objective, law and counting.
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
 - `law_card`: a fit or an analysis -> all that a paper's appendix must say of it.
@@ -42,11 +43,14 @@ from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 from isoflop.fitting.next_runs import next_runs
 from isoflop.fitting.prior import Prior
 from isoflop.fitting.profile import Profile
+from isoflop.fitting.sensitivity import sensitivity
+from isoflop.fitting.sensitivity_result import Answer, Sensitivity
 
 __all__ = [
     "Agreement",
     "Allocation",
     "Analysis",
+    "Answer",
     "Basin",
     "BestMixture",
     "BoostedFit",
@@ -69,6 +73,7 @@ __all__ = [
     "OneMore",
     "Prior",
     "Profile",
+    "Sensitivity",
     "TokensToLoss",
     "Variant",
     "analyse",
@@ -85,4 +90,5 @@ __all__ = [
     "next_runs",
     "pass_rate_target",
     "score_lr_batch",
+    "sensitivity",
 ]

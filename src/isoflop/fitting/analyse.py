@@ -9,7 +9,7 @@ from isoflop._errors import InputError
 from isoflop._types import LEVEL, Array, Interval, Problem, Table
 from isoflop.fitting.allocate import by_envelope, by_law, noisy_losses
 from isoflop.fitting.analysis import Agreement, Allocation, Analysis, Ceiling
-from isoflop.fitting.checks import far_runs
+from isoflop.fitting.check_rows import far_rows
 from isoflop.fitting.chosen_law import LawChoice
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
@@ -17,6 +17,8 @@ from isoflop.fitting.frontier import frontier_table, straight_line
 from isoflop.fitting.isoflop_profiles import Ladder, by_isoflop
 from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.profile import Profile, profiled_names
+from isoflop.fitting.sensitivity import sensitivity
+from isoflop.fitting.sensitivity_result import Sensitivity
 from isoflop.fitting.table import Runs, read_table
 from isoflop.laws import CHINCHILLA
 
@@ -81,6 +83,7 @@ def analyse(
         agreement=agreement,
         optimum=auto.optimum(asked) if splits else None,
         profiles=_profiles(auto, chinchilla),
+        sensitivity=_panel(table, chinchilla, target, level, seed),
     )
 
 
@@ -94,6 +97,15 @@ def _profiles(*fits: Fit) -> tuple[Profile, ...]:
     """Floor and exponents of every law, each law once."""
     each = {one.law.name: one for one in fits}
     return tuple(one.profile(name) for one in each.values() for name in profiled_names(one.law))
+
+
+def _panel(
+    table: Table, chinchilla: Fit, target: str, level: float, seed: int
+) -> Sensitivity | None:
+    """The sensitivity panel; None where the runs allow no allocation that could move."""
+    if any(problem.disqualifies("allocation") for problem in chinchilla.problems):
+        return None
+    return sensitivity(table, target=target, level=level, seed=seed)
 
 
 def _read(table: Table, target: str) -> tuple[Runs, Array]:
@@ -121,7 +133,7 @@ def _allocations(
         losses=losses,
         label=runs.label,
         flagged=runs.flagged,
-        far=far_runs(fitted),
+        far=far_rows(fitted.residual),
         exponents=None
         if refused
         else (chinchilla.theta["alpha"].value, chinchilla.theta["beta"].value),

@@ -10,6 +10,7 @@ from isoflop._types import Array, Interval, Problem, as_column
 from isoflop.fitting.as_json import to_plain
 from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.profile import Profile
+from isoflop.fitting.sensitivity_result import Sensitivity
 from isoflop.laws import BestSplit
 
 Approach = Literal["envelope", "isoflop", "parametric"]
@@ -138,6 +139,8 @@ class Analysis:
     frontier_loss: Array
     n_runs: int
     target: str
+    sensitivity: Sensitivity | None = None
+    """How the key answers move with choices; None where the runs allow no allocation."""
     agreement: tuple[Agreement, ...] = ()
     """N_opt, D_opt and D/N of every approach at common budgets, to see how far they agree."""
     optimum: BestSplit | None = None
@@ -173,4 +176,5 @@ class Analysis:
             "optimum": to_plain(self.optimum),
             "profiles": to_plain(self.profiles),
             "problems": to_plain(self.problems),
+            "sensitivity": None if self.sensitivity is None else self.sensitivity.to_json(),
         }

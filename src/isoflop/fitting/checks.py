@@ -4,9 +4,21 @@ import numpy as np
 from scipy.special import stdtrit
 
 from isoflop._types import Array, Problem, Table, is_share
-from isoflop.fitting.one_law import LawFit
-from isoflop.fitting.table import Runs, optional_column
+from isoflop.fitting.check_columns import column_problems, used
+from isoflop.fitting.check_kinds import kind_problems
+from isoflop.fitting.check_optimum import optimum_problems
+from isoflop.fitting.check_regime import regime_problems
+from isoflop.fitting.check_rows import Refit, loss_rises, metric_clusters, outliers
+from isoflop.fitting.check_rungs import rung_problems
+from isoflop.fitting.one_law import LawFit, fit_law
+from isoflop.fitting.table import Runs
 from isoflop.laws import Law
+
+DECADE = 10.0
+"""Factor that compute, sizes and tokens should span: below it two exponents look alike."""
+
+THIN = 3.0
+"""Factor of sizes or tokens below which a narrow range is a warning."""
 
 
 def design_problems(table: Table, runs: Runs, law: Law) -> tuple[Problem, ...]:
@@ -23,10 +35,39 @@ def design_problems(table: Table, runs: Runs, law: Law) -> tuple[Problem, ...]:
         )
     if "n_params" in runs.columns and "n_tokens" in runs.columns:
         found += _plane_problems(runs)
-        found += _shape_problems(table)
+        found += _shape_problems(table, runs)
         if not any(map(is_share, runs.columns)):
             found += steepening_problems(runs)
+    found += _range_problems(runs)
+    found += column_problems(table, runs, law)
     return tuple(found)
+
+
+def _range_problems(runs: Runs) -> list[Problem]:
+    """`narrow_range` where compute, sizes or tokens span less than a decade."""
+    names = {"n_params": "sizes", "n_tokens": "tokens", "x": "x", "flops": "FLOPs"}
+    spans = {
+        what: float(runs.columns[name].max() / runs.columns[name].min())
+        for name, what in names.items()
+        if name in runs.columns
+    }
+    if {"sizes", "tokens"} <= set(spans):
+        spans["compute"] = float(runs.compute.max() / runs.compute.min())
+    # One variable is all the compute there is; and of one size or horizon `few_runs` tells.
+    narrow = {what: span for what, span in spans.items() if 1 < span < DECADE * (1 - 1e-9)}
+    if not narrow:
+        return []
+    grave = any(what not in ("sizes", "tokens") or span < THIN for what, span in narrow.items())
+    told = [f"{what} a factor {span:.3g}" for what, span in narrow.items()]
+    return [
+        Problem(
+            code="narrow_range",
+            severity="warning" if grave else "note",
+            text=f"The runs span less than a decade: {', '.join(told)}. Exponents from so short "
+            "a lever are rough, and curvature does not show.",
+            remedy="Add runs at the ends: smaller ones are the cheapest.",
+        )
+    ]
 
 
 def _plane_problems(runs: Runs) -> list[Problem]:
@@ -58,14 +99,11 @@ def _plane_problems(runs: Runs) -> list[Problem]:
     return []
 
 
-def _shape_problems(table: Table) -> list[Problem]:
+def _shape_problems(table: Table, runs: Runs) -> list[Problem]:
     moved = []
-    sizes = optional_column(table, "n_params")
     for name in ("depth", "n_heads"):
-        column = optional_column(table, name)
-        if column is None or sizes is None or column.size != sizes.size:
-            continue
-        if np.unique(column).size > 1:
+        column = used(table, name, runs)
+        if column is not None and np.unique(column).size > 1:
             moved.append(name)
     if not moved:
         return []
@@ -126,80 +164,36 @@ def _long_trunks(runs: Runs) -> tuple[np.ndarray, Array]:
     return rows, (size[rows, None] == np.array(long)[None, :]).astype(np.float64)
 
 
-def fit_problems(fitted: LawFit, draws: Array, runs: Runs) -> tuple[Problem, ...]:
-    """What the optimum and the draws (B, P) of theta say about the fit."""
-    found = _optimum_problems(fitted)
-    names = fitted.law.names
-    if "E" in names and _floor_open(draws[:, names.index("E")], runs):
-        found.append(
-            Problem(
-                code="floor_unidentified",
-                severity="note",
-                text="The irreducible loss may be anything from near zero to near the lowest.",
-                remedy="Longer and larger runs, where the curves bend, would pin it down.",
-                affects=("forecast",),
-            )
-        )
-    return (*found, *_outliers(fitted))
+def fit_problems(
+    table: Table,
+    fitted: LawFit,
+    draws: Array,
+    runs: Runs,
+    refit: Refit = fit_law,
+) -> tuple[Problem, ...]:
+    """What the optimum, the draws (B, P) of theta and the residuals say about the fit.
 
+    Of losses in two metrics no residual means anything: nothing else is told of their rows.
 
-def _optimum_problems(fitted: LawFit) -> list[Problem]:
-    found: list[Problem] = []
-    certificate = fitted.certificate
-    if not certificate.converged:
-        found.append(
-            Problem(
-                code="not_converged",
-                severity="warning",
-                text=f"Relative gradient {certificate.gradient_norm:.2g} at the best point.",
-                remedy="Look for duplicated or contradictory rows; add runs.",
-            )
-        )
-    bounded = [name for name in certificate.at_bound if name != "E"]
-    if bounded:
-        found.append(
-            Problem(
-                code="at_bound",
-                severity="warning",
-                text=f"{', '.join(bounded)} ended at the edge of its domain.",
-                remedy="The runs do not identify it: widen their range.",
-            )
-        )
-    if certificate.condition_number > 1e3:
-        found.append(
-            Problem(
-                code="ill_conditioned",
-                severity="note",
-                text=f"Condition number {certificate.condition_number:.2g}.",
-                remedy="Trust predictions near the runs, not single parameters.",
-                affects=("allocation",),
-            )
-        )
-    return found
-
-
-def _floor_open(entropy: Array, runs: Runs) -> bool:
-    low, high = np.quantile(entropy, [0.05, 0.95]) / runs.loss.min()
-    return bool(low < 0.1 or high - low > 0.6)
-
-
-def far_runs(fitted: LawFit) -> np.ndarray:
-    """Mask (R,) of the runs more than 5 robust sd of log loss from the law."""
-    scale = 1.4826 * float(np.median(np.abs(fitted.residual)))
-    return np.asarray(np.abs(fitted.residual) > max(5 * scale, 1e-4))
-
-
-def _outliers(fitted: LawFit) -> list[Problem]:
-    size = fitted.residual.size
-    far = far_runs(fitted)
-    if size < 10 or not far.any():
-        return []
-    return [
-        Problem(
-            code="outliers",
-            severity="note",
-            text=f"{int(far.sum())} of {size} runs lie more than 5 robust sd from the law, the "
-            f"farthest by {100 * float(np.abs(fitted.residual).max()):.1f} %.",
-            remedy="Check these runs; the robust fit gives them little weight.",
-        )
-    ]
+    Args:
+        table: the user's table.
+        fitted: the optimum.
+        draws: parameters drawn around it.
+        runs: the rows that were fitted.
+        refit: fits a law to other rows as this one was: with its objective and prior.
+    """
+    found = optimum_problems(fitted, draws, runs)
+    kinds = kind_problems(table, runs, fitted)
+    # Kinds of points that columns tell apart explain two clusters better than any guess.
+    sure = any(one.severity == "warning" for one in kinds)
+    mixed = () if sure else metric_clusters(table, runs, fitted)
+    if mixed:
+        return (*found, *mixed)
+    return (
+        *found,
+        *outliers(table, runs, fitted, refit),
+        *loss_rises(table, runs, fitted),
+        *kinds,
+        *rung_problems(table, runs, fitted),
+        *regime_problems(runs, fitted),
+    )

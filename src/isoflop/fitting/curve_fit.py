@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from isoflop._errors import FitError, InputError
 from isoflop._types import Array, Interval, Prediction, Problem, as_column
 from isoflop.fitting.as_json import to_plain
-from isoflop.fitting.fit_result import Certificate
+from isoflop.fitting.certificate import Certificate
 from isoflop.laws import Law, LrPath
 from isoflop.laws.estimate import NOISE_SAMPLES, NOISE_SEED, SPREAD_FREEDOM, Of
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from isoflop._errors import FitError, InputError
 from isoflop._types import LEVEL, Array, Interval, Table
-from isoflop.fitting.checks import fit_problems
+from isoflop.fitting.check_optimum import optimum_problems
 from isoflop.fitting.curve_checks import (
     STARTS,
     backtest_curves,
@@ -155,7 +155,7 @@ def _assemble(
     missed = backtest_curves(curves, law, best.memory, seed)
     spread, distance = spread_of(missed)
     runs = curves.as_runs(law, best.memory)
-    problems = fit_problems(best.fitted, components[0].draws, runs)
+    problems = tuple(optimum_problems(best.fitted, components[0].draws, runs))
     problems += curve_problems(curves, law, best.fitted, smooth, correlation)
     problems += backtest_problems(missed)
     return CurveFit(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -125,7 +126,13 @@ def _fit_runs(
     ]
     best = int(np.argmax(weight))
     problems = design_problems(table, rows[best], tried[best].law)
-    problems += fit_problems(fits[best], fits[best].to_theta(draws[best]), rows[best])
+    problems += fit_problems(
+        table,
+        fits[best],
+        fits[best].to_theta(draws[best]),
+        rows[best],
+        partial(fit_law, objective=objective, few=8, prior=prior),
+    )
     problems += backtest_problem(held) + prior_problem(tried[best].law.names, prior)
     problems += untested_problem(held, tried[best].law)
     record = Record(

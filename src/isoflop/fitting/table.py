@@ -25,10 +25,17 @@ class Runs:
     """Number of each row's `experiment` (R,); all one without that column."""
     flagged: np.ndarray = field(default_factory=lambda: np.ones(0, dtype=bool))
     """Rows (R,) that the table's column `outlier` marks as suspect; fitted all the same."""
+    row: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    """Where each row stands in the user's table (R,), counted from 0."""
 
     def __post_init__(self) -> None:
         size = self.loss.size
-        plain = {"weight": np.ones(size), "label": np.ones(size), "flagged": np.zeros(size, bool)}
+        plain = {
+            "weight": np.ones(size),
+            "label": np.ones(size),
+            "flagged": np.zeros(size, bool),
+            "row": np.arange(size),
+        }
         for name, values in plain.items():
             if getattr(self, name).size == 0:
                 object.__setattr__(self, name, values)
@@ -77,6 +84,7 @@ class Runs:
             named=self.named,
             label=self.label[keep],
             flagged=self.flagged[keep],
+            row=self.row[keep],
         )
 
 
@@ -133,6 +141,7 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         named=runs.named,
         label=runs.label[order],
         flagged=runs.flagged[order],
+        row=runs.row[order],
     )
     return ordered
 

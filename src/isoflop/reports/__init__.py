@@ -16,6 +16,7 @@ from isoflop.reports.terminal import (
     ladder_table,
     plan_table,
     problem_lines,
+    sensitivity_table,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "plan_table",
     "problem_lines",
     "read_law_card",
+    "sensitivity_table",
     "write_law_card",
     "write_report",
 ]

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from isoflop.reports import comparisons, details, figures, numbers, tables
+from isoflop.reports import comparisons, details, figures, numbers, panel, tables
 from isoflop.reports.agreement import APPROACHES, agreement_rows
 from isoflop.reports.html import Content, Markup, element, join, page, picture, section
 from isoflop.reports.report import Report, collect_problems
@@ -192,6 +192,15 @@ def allocation(report: Report) -> Content:
     )
 
 
+def sensitivity(report: Report) -> Content:
+    """The key answers under each choice that people make differently."""
+    found = report.analysis.sensitivity if report.analysis else None
+    if found is None:
+        return _absent("The runs allow no allocation whose choices could be compared.")
+    lines = details.markup(panel.sensitivity_rows(found))
+    return join([lines, element("p", panel.impossible_lines(found), class_="muted")])
+
+
 def forecast(report: Report) -> Content:
     """The registered forecast beside what was measured."""
     promise = report.forecast
@@ -250,6 +259,7 @@ SECTIONS: tuple[Section, ...] = (
     ("residuals", "Residuals", residuals),
     ("laws", "Laws", laws),
     ("allocation", "Allocation", allocation),
+    ("sensitivity", "Sensitivity", sensitivity),
     ("ceilings", "Ceilings per size", ceilings),
     ("ladder", "Ladder", ladder),
     ("data", "Data card", data),

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from isoflop._types import Problem, Table
-from isoflop.reports import tables
+from isoflop.reports import panel, tables
 from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from isoflop.fitting import Analysis, Forecast
+    from isoflop.fitting import Analysis, Forecast, Sensitivity
     from isoflop.planning import Plan
 
 _COLOURS = {"disqualifying": "bold red", "warning": "yellow", "note": "cyan"}
@@ -21,6 +21,14 @@ _RANK = {"disqualifying": 0, "warning": 1, "note": 2}
 def analysis_table(analysis: "Analysis") -> "RichTable":
     """The law, its parameters, allocations and ceilings."""
     return rich_table(tables.analysis_rows(analysis))
+
+
+def sensitivity_table(sensitivity: "Sensitivity") -> "RichTable":
+    """How the key answers move with choices; what the table does not allow stands below."""
+    table = rich_table(panel.sensitivity_rows(sensitivity))
+    table.caption = panel.impossible_lines(sensitivity) or None
+    table.caption_justify = "left"
+    return table
 
 
 def forecast_table(forecast: "Forecast", actual: float | None = None) -> "RichTable":

@@ -12,6 +12,8 @@ import numpy as np
 from isoflop._errors import RunError
 from isoflop._types import Array
 from isoflop.accounting import count_params, train_flops
+from isoflop.accounting.flops import FLOPS_CONVENTIONS
+from isoflop.accounting.params import PARAM_CONVENTIONS
 from isoflop.laws import LrPath
 from isoflop.runs.folder import RunFolder
 from isoflop.runs.records import Point
@@ -25,7 +27,8 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
     Of our own runs those of the given kind: `final`, `intermediate` or `any`.
 
     Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head), n_tokens,
-    flops (6nd), loss [nats/token], loss_<domain>, bpb, lr, batch_tokens, width, depth, n_heads.
+    flops (6nd), loss [nats/token], loss_<domain>, bpb, lr, batch_tokens, width, depth, n_heads;
+    N and C as every convention counts them: n_params_<convention>, flops_<convention>.
 
     Raises:
         RunError: nothing there, a corrupt file (named with its line), or sources whose columns
@@ -124,6 +127,9 @@ def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
         "depth": shape.depth,
         "n_heads": shape.n_heads,
     }
+    count = count_params(shape)
+    row |= {f"n_params_{name}": count.under(name) for name in PARAM_CONVENTIONS}
+    row |= {f"flops_{name}": train_flops(shape, point.n_tokens, name) for name in FLOPS_CONVENTIONS}
     if point.bpb is not None:
         row["bpb"] = point.bpb
     return row | {f"loss_{name}": value for name, value in point.loss_by_domain.items()}
