@@ -10,15 +10,15 @@ CURVE_SPREAD = 0.03
 """ASSUMPTION: a curve of one variable may err by 3 % more at 4 times the compute; about what the
 bends of published learning curves amount to."""
 
-LADDER_SPREAD = 0.004
-"""ASSUMPTION: a ladder too small for a back-test errs by 0.4 % more at 4 times the compute, about
-as much as a coupling of size and tokens that it cannot see. `no_backtest` says that this is an
+LADDER_SPREAD = 0.001
+"""ASSUMPTION: a ladder too small for a back-test errs by 0.1 % more at 4 times the compute, less
+than a coupling of size and tokens that it cannot see. `no_backtest` says that this is an
 assumption."""
 
 DEFAULT_DISTANCE = float(np.log(4.0))
 
-PRIOR_TRUNKS = 0.035
-"""What 3 % count against trunks that were seen to obey: with five of them they add 0.4 % at ten
+PRIOR_TRUNKS = 0.005
+"""What 3 % count against trunks that were seen to obey: with five of them they add 0.2 % at ten
 times the compute."""
 
 LEAST_TRUNKS = 3
