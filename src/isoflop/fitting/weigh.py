@@ -17,15 +17,13 @@ assumption."""
 
 DEFAULT_DISTANCE = float(np.log(4.0))
 
-PRIOR_TRUNKS = 0.005
-"""What 3 % count against trunks that were seen to obey: with five of them they add 0.2 % at ten
-times the compute."""
-
 LEAST_TRUNKS = 3
 """Trunks that a back-test of a ladder must leave out for its error to be measured."""
 
-PRIOR_CUTS = 2.0
-"""The same against cuts of one curve, which share its noise and its runs."""
+PRIOR_PIECES = 2.0
+"""Pieces of evidence (trunks left out; cuts of a curve, which share its noise and its runs) that
+what is known beforehand counts: `CURVE_SPREAD` for a curve, none for a ladder, whose laws were
+weighed by how they extrapolate. What a few trunks seem to miss is partly their noise."""
 
 
 def new_run_spread(held: tuple[Held, ...], *, lone: bool) -> tuple[float, float]:
@@ -48,12 +46,9 @@ def new_run_spread(held: tuple[Held, ...], *, lone: bool) -> tuple[float, float]
         distances.append(one.missed.distance)
     reference = float(np.sqrt(np.mean(np.concatenate(distances) ** 2)))
     steepness = max(square - explained, 0.0) / length
-    # A few trunks, and fewer still the cuts of one lone curve, do not prove that a law errs by
-    # nothing beyond its draws: the assumption above counts as a piece of evidence too.
-    trunks = _left_out(held)
-    pieces, prior = (len(held), PRIOR_CUTS) if lone else (trunks, PRIOR_TRUNKS)
-    assumed = (CURVE_SPREAD / DEFAULT_DISTANCE) ** 2
-    steepness = (pieces * steepness + prior * assumed) / (pieces + prior)
+    pieces = len(held) if lone else _left_out(held)
+    assumed = (CURVE_SPREAD / DEFAULT_DISTANCE) ** 2 if lone else 0.0
+    steepness = (pieces * steepness + PRIOR_PIECES * assumed) / (pieces + PRIOR_PIECES)
     return float(np.sqrt(steepness) * reference), reference
 
 
