@@ -193,7 +193,7 @@ def curve_problems(
                 severity="warning",
                 text="All points were taken at nearly the same share of the peak rate: what a "
                 "cooldown brings is not identified.",
-                remedy="Cool down one or two pilots; forecasts of other schedules are refused.",
+                remedy="Cool down one or two pilots; forecasts of others are disqualified.",
                 affects=("forecast",),
             )
         )

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from isoflop._errors import FitError, InputError
+from isoflop._errors import InputError
 from isoflop._types import Array, Interval, Prediction, Problem, as_column
 from isoflop.fitting.as_json import to_plain
 from isoflop.fitting.certificate import Certificate
+from isoflop.fitting.disqualified import raise_disqualifying
 from isoflop.laws import Law, LrPath
 from isoflop.laws.estimate import NOISE_SAMPLES, NOISE_SEED, SPREAD_FREEDOM, Of
 
@@ -110,9 +111,7 @@ class CurveFit:
         Raises:
             FitError: the first such problem, with its remedy.
         """
-        for problem in self.problems:
-            if problem.severity == "disqualifying":
-                raise FitError(f"{problem.code}: {problem.text} {problem.remedy}")
+        raise_disqualifying(self.problems)
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and strings: everything but the draws."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from isoflop._errors import FitError, InputError
-from isoflop._types import LEVEL, Array, Interval, Table
+from isoflop._types import LEVEL, Array, Table
 from isoflop.fitting.check_optimum import optimum_problems
 from isoflop.fitting.curve_checks import (
     STARTS,
@@ -19,6 +19,7 @@ from isoflop.fitting.curve_checks import (
 from isoflop.fitting.curve_fit import CurveComponent, CurveFit
 from isoflop.fitting.curve_noise import draw_curve_noise, serial_correlation
 from isoflop.fitting.curve_table import Curves, read_curve_table
+from isoflop.fitting.intervals import parameter_intervals
 from isoflop.fitting.one_law import LawFit, fit_law, refit
 from isoflop.laws import ANNEALED, ANNEALED_SIZES, CURVE_LAWS, Law, find_in
 
@@ -160,7 +161,7 @@ def _assemble(
     problems += backtest_problems(missed)
     return CurveFit(
         law=law,
-        theta=_intervals(law, components, level),
+        theta=parameter_intervals(law, components[0].theta, components[0].draws, level),
         components=components,
         memory=best.memory,
         correlation=correlation,
@@ -192,23 +193,6 @@ def _component(
         draws=tried.fitted.to_theta(refit(tried.fitted, noise)),
         weight=tried.weight,
     )
-
-
-def _intervals(
-    law: Law, components: tuple[CurveComponent, ...], level: float
-) -> dict[str, Interval]:
-    """Each parameter of the best component, with quantiles of its draws kept around it."""
-    theta, draws = components[0].theta, components[0].draws
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {
-        name: Interval(
-            value=float(theta[i]),
-            low=float(min(low[i], theta[i])),
-            high=float(max(high[i], theta[i])),
-            level=level,
-        )
-        for i, name in enumerate(law.names)
-    }
 
 
 def _ranges(curves: Curves, smooth: Array) -> dict[str, tuple[float, float]]:

@@ -8,13 +8,14 @@ from typing import Any, Literal
 import numpy as np
 
 from isoflop._errors import FitError, InputError
-from isoflop._types import LEVEL, Array, Interval, Table, is_share
+from isoflop._types import LEVEL, Array, Table, is_share
 from isoflop.fitting.backtest import Held, backtest
 from isoflop.fitting.candidates import Candidate, candidates_for
 from isoflop.fitting.checks import design_problems, fit_problems
 from isoflop.fitting.chosen_law import LawChoice, chosen_law
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.horizons import horizon_problems
+from isoflop.fitting.intervals import parameter_intervals
 from isoflop.fitting.noise import left_out_scale
 from isoflop.fitting.objective import OBJECTIVES, Objective
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
@@ -159,7 +160,9 @@ def _fit_runs(
     problems += horizon_problems(runs, estimate)
     return Fit(
         law=tried[best].law,
-        theta=_intervals(fits[best], draws[best], level),
+        theta=parameter_intervals(
+            tried[best].law, fits[best].theta, fits[best].to_theta(draws[best]), level
+        ),
         estimate=replace(estimate, problems=problems),
         certificate=fits[best].certificate,
         problems=problems,
@@ -266,21 +269,6 @@ def _with_x(table: Table) -> Table:
     names = [name for name in ("trunk", "run", "kind") if name in table]
     targets = {name: table[name] for name in column_names(table) if name not in names}
     return {**targets, **{name: table[name] for name in names}, "x": table["flops"]}
-
-
-def _intervals(fitted: LawFit, draws: Array, level: float) -> dict[str, Interval]:
-    """Each parameter with its interval: quantiles of the draws, kept around the value."""
-    theta, drawn = fitted.theta, fitted.to_theta(draws)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {
-        name: Interval(
-            value=float(theta[i]),
-            low=float(min(low[i], theta[i])),
-            high=float(max(high[i], theta[i])),
-            level=level,
-        )
-        for i, name in enumerate(fitted.law.names)
-    }
 
 
 def _ranges(runs: Runs) -> dict[str, tuple[float, float]]:

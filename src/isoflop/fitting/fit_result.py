@@ -7,10 +7,11 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from isoflop._errors import FitError, InputError
+from isoflop._errors import InputError
 from isoflop._types import Interval, Prediction, Problem
 from isoflop.fitting.as_json import to_plain
 from isoflop.fitting.certificate import Certificate
+from isoflop.fitting.disqualified import raise_disqualifying
 from isoflop.fitting.one_law import LawFit
 from isoflop.fitting.profile import Profile, profile
 from isoflop.fitting.record import Record
@@ -82,9 +83,7 @@ class Fit:
         Raises:
             FitError: the first such problem, with its remedy.
         """
-        for problem in self.problems:
-            if problem.severity == "disqualifying":
-                raise FitError(f"{problem.code}: {problem.text} {problem.remedy}")
+        raise_disqualifying(self.problems)
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and strings: everything but the draws."""

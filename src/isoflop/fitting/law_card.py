@@ -11,6 +11,7 @@ from isoflop._types import Array, Interval, Problem
 from isoflop.fitting.analysis import Analysis, Approach
 from isoflop.fitting.certificate import Certificate
 from isoflop.fitting.fit_result import Fit, LawScore
+from isoflop.fitting.intervals import parameter_intervals
 from isoflop.fitting.record import Record
 from isoflop.laws import Component, Estimate, find_law
 
@@ -171,23 +172,13 @@ def _allocations(analysis: Analysis) -> tuple[CardAllocation, ...]:
 
 
 def _card_law(component: Component, level: float) -> CardLaw:
-    law, theta = component.law, component.theta
-    low, high = np.quantile(component.draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    constants = {
-        name: Interval(
-            value=float(theta[i]),
-            low=float(min(low[i], theta[i])),
-            high=float(max(high[i], theta[i])),
-            level=level,
-        )
-        for i, name in enumerate(law.names)
-    }
+    law = component.law
     return CardLaw(
         name=law.name,
         formula=law.formula,
         source=law.source,
         weight=component.weight,
-        constants=constants,
+        constants=parameter_intervals(law, component.theta, component.draws, level),
         units={param.name: param.unit for param in law.params},
         draws=_thinned(component.draws),
     )

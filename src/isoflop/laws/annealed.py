@@ -13,6 +13,7 @@ import numpy as np
 from isoflop._types import Array
 from isoflop.laws._law import Inputs, Law, Param
 from isoflop.laws._linear import GRID, linear_starts
+from isoflop.laws.skaling import SKALING
 
 _E = Param(name="E", low=1e-3, high=1e3, unit="nats/token")
 _B = Param(name="B", low=1e-200, high=1e200, unit="nats/token * (lr * tokens)^beta")
@@ -84,39 +85,29 @@ ANNEALED = Law(
 )
 
 
-def _parts(theta: Array, inputs: Inputs) -> tuple[Array, Array, Array, Array, Array]:
-    """Logs of both coupled terms over k and of their sum, k, and the excess, (..., R)."""
-    _, a, alpha, b, beta, k, c, p, gamma = (theta[..., i, None] for i in range(9))
-    by_size = (np.log(a) - alpha * np.log(inputs["n_params"])) / k
-    by_data = (np.log(b) - beta * np.log(inputs["lr_sum"])) / k
-    # log(e^x + e^y) by hand: np.logaddexp takes no complex numbers (complex-step check).
-    top = np.maximum(by_size.real, by_data.real)
-    total = top + np.log(np.exp(by_size - top) + np.exp(by_data - top))
-    excess = _excess(c, p, inputs) * np.exp(gamma * np.log(inputs["n_params"]))
-    return by_size, by_data, total, k, excess
+def _coupled(theta: Array, inputs: Inputs) -> tuple[Array, Inputs]:
+    """Parameters and inputs of the coupled law inside, in which S1 stands for tokens."""
+    return theta[..., :6], {"n_params": inputs["n_params"], "n_tokens": inputs["lr_sum"]}
+
+
+def _sizes_excess(theta: Array, inputs: Inputs) -> Array:
+    c, p, gamma = (theta[..., i, None] for i in range(6, 9))
+    return _excess(c, p, inputs) * np.exp(gamma * np.log(inputs["n_params"]))
 
 
 def _sizes(theta: Array, inputs: Inputs) -> Array:
-    _, _, total, k, excess = _parts(theta, inputs)
-    return np.asarray(theta[..., 0, None] + np.exp(k * total) + excess)
+    return np.asarray(SKALING.predict(*_coupled(theta, inputs)) + _sizes_excess(theta, inputs))
 
 
 def _sizes_jacobian(theta: Array, inputs: Inputs) -> Array:
-    by_size, by_data, total, k, excess = _parts(theta, inputs)
-    reducible = np.exp(k * total)
-    of_size, of_data = reducible * np.exp(by_size - total), reducible * np.exp(by_data - total)
+    excess = _sizes_excess(theta, inputs)
     columns = [
-        np.ones_like(reducible),
-        of_size / theta[..., 1, None],
-        -of_size * np.log(inputs["n_params"]),
-        of_data / theta[..., 3, None],
-        -of_data * np.log(inputs["lr_sum"]),
-        reducible * total - of_size * by_size - of_data * by_data,
         excess / theta[..., 6, None],
         excess * np.log(inputs["lr_smooth"]),
         excess * np.log(inputs["n_params"]),
     ]
-    return np.stack(columns, axis=-1)
+    inside = SKALING.jacobian(*_coupled(theta, inputs))
+    return np.concatenate([inside, np.stack(columns, axis=-1)], axis=-1)
 
 
 def _sizes_rescale(theta: Array, scales: Mapping[str, float]) -> Array:
