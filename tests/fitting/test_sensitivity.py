@@ -12,7 +12,7 @@ import isoflop
 from isoflop._errors import InputError
 from isoflop.accounting import count_params, train_flops
 from isoflop.fitting import analyse, fit, sensitivity
-from isoflop.fitting.counts import PARTS, Count, best_split
+from isoflop.fitting.counts import PARTS, Count, split_under
 from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.table import read_table
 from isoflop.laws import CHINCHILLA, find_law, optimum
@@ -177,7 +177,7 @@ def test_optimum_under_a_power_of_size_has_its_closed_form():
     k, p = 9.0, 0.8
     size = runs.columns["n_params"]
     count = Count(name="x", change="", sizes=size, per_token=k * size**p)
-    split = best_split(fitted, runs, count, 1e15)
+    split = split_under(fitted, runs, count, 1e15)
     _, a, alpha, b, beta = TRUTH
     assert split.a == pytest.approx(beta / (alpha + p * beta), rel=1e-3)
     by_size = alpha * a * split.n_params**-alpha

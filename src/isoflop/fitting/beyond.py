@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop._types import Array
-from isoflop.fitting.noise import Noise, estimate_noise
+from isoflop.fitting.noise import Noise, column_basis, estimate_noise, median_sd
 from isoflop.fitting.one_law import LawFit
 from isoflop.fitting.solver import log_jacobian
 
@@ -52,8 +52,7 @@ def step_beyond(fitted: LawFit, direction: Array, trunk: np.ndarray) -> Step | N
 
 def outside(slope: Array) -> Array:
     """Projector (R, R) on what a Jacobian (R, P) cannot follow."""
-    basis, values, _ = np.linalg.svd(slope, full_matrices=False)
-    basis = basis[:, values > 1e-9 * values.max(initial=1e-300)]
+    basis = column_basis(slope)
     return np.asarray(np.eye(len(slope)) - basis @ basis.T)
 
 
@@ -65,5 +64,4 @@ def covariance(noise: Noise, trunk: np.ndarray) -> Array:
 
 def _scale(residual: Array, n_params: int) -> float:
     freedom = max(residual.size - n_params, 1)
-    spread = 1.4826 * float(np.median(np.abs(residual)))
-    return spread * float(np.sqrt(residual.size / freedom))
+    return median_sd(residual) * float(np.sqrt(residual.size / freedom))

@@ -4,7 +4,7 @@ import numpy as np
 
 from isoflop._types import Array, Problem
 from isoflop.fitting.beyond import outside
-from isoflop.fitting.noise import draw_noise, estimate_noise
+from isoflop.fitting.noise import draw_noise, estimate_noise, median_sd
 from isoflop.fitting.one_law import LawFit
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs
@@ -37,7 +37,7 @@ def regime_problems(runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
     """
     slope = log_jacobian(fitted.law, fitted.z[None], fitted.inputs)[0]
     rest = outside(slope)
-    scale = 1.4826 * float(np.median(np.abs(fitted.residual)))
+    scale = median_sd(fitted.residual)
     residual = rest @ np.clip(fitted.residual, -4 * scale, 4 * scale)
     square = float(residual @ residual)
     # Hinges that the law follows by itself would be judged by rounding.

@@ -7,7 +7,7 @@ import numpy as np
 
 from isoflop._types import Array, Problem, Table
 from isoflop.fitting.check_columns import listed, run_names
-from isoflop.fitting.noise import estimate_noise
+from isoflop.fitting.noise import estimate_noise, median_sd
 from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.fitting.solver import log_jacobian
 from isoflop.fitting.table import Runs
@@ -71,7 +71,7 @@ def outliers(
 
 def far_rows(residual: Array) -> np.ndarray:
     """Mask (R,) of the residuals beyond `FAR` robust sd; of fewer than `LEAST` none."""
-    scale = 1.4826 * float(np.median(np.abs(residual)))
+    scale = median_sd(residual)
     return np.asarray((np.abs(residual) > max(FAR * scale, 1e-4)) & (residual.size >= LEAST))
 
 
@@ -189,7 +189,7 @@ def loss_rises(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
             ),
         )
     slope = log_jacobian(fitted.law, fitted.z[None], fitted.inputs)[0]
-    scale = 1.4826 * float(np.median(np.abs(fitted.residual)))
+    scale = median_sd(fitted.residual)
     noise = estimate_noise(fitted.residual, slope, runs.trunk, scale)
     # Runs on one trunk share its noise, runs on two do not.
     worse = _worse(runs, max(4 * 2**0.5 * noise.own, RISE), max(4 * 2**0.5 * noise.total, RISE))

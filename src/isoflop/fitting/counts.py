@@ -61,7 +61,7 @@ def counts_of(table: Table, runs: Runs) -> tuple[Count, ...]:
     )
 
 
-def best_split(fitted: LawFit, runs: Runs, count: Count, flops: float) -> Split:
+def split_under(fitted: LawFit, runs: Runs, count: Count, flops: float) -> Split:
     """Minimise the fitted law's loss at `flops`, sizes and FLOPs counted as `count` has them.
 
     `a` is the slope of ln N_opt on ln C over the compute of the runs, so counted.

@@ -8,7 +8,7 @@ would make the parameters look surer than they are.
 import numpy as np
 
 from isoflop._types import Array
-from isoflop.fitting.noise import Noise
+from isoflop.fitting.noise import Noise, draw_shared
 
 LARGEST = 0.95
 """Largest correlation of neighbours that is used: above, a curve is one point."""
@@ -69,10 +69,7 @@ def draw_curve_noise(
         rng: their source.
     """
     trunk, run = members
-    level_own = np.sqrt(noise.freedom_own / rng.chisquare(noise.freedom_own, n_draws))
-    few = max(noise.freedom_shared, 3.0)
-    level_shared = np.sqrt(few / rng.chisquare(few, n_draws))
-    shocks = rng.standard_normal((n_draws, int(trunk.max()) + 1))
+    own_sd, shared = draw_shared(noise, trunk, n_draws, rng)
     own = rng.standard_normal((n_draws, run.size))
     # The residuals show the own part less what hides in the trunk's; the draws need all of it.
     own /= np.sqrt(1 - hidden_share(correlation, run))
@@ -80,7 +77,4 @@ def draw_curve_noise(
     for i in range(1, run.size):
         if run[i] == run[i - 1]:
             own[:, i] = correlation * own[:, i - 1] + fresh * own[:, i]
-    return np.asarray(
-        noise.own * level_own[:, None] * own
-        + noise.shared * level_shared[:, None] * shocks[:, trunk]
-    )
+    return own_sd[:, None] * own + shared

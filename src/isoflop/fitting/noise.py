@@ -48,8 +48,7 @@ def estimate_noise(residual: Array, jacobian: Array, trunk: np.ndarray, scale: f
     """
     residual = np.clip(residual, -3 * scale, 3 * scale) if scale > 0 else residual
     size = residual.size
-    basis, values, _ = np.linalg.svd(jacobian, full_matrices=False)
-    basis = basis[:, values > 1e-9 * values.max(initial=1e-300)]
+    basis = column_basis(jacobian)
     member = (trunk[:, None] == np.unique(trunk)[None, :]).astype(np.float64)
     freedom = max(float(size - basis.shape[1]), 1.0)
     alone = Noise(
@@ -88,8 +87,7 @@ def left_out_scale(residual: Array, jacobian: Array) -> float:
     For laws that no back-test can judge: mixtures are not dearer or cheaper than each other. Where
     such a law misses a corner, its robust noise says nothing of it; these errors do.
     """
-    basis, values, _ = np.linalg.svd(jacobian, full_matrices=False)
-    basis = basis[:, values > 1e-9 * values.max(initial=1e-300)]
+    basis = column_basis(jacobian)
     leverage = (basis**2).sum(axis=1)
     # A run that alone fixes a parameter has leverage one: nothing would predict it.
     errors = residual / np.maximum(1 - leverage, 0.05)
@@ -98,16 +96,31 @@ def left_out_scale(residual: Array, jacobian: Array) -> float:
 
 def draw_noise(noise: Noise, trunk: np.ndarray, n_draws: int, rng: np.random.Generator) -> Array:
     """Noise (B, R) with one shared shock a trunk; its level is drawn too (inverse chi-square)."""
+    own_sd, shared = draw_shared(noise, trunk, n_draws, rng)
+    return own_sd[:, None] * rng.standard_normal((n_draws, trunk.size)) + shared
+
+
+def draw_shared(
+    noise: Noise, trunk: np.ndarray, n_draws: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Drawn sd of the runs' own noise (B,), and the noise that trunks share (B, R)."""
     level_own = np.sqrt(noise.freedom_own / rng.chisquare(noise.freedom_own, n_draws))
     # At most the tails of a t with 3 degrees: below that single draws swamp all others.
     few = max(noise.freedom_shared, 3.0)
     level_shared = np.sqrt(few / rng.chisquare(few, n_draws))
     shocks = rng.standard_normal((n_draws, int(trunk.max()) + 1))
-    own = rng.standard_normal((n_draws, trunk.size))
-    return np.asarray(
-        noise.own * level_own[:, None] * own
-        + noise.shared * level_shared[:, None] * shocks[:, trunk]
-    )
+    return noise.own * level_own, noise.shared * level_shared[:, None] * shocks[:, trunk]
+
+
+def column_basis(matrix: Array) -> Array:
+    """Orthonormal basis (R, K) of what the columns of a matrix (R, P) span."""
+    basis, values, _ = np.linalg.svd(matrix, full_matrices=False)
+    return np.asarray(basis[:, values > 1e-9 * values.max(initial=1e-300)])
+
+
+def median_sd(residual: Array) -> float:
+    """Robust sd: 1.4826 times the median of |residual|, the sd itself of normal noise."""
+    return 1.4826 * float(np.median(np.abs(residual)))
 
 
 def _within_maker(jacobian: Array, member: Array) -> Array:

@@ -9,7 +9,7 @@ from isoflop._errors import InputError
 from isoflop._types import LEVEL, Interval, Table
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
 from isoflop.fitting.check_rows import OUTWARD, far_rows
-from isoflop.fitting.counts import Count, Split, best_split, counts_of
+from isoflop.fitting.counts import Count, Split, counts_of, split_under
 from isoflop.fitting.objective import Objective
 from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
 from isoflop.fitting.sensitivity_result import Answer, Sensitivity
@@ -150,7 +150,7 @@ def _by_count(default: LawFit, runs: Runs, counts: tuple[Count, ...], ask: _Ask)
         surface = by_name[best].sizes
         assert surface is not None
         columns = {**runs.columns, "n_params": surface}
-        split = best_split(fits[best], replace(runs, columns=columns), one, ask.flops)
+        split = split_under(fits[best], replace(runs, columns=columns), one, ask.flops)
         own = fits[one.name]
         made = _answer(one.name, one.change, own, runs, ask)
         found.append(_at_split(made, split, fits[best], runs, ask))

@@ -1,7 +1,7 @@
 """Laws: functional forms and published constants, NumPy only, one form a file.
 
 What to use when:
-- `find_law("chinchilla")`: loss from size and tokens; the default. `chinchilla_tied` for few runs.
+- `find_law("chinchilla")`: loss from size and tokens; the default.
 - `find_law("kaplan_joint")`, `kaplan_floor`: Kaplan's form, where size and tokens interact.
 - `find_law("skaling")`: the additive law with coupled terms; needs a wide ladder.
 - `find_law("farseer")`: its exponents move with size; needs dozens of runs.
