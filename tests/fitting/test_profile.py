@@ -33,7 +33,7 @@ def test_a_straight_line_has_students_interval(level):
     found = fit({"n_params": x, "loss": np.exp(y)}, law=straight, objective="log_ls", n_draws=20)
     u = np.log(x)
     slope, height = np.polyfit(u, y, 1)
-    # The textbook's s is of all residuals; ours cuts those beyond 2.5 robust sd: here there are none.
+    # Its s is of all residuals; ours cuts those beyond 2.5 robust sd: here there are none.
     size = np.abs(y - height - slope * u)
     assert size.max() < 2.5 * 1.4826 * np.median(size)
     # The fit's noise gives one degree back for the choice of the law: 27 and not 28.
