@@ -129,8 +129,7 @@ def _peer_case(kind, seed):
     law = find_law("chinchilla")
     loss = law.predict(REFIT, {"n_params": n, "n_tokens": n * ratio}) * np.exp(noise)
     table = {"n_params": n, "n_tokens": n * ratio, "loss": loss}
-    # The other packages fit this law alone; choosing among laws costs 5 to 8 % of width (LOG.md).
-    found = fit(table, law="chinchilla", n_draws=300, seed=seed, level=0.95)
+    found = fit(table, n_draws=300, seed=seed, level=0.95)
     at = {"n_params": np.array([7e9]), "n_tokens": np.array([1.4e11])}
     mean, truth = found.predict(at, of="mean"), law.predict(REFIT, at)[0]
     best = plan(found, flops=1e22, level=0.95).n_params
