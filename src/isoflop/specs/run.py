@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from isoflop._errors import InputError
@@ -11,6 +11,8 @@ from isoflop.specs.schedule import Schedule
 from isoflop.specs.shape import ModelShape
 
 CONFIG_VERSION = 1
+_LATER: Mapping[str, tuple[str, ...]] = {"shape": (), "schedule": (), "optimiser": (), "data": ()}
+"""Fields added to a section after the first version, by section."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +81,19 @@ class RunConfig:
         return replace(self, schedule=schedule, trunk=None)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data: what `config.json` holds."""
+        """Plain JSON data: what `config.json` holds.
+
+        A field in `_LATER` is written only where it differs from its default, so that the ids of
+        runs from before it stay as they were.
+        """
         data = asdict(self)
         data["data"]["weights"] = [list(pair) for pair in self.data.weights]
+        for section, names in _LATER.items():
+            owner = getattr(self, section)
+            defaults = {one.name: one.default for one in fields(owner)}
+            for name in names:
+                if getattr(owner, name) == defaults[name]:
+                    del data[section][name]
         return {"version": CONFIG_VERSION, **data}
 
     @staticmethod
