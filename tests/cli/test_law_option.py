@@ -69,6 +69,23 @@ def test_what_cannot_be_loaded_is_named(places, capsys, law, words):
     assert words in result["error"]
 
 
+def test_laws_compete_and_a_card_plans_with_its_function(places, capsys):
+    law, card = f"{places / 'laws.py'}:mine", places / "card.json"
+    _, result = answer(
+        capsys, "fit", places / "runs.csv", "--law", "kaplan_joint", "--law", law, "--card", card
+    )
+    assert [one["law"] for one in result["result"]["fit"]["scores"]] == [
+        "kaplan_joint", "mine (own)",
+    ]  # fmt: skip
+    code, result = answer(capsys, "plan", card, "--flops", "1e15")
+    assert code == 2
+    assert "holds no code" in result["error"]
+    code, result = answer(capsys, "plan", card, "--flops", "1e15", "--law", law)
+    assert code == 0
+    truth = (0.4 * 60 / (0.45 * 900)) ** (1 / 0.85) * (1e15 / 6) ** (0.45 / 0.85)
+    assert result["result"]["n_params"]["value"] == pytest.approx(truth, rel=1e-2)
+
+
 def test_own_laws_need_a_table(places, capsys):
     law = f"{places / 'laws.py'}:mine"
     assert answer(capsys, "plan", "--law", law, "--flops", "1e15")[0] == 2

@@ -7,9 +7,10 @@ import pytest
 from simulated import TRUTH, ladder
 
 from isoflop._errors import FitError, InputError
-from isoflop.fitting import compare, fit, next_runs
+from isoflop.fitting import compare, fit, law_card, next_runs
 from isoflop.laws import Param, find_law, own_law
 from isoflop.planning import plan
+from isoflop.reports import read_law_card, write_law_card
 
 
 def chinchilla(n_params, n_tokens, E, A, alpha, B, beta):
@@ -135,3 +136,60 @@ def test_a_law_of_other_inputs_has_no_plan(table):
 
     with pytest.raises(InputError, match="a law of n_params and n_tokens"):
         plan(fit(table, law=of_size, n_draws=20), flops=1e16)
+
+
+def worse(n_params, n_tokens, E, A, alpha):
+    """Blind to data: loses wherever horizons differ."""
+    return E + A / n_params**alpha + 0 * n_tokens
+
+
+def test_competes_with_the_usual_laws(table):
+    usual = fit(table, n_draws=100)
+    both = fit(table, law=["auto", worse], n_draws=100)
+    weight = {one.law: one.weight for one in both.scores}
+    assert weight.pop("worse (own)") == 0
+    assert weight == {one.law: pytest.approx(one.weight) for one in usual.scores}
+    np.testing.assert_allclose(
+        both.predict({"n_params": [1e6], "n_tokens": [1e8]}).mean,
+        usual.predict({"n_params": [1e6], "n_tokens": [1e8]}).mean,
+        rtol=1e-9,
+    )
+
+
+def test_the_right_form_wins_against_wrong_ones():
+    # Losses of a law that none of the usual ones can bend to: the floor falls with size.
+    def bends(n_params, n_tokens, floor, A, alpha, B, beta):
+        return (floor + A / n_params**alpha) * (1 + B / n_tokens**beta)
+
+    table = ladder(own=0.001, seed=3)
+    n, d = table["n_params"], table["n_tokens"]
+    noise = table["loss"] / find_law("chinchilla").predict(TRUTH, {"n_params": n, "n_tokens": d})
+    table["loss"] = bends(n, d, 1.6, 3000.0, 0.9, 400.0, 0.45) * noise
+    found = fit(table, law=["chinchilla", "kaplan_joint", bends], n_draws=100)
+    assert found.law.name == "bends (own)"
+    made = plan(found, flops=1e15)
+    assert made.n_params.low <= made.n_params.value <= made.n_params.high
+
+
+def test_laws_that_explain_other_runs_do_not_compete(table):
+    with pytest.raises(InputError, match="Fit them apart"):
+        fit({**table, "x": table["flops"]}, law=["chinchilla", "power_floor"])
+    with pytest.raises(InputError, match="at least one law"):
+        fit(table, law=[])
+
+
+def test_a_card_plans_once_its_function_is_given(table, tmp_path):
+    found = fit(table, law=chinchilla, n_draws=100)
+    path, _ = write_law_card(tmp_path / "a.json", law_card(found))
+    with pytest.raises(InputError, match="a card holds no code"):
+        read_law_card(path)
+    with pytest.raises(InputError, match="made with"):
+        read_law_card(path, law=worse)
+    again = read_law_card(path, law=chinchilla)
+    there = {"n_params": [1e6], "n_tokens": [1e8]}
+    first, second = found.predict(there), again.estimate.predict(there)
+    np.testing.assert_allclose(second.mean, first.mean, rtol=1e-12)
+    np.testing.assert_allclose([second.low, second.high], [first.low, first.high], rtol=1e-5)
+    assert plan(again, flops=1e15).n_params.value == pytest.approx(
+        plan(found, flops=1e15).n_params.value, rel=1e-9
+    )

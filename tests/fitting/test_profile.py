@@ -11,7 +11,8 @@ from simulated import TRUTH, ladder
 from isoflop._errors import InputError
 from isoflop.fitting import analyse, fit
 from isoflop.fitting.certificate import find_basins
-from isoflop.fitting.one_law import draw_parameters, fit_law
+from isoflop.fitting.draws import draw_parameters
+from isoflop.fitting.one_law import fit_law
 from isoflop.fitting.profile import profile
 from isoflop.fitting.table import read_table
 from isoflop.laws import CHINCHILLA, Param

@@ -139,7 +139,8 @@ def fit(
         typer.Argument(help="A study folder, or a CSV with n_params, n_tokens, loss[, trunk]."),
     ] = HERE,
     law: Annotated[
-        str | None, typer.Option(help="A law for a CSV: a name, or your own as FILE.py:FUNCTION.")
+        list[str] | None,
+        typer.Option(help="Laws for a CSV, which compete: a name, auto, or yours as FILE.py:NAME."),
     ] = None,
     card: Annotated[
         Path | None, typer.Option(help="Write the law card: this .json, and .md beside it.")
@@ -158,7 +159,7 @@ def fit(
         along = verbs.curve_fit_of(source, place)
         out.show(*answers.curve_fit(along))
         raise typer.Exit(out.finish(along, along.problems))
-    analysis = verbs.analysis_of(source, law)
+    analysis = verbs.analysis_of(source, law or ())
     out.show(*render.analysis(analysis), verbs.card_line(source, analysis, place))
     raise typer.Exit(out.finish(analysis, render.all_problems(analysis)))
 

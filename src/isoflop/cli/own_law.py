@@ -24,10 +24,17 @@ def law_named(law: str) -> str | Callable[..., Any]:
     """The name of a law as it is, or the function that `FILE.py:FUNCTION` names.
 
     Raises:
+        InputError: as `own_function`.
+    """
+    return own_function(law) if is_own(law) else law
+
+
+def own_function(law: str) -> Callable[..., Any]:
+    """The function that `FILE.py:FUNCTION` names.
+
+    Raises:
         InputError: no such file or function, or the file does not run.
     """
-    if not is_own(law):
-        return law
     place, _, name = law.rpartition(":")
     if not place or not name.isidentifier():
         raise InputError(

@@ -1,13 +1,13 @@
 """What the longer verbs do: choose the function of the room below, call it, render its result."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoflop._errors import InputError
 from isoflop.cli import render
 from isoflop.cli.output import Output
-from isoflop.cli.own_law import is_own, law_named
+from isoflop.cli.own_law import is_own, law_named, own_function
 
 if TYPE_CHECKING:
     from isoflop._types import Table
@@ -61,8 +61,8 @@ def run(out: Output, folder: "StudyFolder", label: str) -> int:
     return out.finish(outcome, outcome.problems)
 
 
-def analysis_of(source: Path, law: str | None = None) -> "Analysis":
-    """The fits of a study folder, or of a CSV table of runs by the law asked for.
+def analysis_of(source: Path, laws: Sequence[str] = ()) -> "Analysis":
+    """The fits of a study folder, or of a CSV table of runs by the laws asked for.
 
     Raises:
         InputError: a law for a study, which names its own; a function that cannot be loaded.
@@ -71,8 +71,8 @@ def analysis_of(source: Path, law: str | None = None) -> "Analysis":
         from isoflop.fitting import analyse
         from isoflop.runs import read_runs
 
-        return analyse(read_runs(source), law="auto" if law is None else law_named(law))
-    if law is not None:
+        return analyse(read_runs(source), law=[law_named(law) for law in laws] or "auto")
+    if laws:
         raise InputError(
             f"--law is for a table of runs, but {source} is a study. Set `law` in its [fit]."
         )
@@ -186,14 +186,16 @@ def plan_for(
     A wish that is None is left to the study's [plan] or to the planner's default.
 
     Raises:
-        InputError: published constants and a source; a law of one's own without a CSV; no
+        InputError: published constants and a source; a law of one's own without a CSV or card; no
             constraint where published constants or a CSV are used (a study has its own in [plan]).
     """
     given = {key: value for key, value in wishes.items() if value is not None} | {"force": force}
     is_table = source is not None and source.is_file() and source.suffix != ".toml"
     own = law is not None and is_own(law)
     if own and not is_table:
-        raise InputError(f"--law {law} is fitted to runs. Name a CSV of runs beside it.")
+        raise InputError(
+            f"--law {law} needs a CSV of runs to fit, or a card made with it. Name one."
+        )
     if law is not None and source is not None and not own:
         raise InputError(f"give a source or --law, but got {source} and --law {law}. Drop one.")
     if law is None and not is_table:
@@ -212,5 +214,6 @@ def plan_for(
     if source.suffix == ".json":
         from isoflop.reports import read_law_card
 
-        return plan(read_law_card(source), **given)
-    return plan(analysis_of(source, law).fit, **given)
+        function = own_function(law) if law is not None else None
+        return plan(read_law_card(source, law=function), **given)
+    return plan(analysis_of(source, [law] if law else []).fit, **given)

@@ -12,7 +12,8 @@ import numpy as np
 
 from isoflop._types import Array
 from isoflop.fitting.candidates import Candidate
-from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
+from isoflop.fitting.draws import draw_parameters
+from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.fitting.prior import Prior
 from isoflop.fitting.table import Runs
 from isoflop.fitting.weights import Missed, law_weights

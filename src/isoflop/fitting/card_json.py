@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -26,7 +27,8 @@ _FLAT_ARRAY = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s+\]")
 
 def card_to_text(card: LawCard) -> str:
     """The card as indented JSON, an array of numbers on one line; reads back exactly."""
-    record = {"kind": KIND, "version": CARD_VERSION, **to_plain(card)}
+    record = {"kind": KIND, "version": CARD_VERSION, **to_plain(replace(card, own={}))}
+    del record["own"]
     text = json.dumps(record, indent=1, allow_nan=False)
     return _FLAT_ARRAY.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 

@@ -1,6 +1,6 @@
 """Which law a call asks for: a name, a `Law`, or a plain function of the table's columns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,14 @@ from isoflop._types import Array, Table
 from isoflop.fitting.table import column_names
 from isoflop.laws import Law, find_law, own_law
 
-LawChoice = str | Law | Callable[..., Any]
-"""What `law=` takes: a name of `LAWS`, a `Law`, or a function of named arguments (`own_law`)."""
+OneLaw = str | Law | Callable[..., Any]
+"""A name of `LAWS`, a `Law`, or a function of named arguments (`own_law`)."""
+
+LawChoice = OneLaw | Sequence[OneLaw]
+"""What `law=` takes: one law, or several that compete; "auto" stands for all the usual ones."""
 
 
-def chosen_law(law: LawChoice, table: Table, target: str) -> Law:
+def chosen_law(law: OneLaw, table: Table, target: str) -> Law:
     """The law of that name, the `Law` itself, or the function as a law of the table.
 
     Raises:
@@ -51,7 +54,7 @@ def numeric_columns(table: Table, target: str) -> dict[str, Array]:
     return found
 
 
-def named_law(law: LawChoice, table: Table, target: str) -> str | Law:
+def named_law(law: OneLaw, table: Table, target: str) -> str | Law:
     """A function as a law of the table; names and laws as they are.
 
     Raises:

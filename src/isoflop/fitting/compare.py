@@ -8,7 +8,7 @@ from isoflop._errors import InputError
 from isoflop._types import LEVEL, Array, Interval, Problem, Table
 from isoflop.fitting.arm_models import ArmModel, fit_models
 from isoflop.fitting.arm_table import Arms, check_metrics, ray_problem, read_arms
-from isoflop.fitting.chosen_law import LawChoice, named_law
+from isoflop.fitting.chosen_law import OneLaw, named_law
 from isoflop.fitting.comparison import Comparison, ModelScore, Multiplier
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
@@ -30,7 +30,7 @@ def compare(
     target: str = "loss",
     loss: float | None = None,
     flops: float | None = None,
-    law: LawChoice = "auto",
+    law: OneLaw = "auto",
     level: float = LEVEL,
     n_draws: int = 300,
     seed: int = 0,

@@ -7,7 +7,8 @@ from scipy.special import fdtri
 
 from isoflop._types import Array, Problem
 from isoflop.fitting.curve_table import Curves
-from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
+from isoflop.fitting.draws import draw_parameters
+from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.fitting.weigh import CURVE_SPREAD, DEFAULT_DISTANCE
 from isoflop.laws import Law
 

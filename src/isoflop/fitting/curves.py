@@ -19,8 +19,9 @@ from isoflop.fitting.curve_checks import (
 from isoflop.fitting.curve_fit import CurveComponent, CurveFit
 from isoflop.fitting.curve_noise import draw_curve_noise, serial_correlation
 from isoflop.fitting.curve_table import Curves, read_curve_table
+from isoflop.fitting.draws import refit
 from isoflop.fitting.intervals import parameter_intervals
-from isoflop.fitting.one_law import LawFit, fit_law, refit
+from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.laws import ANNEALED, ANNEALED_SIZES, CURVE_LAWS, Law, find_in
 
 MEMORIES = tuple(2.0**-k for k in range(3, 11))
@@ -190,7 +191,7 @@ def _component(
     return CurveComponent(
         memory=tried.memory,
         theta=tried.fitted.theta,
-        draws=tried.fitted.to_theta(refit(tried.fitted, noise)),
+        draws=tried.fitted.to_theta(refit(tried.fitted, noise, rng)),
         weight=tried.weight,
     )
 

@@ -1,62 +1,38 @@
 """`fit`: a table of runs -> a `Fit` whose intervals are honest about a run not yet made."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from isoflop._errors import FitError, InputError
-from isoflop._types import LEVEL, Array, Table, is_share
+from isoflop._errors import InputError
+from isoflop._types import LEVEL, Array, Problem, Table, is_share
 from isoflop.fitting.backtest import Held, backtest
 from isoflop.fitting.candidates import Candidate, candidates_for
 from isoflop.fitting.checks import design_problems, fit_problems
-from isoflop.fitting.chosen_law import LawChoice, chosen_law
+from isoflop.fitting.chosen_law import LawChoice
+from isoflop.fitting.draws import RESAMPLINGS, Resampling, draw_parameters
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.horizons import horizon_problems
 from isoflop.fitting.intervals import parameter_intervals
 from isoflop.fitting.noise import left_out_scale
 from isoflop.fitting.objective import OBJECTIVES, Objective
-from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
+from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.fitting.prior import Prior, find_prior, prior_problem
 from isoflop.fitting.record import Record, data_sha256
 from isoflop.fitting.solver import log_jacobian
-from isoflop.fitting.table import Runs, column_names, read_table
+from isoflop.fitting.table import Runs
 from isoflop.fitting.weigh import backtest_problem, new_run_spread, untested_problem
 from isoflop.fitting.weights import law_weights, mean_squares
+from isoflop.fitting.which_laws import which_laws
 from isoflop.laws import (
-    CHINCHILLA,
-    KAPLAN_FLOOR,
-    KAPLAN_JOINT,
-    POWER,
-    POWER_FLOOR,
-    REPEATED,
-    SKALING,
     Component,
     Estimate,
     Law,
-    exponential_mixing,
     find_in,
 )
-
-AUTO_PAIR = (CHINCHILLA, SKALING, KAPLAN_JOINT, KAPLAN_FLOOR)
-"""Tied exponents do not compete: they forecast no better, and where they win they fix the
-allocation by assumption (intervals of N_opt that should hold 90 % held 77 % of simulated
-truths)."""
-
-AUTO_SINGLE = (POWER_FLOOR,)
-
-FREEDOM = 4
-"""Runs beyond its parameters that a law of size and tokens needs to compete: with fewer, the
-choice among laws is a choice among noises."""
-
-EPOCH = 1.01
-"""Tokens over unique ones above which data count as repeated; below, batches were rounded."""
-
-SHORT = 8
-"""Rows of one variable below which the power without a floor competes too: above, its floor at
-zero is what the data choose, not what few of them fail to refuse."""
 
 
 def fit(
@@ -69,6 +45,7 @@ def fit(
     seed: int = 0,
     objective: Objective = "robust",
     prior: Mapping[str, Prior] | Literal["exponents"] | None = None,
+    resampling: Resampling = "auto",
 ) -> Fit:
     """Fit one law, or all that the columns allow weighed by back-test (`law="auto"`).
 
@@ -79,99 +56,152 @@ def fit(
             competes too), `trunk`, `kind`, `run`.
         target: the column to predict.
         law: a name of `LAWS`, a `Law`, a function of named arguments (`laws.own_law`): those that
-            are columns of the table are inputs, the others parameters; or "auto".
+            are columns of the table are inputs, the others parameters; or "auto". A list of these
+            compete: `law=["auto", mine]` lets a law of one's own run against the usual ones.
         level: level of every interval.
         n_draws: draws of the parameters.
         seed: the same seed gives the same numbers.
         objective: "robust", "hoffmann", "log_ls", "level_ls" or "one_sided"; see `objective`.
         prior: what is known of the exponents: "exponents" borrows alpha and beta from published
             ladders, for tables too thin to show them; the fit then says so.
+        resampling: what draws are: "noise", "trunks", "wild" (see `draw_parameters`), or "auto".
 
     Raises:
         FitError: a column or value is missing or wrong, or there are fewer rows than parameters.
     """
-    _check_options(level, n_draws, objective)
-    laws, runs = _prepare(table, target, law)
-    known = find_prior(prior)
-    return _fit_runs(
-        table, runs, laws, level, n_draws=n_draws, seed=seed, objective=objective, prior=known
+    ask = _Ask(
+        level=level,
+        n_draws=n_draws,
+        seed=seed,
+        objective=objective,
+        prior=find_prior(prior),
+        resampling=resampling,
     )
+    laws, runs = which_laws(table, target, law)
+    return _fit_runs(table, runs, laws, ask)
 
 
-def _fit_runs(
-    table: Table,
-    runs: Runs,
-    laws: tuple[Law, ...],
-    level: float,
-    *,
-    n_draws: int,
-    seed: int,
-    objective: Objective,
-    prior: Mapping[str, Prior],
-) -> Fit:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    """How a fit was asked for."""
+
+    level: float
+    n_draws: int
+    seed: int
+    objective: Objective
+    prior: Mapping[str, Prior]
+    resampling: Resampling
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise InputError(
+                f"`0 < level < 1` must hold, but got level={self.level}. Use e.g. 0.9."
+            )
+        if self.n_draws < 20:
+            raise InputError(f"`n_draws >= 20` must hold, but got n_draws={self.n_draws}. Use 500.")
+        find_in(self.objective, dict.fromkeys(OBJECTIVES), "objective")
+        find_in(self.resampling, dict.fromkeys(RESAMPLINGS), "resampling")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """Every candidate fitted, weighed and drawn; `best` has the largest weight."""
+
+    candidates: tuple[Candidate, ...]
+    rows: list[Runs]
+    fits: list[LawFit]
+    draws: list[Array]
+    held: tuple[Held, ...]
+    weight: Array
+
+    @property
+    def best(self) -> int:
+        return int(np.argmax(self.weight))
+
+
+def _try_laws(runs: Runs, laws: tuple[Law, ...], ask: _Ask) -> _Tried:
     tried = candidates_for(runs, laws)
     rows = [one.rows(runs) for one in tried]
     fits = [
-        fit_law(part, one.law, objective, prior=prior)
+        fit_law(part, one.law, ask.objective, prior=ask.prior)
         for part, one in zip(rows, tried, strict=True)
     ]
-    held = backtest(runs, tried, seed, prior)
+    held = backtest(runs, tried, ask.seed, ask.prior)
     missed = tuple(one.missed for one in held)
     size = np.array([len(one.law.params) for one in tried])
     in_sample = np.array([one.standard_error for one in fits])
-    weight = law_weights(missed, in_sample, size, runs.n_trunks)
-    seeds = [np.random.default_rng([seed, 0, number]) for number in range(len(fits))]
+    seeds = [np.random.default_rng([ask.seed, 0, number]) for number in range(len(fits))]
     draws = [
-        draw_parameters(f, part.trunk, n_draws, rng)
+        draw_parameters(f, part.trunk, ask.n_draws, rng, ask.resampling)
         for f, part, rng in zip(fits, rows, seeds, strict=True)
     ]
-    best = int(np.argmax(weight))
-    problems = design_problems(table, rows[best], tried[best].law)
-    problems += fit_problems(
-        table,
-        fits[best],
-        fits[best].to_theta(draws[best]),
-        rows[best],
-        partial(fit_law, objective=objective, few=8, prior=prior),
+    weight = law_weights(missed, in_sample, size, runs.n_trunks)
+    return _Tried(candidates=tried, rows=rows, fits=fits, draws=draws, held=held, weight=weight)
+
+
+def _problems(table: Table, tried: _Tried, ask: _Ask) -> tuple[Problem, ...]:
+    """What is wrong with the runs or the fit of the best law, before anything is forecast."""
+    best, fitted, rows = tried.best, tried.fits[tried.best], tried.rows[tried.best]
+    again = partial(fit_law, objective=ask.objective, few=8, prior=ask.prior)
+    return (
+        *design_problems(table, rows, fitted.law),
+        *fit_problems(table, fitted, fitted.to_theta(tried.draws[best]), rows, again),
+        *backtest_problem(tried.held),
+        *prior_problem(fitted.law.names, ask.prior),
+        *untested_problem(tried.held, fitted.law),
     )
-    problems += backtest_problem(held) + prior_problem(tried[best].law.names, prior)
-    problems += untested_problem(held, tried[best].law)
+
+
+def _fit_runs(table: Table, runs: Runs, laws: tuple[Law, ...], ask: _Ask) -> Fit:
+    tried = _try_laws(runs, laws, ask)
+    fitted, draws = tried.fits[tried.best], tried.draws[tried.best]
     record = Record(
         data_sha256=data_sha256(runs),
-        objective=objective,
-        seed=seed,
-        n_draws=n_draws,
-        prior=tuple(name for name in fits[best].law.names if name in prior),
-        noise=fits[best].noise,
+        objective=ask.objective,
+        seed=ask.seed,
+        n_draws=ask.n_draws,
+        prior=tuple(name for name in fitted.law.names if name in ask.prior),
+        noise=fitted.noise,
+        resampling=ask.resampling,
     )
-    estimate = Estimate(
-        components=_components(fits, draws, weight),
+    problems = _problems(table, tried, ask)
+    estimate = _estimate(table, runs, tried, problems, record, ask.level)
+    problems += horizon_problems(runs, estimate)
+    return Fit(
+        law=fitted.law,
+        theta=parameter_intervals(fitted.law, fitted.theta, fitted.to_theta(draws), ask.level),
+        estimate=replace(estimate, problems=problems),
+        certificate=fitted.certificate,
+        problems=problems,
+        scores=_scores(tried.candidates, tried.fits, tried.held, tried.weight),
+        n_runs=len(runs),
+        n_trunks=runs.n_trunks,
+        target=runs.target,
+        record=record,
+        fitted=fitted,
+    )
+
+
+def _estimate(
+    table: Table,
+    runs: Runs,
+    tried: _Tried,
+    problems: tuple[Problem, ...],
+    record: Record,
+    level: float,
+) -> Estimate:
+    return Estimate(
+        components=_components(tried.fits, tried.draws, tried.weight),
         problems=problems,
         source=f"isoflop fit of {len(runs)} runs on {runs.n_trunks} trunks, "
         f"data {record.data_sha256[:12]}",
         data_sha256=record.data_sha256,
         n_params_convention=_convention(table, "n_params_convention"),
         flops_convention=_convention(table, "flops_convention"),
-        ranges=_ranges(rows[best]),
+        ranges=_ranges(tried.rows[tried.best]),
         target=runs.target,
         level=level,
-        **_noise(fits, held, weight, lone="x" in runs.columns),
-    )
-    problems += horizon_problems(runs, estimate)
-    return Fit(
-        law=tried[best].law,
-        theta=parameter_intervals(
-            tried[best].law, fits[best].theta, fits[best].to_theta(draws[best]), level
-        ),
-        estimate=replace(estimate, problems=problems),
-        certificate=fits[best].certificate,
-        problems=problems,
-        scores=_scores(tried, fits, held, weight),
-        n_runs=len(runs),
-        n_trunks=runs.n_trunks,
-        target=runs.target,
-        record=record,
-        fitted=fits[best],
+        **_noise(tried.fits, tried.held, tried.weight, lone="x" in runs.columns),
     )
 
 
@@ -215,60 +245,6 @@ def _scores(
         )
         for candidate, one, error, w in zip(tried, fits, errors, weight, strict=True)
     )
-
-
-def _check_options(level: float, n_draws: int, objective: str) -> None:
-    if not 0 < level < 1:
-        raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
-    if n_draws < 20:
-        raise InputError(f"`n_draws >= 20` must hold, but got n_draws={n_draws}. Use 500.")
-    find_in(objective, dict.fromkeys(OBJECTIVES), "objective")
-
-
-def _prepare(table: Table, target: str, law: LawChoice) -> tuple[tuple[Law, ...], Runs]:
-    """The laws to try and the rows to fit them to."""
-    pair = "n_params" in table and "n_tokens" in table
-    laws: tuple[Law, ...]
-    if law == "auto" and pair and _repeats(table, target):
-        laws = (*AUTO_PAIR, REPEATED)
-    elif law == "auto":
-        single = not pair and ("x" in table or "flops" in table)
-        short = single and np.size(table["x"] if "x" in table else table["flops"]) < SHORT
-        laws = AUTO_PAIR if not single else (POWER_FLOOR, POWER) if short else AUTO_SINGLE
-        domains = tuple(name[2:] for name in column_names(table) if is_share(name))
-        if domains and not pair and not single:
-            laws = (exponential_mixing(domains),)
-    else:
-        laws = (chosen_law(law, table, target),)
-    names = tuple(dict.fromkeys(name for one in laws for name in one.inputs))
-    if names == ("x",) and "x" not in table and "flops" in table:
-        table = _with_x(table)
-    runs = read_table(table, target, names)
-    enough = tuple(one for one in laws if len(one.params) < len(runs))
-    if law == "auto" and pair:
-        free = tuple(one for one in enough if len(one.params) + FREEDOM <= len(runs))
-        enough = free or enough[:1]
-    if not enough:
-        smallest = min(laws, key=lambda one: len(one.params))
-        raise FitError(
-            f"`runs > {len(smallest.params)}` must hold for the law {smallest.name!r}, but the "
-            f"table has {len(runs)} usable rows. Add runs."
-        )
-    return enough, runs
-
-
-def _repeats(table: Table, target: str) -> bool:
-    """Whether some run saw its data more than once."""
-    if "n_unique_tokens" not in table:
-        return False
-    columns = read_table(table, target, REPEATED.inputs).columns
-    return bool((columns["n_tokens"] > EPOCH * columns["n_unique_tokens"]).any())
-
-
-def _with_x(table: Table) -> Table:
-    names = [name for name in ("trunk", "run", "kind") if name in table]
-    targets = {name: table[name] for name in column_names(table) if name not in names}
-    return {**targets, **{name: table[name] for name in names}, "x": table["flops"]}
 
 
 def _ranges(runs: Runs) -> dict[str, tuple[float, float]]:

@@ -1,8 +1,9 @@
 """`LawCard`: all that a paper's appendix must say of a fit, and enough of it to plan with."""
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from isoflop.fitting.certificate import Certificate
 from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.intervals import parameter_intervals
 from isoflop.fitting.record import Record
-from isoflop.laws import Component, Estimate, find_law
+from isoflop.laws import OWN, Component, Estimate, Law, find_law, own_law
 
 CARD_DRAWS = 500
 """Draws that a card holds of each law, at most: all that a fit makes by default. With 200 of them
@@ -37,14 +38,19 @@ class CardLaw:
     units: Mapping[str, str]
     draws: Array
 
-    def component(self) -> Component:
-        """The law of that name with these constants.
+    def component(self, own: Mapping[str, Law]) -> Component:
+        """The law of that name, of `own` or isoflop's, with these constants.
 
         Raises:
             InputError: isoflop knows no law of that name, or one with other parameters, or a
                 constant that must be positive is not.
         """
-        law = find_law(self.name)
+        if self.name.endswith(OWN) and self.name not in own:
+            raise InputError(
+                f"The card's law {self.name!r} is somebody's own: a card holds no code. "
+                "Give its function too (`read_law_card(..., law=...)`, `--law FILE.py:FUNCTION`)."
+            )
+        law = own.get(self.name) or find_law(self.name)
         if law.names != tuple(self.constants):
             raise InputError(
                 f"The law {self.name!r} has the parameters {', '.join(law.names)}, but the card "
@@ -100,6 +106,24 @@ class LawCard:
     further_problems: tuple[Problem, ...]
     """Of the other laws and approaches of the analysis."""
     record: Record
+    own: Mapping[str, Law] = field(default_factory=dict, compare=False, repr=False)
+    """Laws of one's own by name: code, which a card does not hold; see `with_own`."""
+
+    def with_own(self, function: Callable[..., Any]) -> "LawCard":
+        """The card with the plain function behind its own law, tried on the ends of its ranges.
+
+        Raises:
+            InputError: the card has no law of that function, or it is no law; see `own_law`.
+        """
+        columns = {name: np.array(ends) for name, ends in self.ranges.items()}
+        law = own_law(function, columns, self.target)
+        names = [one.name for one in self.laws]
+        if law.name not in names:
+            raise InputError(
+                f"The card's laws are {', '.join(names)}, but the function gives {law.name!r}. "
+                "Give the function that the card was made with."
+            )
+        return replace(self, own={**self.own, law.name: law})
 
     @property
     def estimate(self) -> Estimate:
@@ -109,7 +133,7 @@ class LawCard:
             InputError: a law is not one of isoflop's.
         """
         return Estimate(
-            components=tuple(law.component() for law in self.laws),
+            components=tuple(law.component(self.own) for law in self.laws),
             problems=self.problems,
             source=f"law card of {self.n_runs} runs on {self.n_trunks} trunks, "
             f"data {self.record.data_sha256[:12]}",

@@ -1,4 +1,4 @@
-"""One law fitted to one set of runs: the optimum, its certificate, its noise and its draws."""
+"""One law fitted to one set of runs: the optimum, its certificate and its noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 from isoflop._errors import FitError
 from isoflop._types import Array, is_share
 from isoflop.fitting.certificate import LISTED, Basin, Certificate, find_basins
-from isoflop.fitting.noise import Noise, draw_noise, estimate_noise
+from isoflop.fitting.noise import Noise, estimate_noise
 from isoflop.fitting.objective import WIDE, Objective, Target
 from isoflop.fitting.prior import Prior, with_prior
 from isoflop.fitting.solver import (
@@ -17,7 +17,6 @@ from isoflop.fitting.solver import (
     log_predict,
     polish,
     solve,
-    solve_resampled,
     solve_small_delta,
 )
 from isoflop.fitting.starts import make_starts
@@ -32,12 +31,6 @@ HOFFMANN_DELTA = 1e-3
 
 DRAW_TOLERANCE = 1e-8
 """A draw is a point of a distribution: it needs no more digits than that."""
-
-MANY = 10
-"""Independent runs for each parameter from which on draws resample the runs."""
-
-RESAMPLE_STARTS, SCATTER = 4, 0.1
-"""Starts of every resample: the fit's end, and around it by this sd of log parameters."""
 
 BASINS = 8
 """Best end points of the first round that later rounds start from, in case they swap."""
@@ -225,34 +218,6 @@ def _certify(
         n_basins=len(basins),
         basins=basins[:LISTED],
     )
-
-
-def draw_parameters(
-    fitted: LawFit, trunk: np.ndarray, n_draws: int, rng: np.random.Generator
-) -> Array:
-    """Log parameters (B, P) refitted to losses drawn around the fit, noise shared by trunk.
-
-    Where independent runs are many (`MANY` a parameter), the runs themselves are resampled
-    instead: that takes neither equal noise at all of them nor the law for granted.
-    """
-    size = trunk.size
-    if np.unique(trunk).size == size >= MANY * fitted.z.size:
-        times = rng.multinomial(size, np.full(size, 1 / size), n_draws).astype(np.float64)
-        target = replace(fitted.target, weight=times * fitted.target.weight)
-        starts = fitted.z + SCATTER * rng.standard_normal((RESAMPLE_STARTS, fitted.z.size))
-        starts[0] = fitted.z
-        return solve_resampled(target, starts, n_draws, tolerance=DRAW_TOLERANCE).z
-    return refit(fitted, draw_noise(fitted.noise, trunk, n_draws, rng))
-
-
-def refit(fitted: LawFit, noise: Array) -> Array:
-    """Log parameters (B, P) refitted to the fit's own losses with noise (B, R) of log loss."""
-    losses = log_predict(fitted.law, fitted.z[None], fitted.inputs) + noise
-    losses = np.exp(losses) if fitted.target.level else losses
-    target = replace(fitted.target, losses=losses)
-    return solve(
-        target, np.tile(fitted.z, (len(noise), 1)), max_iterations=60, tolerance=DRAW_TOLERANCE
-    ).z
 
 
 def _target(law: Law, inputs: Inputs, runs: Runs, delta: float, objective: Objective) -> Target:

@@ -20,6 +20,8 @@ class Record:
     """Parameters that published ladders helped to find."""
     noise: Noise
     """Noise of log loss about the law with the largest weight."""
+    resampling: str = "auto"
+    """What the draws were asked to be; see `draws.draw_parameters`."""
 
 
 def data_sha256(runs: Runs) -> str:

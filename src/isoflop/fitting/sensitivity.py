@@ -10,8 +10,9 @@ from isoflop._types import LEVEL, Interval, Table
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
 from isoflop.fitting.check_rows import OUTWARD, far_rows
 from isoflop.fitting.counts import Count, Split, counts_of, split_under
+from isoflop.fitting.draws import draw_parameters
 from isoflop.fitting.objective import Objective
-from isoflop.fitting.one_law import LawFit, draw_parameters, fit_law
+from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.fitting.sensitivity_result import Answer, Sensitivity
 from isoflop.fitting.table import Runs, read_table
 from isoflop.laws import CHINCHILLA, CHINCHILLA_TIED, SKALING, Law, optimum

@@ -38,7 +38,7 @@ from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
 from isoflop.laws.multi_power import MULTI_POWER
 from isoflop.laws.numeric_optimum import best_log_size, find_root
 from isoflop.laws.optimum import CLOSED_FORM, Optimum, frontier_exponent, optimum
-from isoflop.laws.own import own_law
+from isoflop.laws.own import OWN, own_law
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PUBLISHED, find_published
 from isoflop.laws.repeated import REPEATED
@@ -64,6 +64,7 @@ __all__ = [
     "M3",
     "M4",
     "MULTI_POWER",
+    "OWN",
     "PF_DAY",
     "POWER",
     "POWER_FLOOR",

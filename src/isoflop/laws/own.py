@@ -35,6 +35,9 @@ KNOWN_INPUTS = (
 )  # fmt: skip
 """Columns that an argument means wherever it has their name; so does `w_<domain>`."""
 
+OWN = " (own)"
+"""Ends the name of a law of one's own, so that none is taken for a built-in one."""
+
 TYPOS = 0.85
 """Likeness of an argument to a known column above which it is taken for a misspelling."""
 
@@ -76,7 +79,7 @@ def own_law(
     jacobian = jacobian_of(predict, theta, probe)
     check_effect(_name(function), read.params, quiet(jacobian, theta, probe))
     return Law(
-        name=f"{function.__name__} (own)",
+        name=f"{function.__name__}{OWN}",
         params=read.params,
         inputs=read.inputs,
         predict=predict,

@@ -2,7 +2,9 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from isoflop._errors import InputError
 from isoflop._types import Interval, Problem
@@ -61,16 +63,22 @@ def check_place(path: str | Path) -> Path:
     return path
 
 
-def read_law_card(path: str | Path) -> LawCard:
+def read_law_card(path: str | Path, *, law: Callable[..., Any] | None = None) -> LawCard:
     """The law card of a JSON file: `iso.plan(card, flops=...)` plans with it.
 
+    Args:
+        path: the file.
+        law: the function of a law of one's own, where the card has one: a card holds no code.
+
     Raises:
-        InputError: no such file, or no law card; the text names the file.
+        InputError: no such file, no law card, or a law that is not known here; the text names
+            the file.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
         card = card_from_text(text)
+        card = card if law is None else card.with_own(law)
         assert card.estimate.components  # its laws must be known here
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
@@ -201,7 +209,7 @@ def _data(card: LawCard) -> str:
             for name, (low, high) in card.ranges.items()
         ),
         ("exponents borrowed", prior or "none"),
-        ("seed, draws", f"{card.record.seed}, {card.record.n_draws}"),
+        ("seed, draws", f"{card.record.seed}, {card.record.n_draws} ({card.record.resampling})"),
         ("isoflop", card.isoflop),
     )
     return _table(("what", "value"), rows)
