@@ -101,26 +101,15 @@ def fit_law(
     scales = _scales(runs, law)
     inputs = {name: runs.columns[name] / scale for name, scale in scales.items()}
     starts = make_starts(law, inputs, runs.loss) if near is None else law.rescale(near, scales)
-    starts = law.to_z(np.atleast_2d(starts))
     # Least squares would let bad rungs set the scale that one-sided error judges them by.
     small = objective in ("hoffmann", "one_sided")
     start_as = "hoffmann" if small else objective
     target = _target(law, inputs, runs, HOFFMANN_DELTA if small else WIDE, start_as)
-    target = with_prior(target, prior or {})
-    if few and near is None and not small:
-        starts = _best_starts(target, starts, few)
-    tolerance = DRAW_TOLERANCE if few or near is not None else 1e-13
-    # Without its curvature a law creeps towards the minimum of nearly absolute residuals.
-    patience = 4000 if small and not law.terms else 400
-    start = solve_small_delta if small else solve
-    solution = start(target, starts, max_iterations=patience, tolerance=tolerance)
-    if prior:
-        best = solution.z[int(np.argmin(solution.objective))]
-        noise = _robust_scale(
-            np.log(runs.loss) - log_predict(law, best[None], inputs)[0], best.size
-        )
-        target = with_prior(target, prior, max(noise, 1e-6))
-        solution = solve(target, solution.z, max_iterations=patience, tolerance=tolerance)
+    quick = bool(few) or near is not None
+    tolerance = DRAW_TOLERANCE if quick else 1e-13
+    keep = few if near is None else 0
+    starts = law.to_z(np.atleast_2d(starts))
+    target, solution = _first_round(target, starts, prior or {}, keep, small, tolerance)
     lowest = float(solution.objective.min())
     if not np.isfinite(lowest):
         raise FitError(
@@ -134,18 +123,57 @@ def fit_law(
     if objective in ("robust", "one_sided"):
         target = replace(target, one_sided=objective == "one_sided")
         target, solution = _settle(target, solution, tolerance)
-    if near is None and not few:
-        solution = polish(target, solution)
-    best = int(np.argmin(solution.objective))
-    z = solution.z[best]
-    residual = np.log(runs.loss) - log_predict(law, z[None], inputs)[0]
-    slope = log_jacobian(law, z[None], inputs)[0]
-    scale = _robust_scale(residual, len(law.params))
+    solution = solution if quick else polish(target, solution)
+    return _law_fit(runs, scales, target, solution, reached, basins)
+
+
+def _first_round(
+    target: Target,
+    starts: Array,
+    prior: Mapping[str, Prior],
+    few: int,
+    small: bool,
+    tolerance: float,
+) -> tuple[Target, Solution]:
+    """Every start, or the `few` best, to its end; a prior is then weighed by the noise seen."""
+    target = with_prior(target, prior)
+    if few and not small:
+        starts = _best_starts(target, starts, few)
+    # Without its curvature a law creeps towards the minimum of nearly absolute residuals.
+    patience = 4000 if small and not target.law.terms else 400
+    start = solve_small_delta if small else solve
+    solution = start(target, starts, max_iterations=patience, tolerance=tolerance)
+    if prior:
+        best = solution.z[int(np.argmin(solution.objective))]
+        noise = _robust_scale(_residual(target, best), best.size)
+        target = with_prior(target, prior, max(noise, 1e-6))
+        solution = solve(target, solution.z, max_iterations=patience, tolerance=tolerance)
+    return target, solution
+
+
+def _residual(target: Target, z: Array) -> Array:
+    """Log residuals (R,) of the first set of losses at log parameters (P,)."""
+    losses = np.log(target.losses[0]) if target.level else target.losses[0]
+    return np.asarray(losses - log_predict(target.law, z[None], target.inputs)[0])
+
+
+def _law_fit(
+    runs: Runs,
+    scales: dict[str, float],
+    target: Target,
+    solution: Solution,
+    reached: np.ndarray,
+    basins: tuple[Basin, ...],
+) -> LawFit:
+    z = solution.z[int(np.argmin(solution.objective))]
+    residual = _residual(target, z)
+    slope = log_jacobian(target.law, z[None], target.inputs)[0]
+    scale = _robust_scale(residual, z.size)
     return LawFit(
-        law=law,
+        law=target.law,
         z=z,
         scales=scales,
-        inputs=inputs,
+        inputs=target.inputs,
         target=target,
         residual=residual,
         trunk=runs.trunk,
@@ -182,7 +210,7 @@ def _settle(target: Target, solution: Solution, tolerance: float) -> tuple[Targe
     # A first round of least squares lets a far run drag the law; its scale is too wide then.
     for _ in range(ROUNDS):
         best = solution.z[int(np.argmin(solution.objective))]
-        residual = target.losses[0] - log_predict(target.law, best[None], target.inputs)[0]
+        residual = _residual(target, best)
         # 1e-6 of log loss is below what any evaluation measures; it keeps exact data solvable.
         if target.one_sided:
             # Rungs that are worse than they should be tell nothing about the noise.
