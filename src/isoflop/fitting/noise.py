@@ -52,7 +52,8 @@ def estimate_noise(residual: Array, jacobian: Array, trunk: np.ndarray, scale: f
 
     Solves the two moment equations E[r'r] = tr(M V), E[|Z'r|^2] = tr(Z'M V M Z) for
     V = own^2 I + shared^2 Z Z', where M removes what the parameters absorb. Residuals are
-    winsorised at 2 `scale` (a robust sd), so that one bad run does not set the noise.
+    winsorised at 2 `scale` (a robust sd), so that one bad run does not set the noise;
+    none is at scale 0.
     """
     if scale > 0:
         residual = np.clip(residual, -CUT * scale, CUT * scale) / np.sqrt(KEPT)

@@ -168,7 +168,8 @@ def _law_fit(
     z = solution.z[int(np.argmin(solution.objective))]
     residual = _residual(target, z)
     slope = log_jacobian(target.law, z[None], target.inputs)[0]
-    scale = _robust_scale(residual, z.size)
+    # Who asks for least squares says that noise is normal: then no residual is too large.
+    scale = _robust_scale(residual, z.size) if target.delta < WIDE else 0.0
     return LawFit(
         law=target.law,
         z=z,
