@@ -4,6 +4,7 @@ import numpy as np
 
 from isoflop._types import Array, Problem, is_share
 from isoflop.fitting.backtest import Held
+from isoflop.fitting.noise import CUT, KEPT
 from isoflop.laws import Law
 
 CURVE_SPREAD = 0.03
@@ -40,8 +41,11 @@ def new_run_spread(held: tuple[Held, ...], *, lone: bool) -> tuple[float, float]
     distances = []
     for one in held:
         error, variance = mixture(one)
+        kept = 1.0
+        if not lone:
+            error, kept = _without_bad(error, variance), KEPT
         square += float((error**2).mean())
-        explained += float(variance.mean())
+        explained += kept * float(variance.mean())
         length += float((one.missed.distance**2).mean())
         distances.append(one.missed.distance)
     reference = float(np.sqrt(np.mean(np.concatenate(distances) ** 2)))
@@ -57,6 +61,16 @@ def mixture(one: Held) -> tuple[Array, Array]:
     error = one.weight @ one.missed.error
     between = one.weight @ (one.missed.error - error) ** 2
     return error, one.weight @ one.variance + between
+
+
+def _without_bad(error: Array, variance: Array) -> Array:
+    """Errors (H,) cut at 2 explained sd from their median: a law that misses moves all of them.
+
+    A bad run among those left out is off by itself; counted as the law's, one in ten widened
+    forecasts of 60 branches at 100 times the compute until they covered 97 % at a nominal 90 %.
+    """
+    middle, reach = float(np.median(error)), CUT * np.sqrt(variance)
+    return np.asarray(np.clip(error, middle - reach, middle + reach))
 
 
 def _left_out(held: tuple[Held, ...]) -> int:
