@@ -21,11 +21,12 @@ def flops_6nd(n_params: float, n_tokens: float) -> float:
 
 
 def flops_per_token(shape: ModelShape, convention: str = "6nd") -> float:
-    """Training FLOPs per token: 6·N, plus 12·L·d·k̄ of attention in the exact conventions.
+    """Training FLOPs per token: 6·N, plus 12·L·h·H·k̄ of attention in the exact conventions.
 
-    N counts every matrix that multiplies, head included (`non_embedding_with_head`); the
-    embedding is a lookup. k̄ is the mean number of attended positions: (T+1)/2 for
-    `exact_causal`, T for `exact_full` (PaLM's). Recomputation is never counted.
+    N counts every matrix that multiplies a token, head included (`active`); the embedding is a
+    lookup. h·H is the summed width of the query heads, however many keys they share, k̄ the mean
+    number of attended positions: (T+1)/2 for `exact_causal`, T for `exact_full` (PaLM's).
+    Recomputation is never counted.
 
     Raises:
         InputError: the convention is unknown.
@@ -38,11 +39,11 @@ def flops_per_token(shape: ModelShape, convention: str = "6nd") -> float:
             f"`convention` must be one of {', '.join(FLOPS_CONVENTIONS)}, "
             f"but got {convention!r}. Use one of these names."
         )
-    matrices = FLOPS_PER_PARAM_TOKEN * count_params(shape).under("non_embedding_with_head")
+    matrices = FLOPS_PER_PARAM_TOKEN * count_params(shape).under("active")
     if convention == "6nd":
         return matrices
     attended = (shape.context + 1) / 2 if convention == "exact_causal" else float(shape.context)
-    return matrices + 12.0 * shape.depth * shape.width * attended
+    return matrices + 12.0 * shape.depth * shape.n_heads * shape.head_dim * attended
 
 
 def train_flops(shape: ModelShape, n_tokens: float, convention: str = "6nd") -> float:

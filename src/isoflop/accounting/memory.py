@@ -20,8 +20,11 @@ def training_memory_bytes(shape: ModelShape, batch_tokens: int, dtype: str = "fl
     """Bytes of one AdamW step on one device: states + activations + logits.
 
     States are 16 bytes a parameter (18 in bfloat16). Activations are kept, not recomputed,
-    under fused attention: b·L·(11·d + 3·f) elements (4·f for `swiglu`). The allocator's slack
-    and the process itself are not in it: allow 10-40 % more.
+    under fused attention: b·L·(7·d + 4·h·H + 3·f) elements (4·f for `swiglu`; keys that heads
+    share are repeated for each, h·H is d where no head width is set). A mixture keeps f for each
+    of the k routed and the shared experts a token passes through, 3·d for each routed one, and
+    the router's probabilities. The allocator's slack and the process itself are not in it: allow
+    10-40 % more.
 
     Args:
         shape: the model.
@@ -43,8 +46,13 @@ def training_memory_bytes(shape: ModelShape, batch_tokens: int, dtype: str = "fl
             f"`batch_tokens >= 1` must hold, but got batch_tokens={batch_tokens}. "
             "Give the tokens of one micro-batch."
         )
-    kept_mlp = 4 if shape.mlp == "swiglu" else 3
-    per_token = shape.depth * (11 * shape.width + kept_mlp * shape.ff_width)
+    kept_mlp = (4 if shape.mlp == "swiglu" else 3) * shape.ff_width
+    if shape.n_experts:
+        routed = shape.n_active_experts
+        kept_mlp = kept_mlp * (routed + shape.n_shared_experts) + 3 * routed * shape.width
+        kept_mlp += 2 * shape.n_experts
+    kept_attention = 7 * shape.width + 4 * shape.n_heads * shape.head_dim
+    per_token = shape.depth * (kept_attention + kept_mlp)
     states = _STATE_BYTES[dtype] * count_params(shape).total
     activations = _ELEMENT_BYTES[dtype] * batch_tokens * per_token
     logits = _LOGIT_BYTES[dtype] * batch_tokens * shape.vocab_size

@@ -20,7 +20,9 @@ class ParamCount:
     attention: int
     mlp: int
     other: int
-    """Norm gains, token-shift and query gains: vectors that enter no matrix product."""
+    """Gains, biases and token-shifts: vectors that enter no matrix product."""
+    mlp_inactive: int = 0
+    """Those of `mlp` in experts that a token does not pass through."""
 
     @property
     def total(self) -> int:
@@ -31,7 +33,8 @@ class ParamCount:
         """`n_params` under a named convention.
 
         `non_embedding_with_head` (default) = attention + mlp + head: every matrix that
-        multiplies, hence what 6·N·D counts. `active` equals it for a dense model.
+        multiplies. `active` = those that multiply one token, hence what 6·N·D counts: the same
+        for a dense model, less the experts that it does not pass through for a mixture.
         `non_embedding` = attention + mlp + other, Kaplan's. `total` = everything.
 
         Raises:
@@ -42,8 +45,10 @@ class ParamCount:
         """
         matrices = self.attention + self.mlp
         match convention:
-            case "non_embedding_with_head" | "active":
+            case "non_embedding_with_head":
                 return matrices + self.head
+            case "active":
+                return matrices + self.head - self.mlp_inactive
             case "non_embedding":
                 return matrices + self.other
             case "total":
@@ -55,20 +60,38 @@ class ParamCount:
 
 
 def count_params(shape: ModelShape) -> ParamCount:
-    """The exact number of parameters of `shape` in groups.
+    """The exact number of parameters of `shape` in groups, H the width of a head.
 
-    Per layer: attention 4·d², MLP 2·d·f (3·d·f for `swiglu`), two norm gains of d, one
-    token-shift vector of d and one query gain where those are on. No biases anywhere.
+    Per layer: attention 2·d·H·(heads + key heads); MLP m·d·f with m = 2 (3 for `swiglu`), times
+    routed and shared experts, and a router d·experts; two norms of d gains, one token-shift
+    vector of d and one query gain where those are on. With `bias`, one for every row of a matrix
+    but head and router, and for every gain of a layer norm.
     """
-    d = shape.width
-    matrices = 3 if shape.mlp == "swiglu" else 2
-    vectors_per_layer = 2 * d + (d if shape.token_shift else 0) + (1 if shape.qk_norm else 0)
+    d, kv = shape.width, shape.kv_heads * shape.head_dim
+    inner = shape.n_heads * shape.head_dim
+    expert = (3 if shape.mlp == "swiglu" else 2) * d * shape.ff_width
+    router = d * shape.n_experts
+    copies = max(1, shape.n_experts) + shape.n_shared_experts
+    inactive = expert * (shape.n_experts - shape.n_active_experts) if shape.n_experts else 0
+    norm = d * (2 if shape.norm == "layer" and shape.bias else 1)
+    vectors = 2 * norm + (d if shape.token_shift else 0) + (1 if shape.qk_norm else 0)
+    if shape.bias:
+        vectors += inner + 2 * kv + d + _mlp_biases(shape)
     table = shape.vocab_size * d
     positions = shape.context * d if shape.positions == "learned" else 0
     return ParamCount(
         embedding=positions + (0 if shape.tied_head else table),
         head=table,
-        attention=shape.depth * 4 * d * d,
-        mlp=shape.depth * matrices * d * shape.ff_width,
-        other=shape.depth * vectors_per_layer + d,
+        attention=shape.depth * 2 * d * (inner + kv),
+        mlp=shape.depth * (copies * expert + router),
+        other=shape.depth * vectors + norm,
+        mlp_inactive=shape.depth * inactive,
     )
+
+
+def _mlp_biases(shape: ModelShape) -> int:
+    """Biases of a layer's MLP; shared experts add up to one MLP, with one output."""
+    rows = shape.ff_width * (2 if shape.mlp == "swiglu" else 1)
+    dense = max(1, shape.n_experts) * (rows + shape.width)
+    n_shared = shape.n_shared_experts
+    return dense + (n_shared * rows + shape.width if n_shared else 0)

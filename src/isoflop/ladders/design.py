@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from isoflop._errors import InputError, StudyError
 from isoflop.accounting import count_params
+from isoflop.ladders.scaling import base_rate, parametrisation_of
 from isoflop.specs import (
     DataSpec,
     ModelShape,
@@ -94,13 +95,9 @@ def shape_of(config: StudyConfig, *, width: int, depth: int, heads: int) -> Mode
         width=width,
         depth=depth,
         n_heads=heads,
-        ff_width=round(model.ff_ratio * width),
+        ff_width=model.ff_width(width),
         context=model.context,
-        mlp=model.mlp,
-        positions=model.positions,
-        qk_norm=model.qk_norm,
-        token_shift=model.token_shift,
-        tied_head=model.tied_head,
+        **model.kind(),
     )
 
 
@@ -120,7 +117,7 @@ def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
 
 
 def _shape(config: StudyConfig, width: int, depth: int, heads: int, *, key: str) -> ModelShape:
-    if round(config.model.ff_ratio * width) < 1:
+    if config.model.ff_width(width) < 1:
         raise StudyError(
             f"model.ff_ratio = {config.model.ff_ratio!r}: `ff_ratio * width >= 1` must hold, but "
             f"{key} has {width}. Raise one of the two."
@@ -165,7 +162,7 @@ def _job(
     if warmup is None:
         warmup = min(n_params, min(config.ladder.tokens) // 10)
     warmup = max(train.batch_tokens, _whole(warmup, train.batch_tokens))
-    lr = train.base_lr * (shape.width / train.base_width) ** train.lr_width_exponent
+    lr = base_rate(train, shape.width)
     trunk = RunConfig(
         shape=shape,
         data=_data(config, corpus),
@@ -183,6 +180,7 @@ def _job(
             beta2=train.beta2,
         ),
         seed=config.seed,
+        parametrisation=parametrisation_of(config),
     )
     branches = []
     for horizon in horizons:

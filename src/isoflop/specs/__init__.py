@@ -2,11 +2,13 @@
 
 What to use when:
 - `ModelShape`: the sizes of a decoder-only transformer. Its counts live in `accounting`.
+- `Parametrisation`: how initial weights, rates and multipliers follow width and depth.
 - `Schedule`: learning-rate factor as a function of tokens seen.
 - `RunConfig`: one complete training; its hash over the scientific fields is the run id.
 - `StudyConfig`: one `study.toml`, read strictly by `read_study`.
 """
 
+from isoflop.specs.parametrisation import Parametrisation
 from isoflop.specs.run import DataSpec, Optimiser, RunConfig
 from isoflop.specs.schedule import Schedule
 from isoflop.specs.shape import ModelShape
@@ -35,6 +37,7 @@ __all__ = [
     "ModelSection",
     "ModelShape",
     "Optimiser",
+    "Parametrisation",
     "PlanSection",
     "RunConfig",
     "Schedule",

@@ -3,15 +3,33 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from isoflop._errors import InputError
+from isoflop.specs.parametrisation import Parametrisation
 from isoflop.specs.schedule import Schedule
 from isoflop.specs.shape import ModelShape
 
 CONFIG_VERSION = 1
-_LATER: Mapping[str, tuple[str, ...]] = {"shape": (), "schedule": (), "optimiser": (), "data": ()}
+_LATER: Mapping[str, tuple[str, ...]] = {
+    "shape": (
+        "norm",
+        "norm_eps",
+        "bias",
+        "n_kv_heads",
+        "head_width",
+        "rope_base",
+        "embedding_norm",
+        "n_experts",
+        "n_active_experts",
+        "n_shared_experts",
+        "balance_coefficient",
+    ),
+    "schedule": (),
+    "optimiser": (),
+    "data": (),
+}
 """Fields added to a section after the first version, by section."""
 
 
@@ -62,6 +80,7 @@ class RunConfig:
     optimiser: Optimiser
     seed: int
     trunk: str | None = None
+    parametrisation: Parametrisation = field(default_factory=Parametrisation)
 
     @property
     def run_id(self) -> str:
@@ -94,6 +113,14 @@ class RunConfig:
             for name in names:
                 if getattr(owner, name) == defaults[name]:
                     del data[section][name]
+        # Written by what differs from the default, so that it too may gain fields.
+        data["parametrisation"] = {
+            one.name: getattr(self.parametrisation, one.name)
+            for one in fields(Parametrisation)
+            if getattr(self.parametrisation, one.name) != one.default
+        }
+        if not data["parametrisation"]:
+            del data["parametrisation"]
         return {"version": CONFIG_VERSION, **data}
 
     @staticmethod
@@ -114,6 +141,7 @@ class RunConfig:
                 optimiser=Optimiser(**data["optimiser"]),
                 seed=data["seed"],
                 trunk=data["trunk"],
+                parametrisation=Parametrisation(**data.get("parametrisation", {})),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, InputError):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from isoflop._errors import StudyError
+from isoflop.specs.parametrisation import OBEYED, Kind
+from isoflop.specs.shape import PRESETS, Mlp, Norm, Positions, Preset
 
 # Far above anything sensible: within them no count, rate or time overflows.
 _MAX_TOKENS = 10**18
@@ -146,32 +148,106 @@ class DataSection(_Section):
 class ModelSection(_Section):
     """What all models of the ladder share; the width alone grows (see `shape_confounded`)."""
 
+    preset: Preset | None = None
+    """A published family, which sets every key below that is left out; see docs/model.md."""
     depth: int = 2
     n_heads: int = 4
-    ff_ratio: float = 4.0
-    """ff_width = ff_ratio · width."""
+    n_kv_heads: int | None = None
+    """Heads of keys and values, each shared by n_heads/n_kv_heads queries; default n_heads."""
     context: int = 128
-    mlp: Literal["gelu", "relu2", "swiglu"] = "relu2"
-    positions: Literal["rope", "learned"] = "rope"
-    qk_norm: bool = True
-    token_shift: bool = True
-    tied_head: bool = False
+    ff_ratio: float | None = None
+    """ff_width = ff_ratio · width, of each expert; default 4, `llama` 8/3."""
+    ff_multiple: int | None = None
+    """ff_width is rounded up to a multiple of this; default 1 (rounded to the nearest), `llama`
+    16."""
+    mlp: Mlp | None = None
+    """Default `relu2`."""
+    positions: Positions | None = None
+    """Default `rope`."""
+    qk_norm: bool | None = None
+    """Default true; no preset has it."""
+    token_shift: bool | None = None
+    """Learned one-token shift before attention: default true; no preset has it."""
+    tied_head: bool | None = None
+    """Default false; `gpt2` ties."""
+    norm: Norm | None = None
+    """Default `rms`."""
+    norm_eps: float | None = None
+    """Default the machine epsilon; presets 1e-5."""
+    bias: bool | None = None
+    """Biases in attention, MLP and layer norms; default false."""
+    rope_base: float | None = None
+    """Default 10000."""
+    embedding_norm: bool | None = None
+    """RMS norm right after the embedding: default true; no preset has it."""
+    n_experts: int = 0
+    """Routed experts a layer, a mixture of experts; 0: a dense MLP."""
+    n_active_experts: int = 2
+    """Routed experts that a token passes through."""
+    n_shared_experts: int = 0
+    """Experts that every token passes through."""
+    balance_coefficient: float = 0.01
+    """Weight of the load-balancing loss, which is in no reported loss."""
 
     def __post_init__(self) -> None:
         _require_within("model", self, "depth", 1, _MAX_LAYERS)
         _require_within("model", self, "n_heads", 1, _MAX_WIDTH)
+        _require_within("model", self, "n_kv_heads", 1, _MAX_WIDTH)
         _require_within("model", self, "ff_ratio", 0.01, 1000)
+        _require_within("model", self, "ff_multiple", 1, _MAX_WIDTH)
         _require_within("model", self, "context", 1, 10**7)
+        _require_within("model", self, "norm_eps", 1e-12, 0.1)
+        _require_within("model", self, "rope_base", 1.01, 1e9)
+        _require_within("model", self, "n_experts", 0, 10**4)
+        _require_within("model", self, "n_active_experts", 1, 10**4)
+        _require_within("model", self, "n_shared_experts", 0, 100)
+        _require_within("model", self, "balance_coefficient", 0, 10)
+
+    def ff_width(self, width: int) -> int:
+        """Hidden width of the MLP of a model of this width."""
+        llama = self.preset == "llama"
+        ratio = self.ff_ratio if self.ff_ratio is not None else 8 / 3 if llama else 4.0
+        multiple = self.ff_multiple if self.ff_multiple is not None else 16 if llama else 1
+        plain = round(ratio * width)
+        return plain if multiple == 1 else -(-plain // multiple) * multiple
+
+    def kind(self) -> dict[str, Any]:
+        """Fields of `ModelShape` other than sizes: what is given, else the preset's."""
+        given = {name: getattr(self, name) for name in _KIND}
+        preset = PRESETS[self.preset] if self.preset is not None else {}
+        return {**preset, **{name: value for name, value in given.items() if value is not None}}
+
+
+_KIND = (
+    "n_kv_heads", "mlp", "positions", "qk_norm", "token_shift", "tied_head", "norm", "norm_eps",
+    "bias", "rope_base", "embedding_norm", "n_experts", "n_active_experts", "n_shared_experts",
+    "balance_coefficient",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSection(_Section):
-    """How every rung is trained: lr = base_lr · (width/base_width)^lr_width_exponent."""
+    """How every rung is trained: lr = base_lr · (width/base_width)^lr_width_exponent, or by a
+    parametrisation."""
 
     batch_tokens: int = 1024
     base_lr: float = 5e-3
     base_width: int = 64
-    lr_width_exponent: float = -0.5
+    lr_width_exponent: float | None = None
+    """Default -0.5 under `plain`, 0 under `standard`; `mup` and `completep` scale the rate."""
+    parametrisation: Kind = "plain"
+    """How initial weights, rates and multipliers follow width and depth; see docs/model.md."""
+    base_depth: int | None = None
+    """Depth at which `completep` is `mup`; default model.depth."""
+    base_head_width: int | None = None
+    """Width of a head at base_width; default that of the rung, or base_width/model.n_heads."""
+    depth_exponent: float | None = None
+    """Residual branches times (depth/base_depth)^-depth_exponent; default 1, CompleteP."""
+    init_std: float | None = None
+    """Standard deviation of the weights at base_width; default 0.02."""
+    embedding_multiplier: float | None = None
+    attention_multiplier: float | None = None
+    output_multiplier: float | None = None
     lr_decay_exponent: float = 0.0
     """The trunk's rate falls as (lr_decay_from_tokens/t)^exponent: 0 is constant; the best rate
     falls with tokens, and a constant one makes short runs look worse than they are."""
@@ -202,6 +278,7 @@ class TrainSection(_Section):
         _require_within("train", self, "batch_tokens", 1, _MAX_TOKENS)
         _require_within("train", self, "base_width", 1, _MAX_WIDTH)
         _require_within("train", self, "lr_width_exponent", -2, 2)
+        self._check_parametrisation()
         _require_within("train", self, "lr_decay_from_tokens", 1, _MAX_TOKENS)
         _require_within("train", self, "embedding_lr_factor", 1e-6, 1e6)
         _require_within("train", self, "weight_decay", 0, 100)
@@ -213,6 +290,37 @@ class TrainSection(_Section):
             "0 < cooldown_fraction < 1",
             "0.2 is the field's habit.",
         )
+
+    def _check_parametrisation(self) -> None:
+        kind = self.parametrisation
+        _require(
+            self.lr_width_exponent is None or kind in ("plain", "standard"),
+            "train.lr_width_exponent",
+            self.lr_width_exponent,
+            f"left out under parametrisation = {kind!r}",
+            "The parametrisation scales the rate with width: keep one of the two.",
+        )
+        _require_within("train", self, "base_depth", 1, _MAX_LAYERS)
+        _require_within("train", self, "base_head_width", 1, _MAX_WIDTH)
+        _require_within("train", self, "depth_exponent", 0.5, 1)
+        _require_within("train", self, "init_std", 1e-9, 1e3)
+        for name in PARAMETRISED:
+            value = getattr(self, name)
+            _require_positive("train", self, name)
+            _require(
+                value is None or name in OBEYED[kind],
+                f"train.{name}",
+                value,
+                f"left out under parametrisation = {kind!r}",
+                "It would change nothing there.",
+            )
+
+
+PARAMETRISED = (
+    "base_depth", "base_head_width", "depth_exponent", "init_std", "embedding_multiplier",
+    "attention_multiplier", "output_multiplier",
+)  # fmt: skip
+"""Keys of [train] that are fields of `Parametrisation`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

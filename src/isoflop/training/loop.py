@@ -21,6 +21,7 @@ from isoflop.training import checkpoint as checkpoints
 from isoflop.training.batches import Batches, ValidationSet
 from isoflop.training.execution import settle
 from isoflop.training.model import Transformer
+from isoflop.training.optimiser import make_optimiser
 
 _HEARTBEAT_S = 1.0
 # A trunk is looked at twice an octave, whatever its length, so that its curve does not depend on
@@ -61,13 +62,13 @@ class Trainer:
         config = self.config
         self.device = torch.device(self.execution["device"])
         torch.manual_seed(config.seed)
-        self.model = Transformer(config.shape)
+        self.model = Transformer(config.shape, config.parametrisation)
         counted = count_params(config.shape).total
         actual = sum(p.numel() for p in self.model.parameters())
         assert actual == counted, f"model has {actual} parameters, accounting says {counted}"
         self.model.to(self.device)
         self.forward = torch.compile(self.model) if self.execution["compile"] else self.model
-        self.optimiser = _optimiser(self.model, config)
+        self.optimiser = make_optimiser(self.model, config)
         names = [name for name, _ in config.data.weights]
         context = config.shape.context
         self.batches = Batches(self.corpus, config.data, context=context, seed=config.seed)
@@ -291,20 +292,3 @@ def _is_look(step: int) -> bool:
         return False
     octaves = round(2 * math.log2(step / _FIRST_LOOK_STEP))
     return step == round(_FIRST_LOOK_STEP * 2 ** (octaves / 2))
-
-
-def _optimiser(model: Transformer, config: RunConfig) -> torch.optim.AdamW:
-    settings = config.optimiser
-    groups = model.parameter_groups()
-    return torch.optim.AdamW(
-        [
-            {"params": groups["matrices"], "weight_decay": settings.weight_decay, "lr_factor": 1.0},
-            {"params": groups["embeddings"], "lr_factor": settings.embedding_lr_factor},
-            {"params": groups["vectors"], "lr_factor": 1.0},
-        ],
-        lr=settings.lr,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.eps,
-        weight_decay=0.0,
-        fused=True,
-    )
