@@ -11,7 +11,7 @@ DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-results study-demo study-kill test test-slow test-gpu check format \
+.PHONY: help install demo demo-results study-demo study-kill study-transfer test test-slow test-gpu check format \
 	bench bench-fit bench-accuracy docs clean
 
 help:  ## this list
@@ -44,6 +44,9 @@ study-demo: $(RUN)  ## the quickstart under five seeds: is the forecast honest?
 
 study-kill: $(RUN)  ## kill -9 a ladder at random moments: do the records stay the same, bit for bit?
 	$(BIN)/python scripts/study_kill.py
+
+study-transfer: $(RUN)  ## does the best rate of width 64 hold at 512: muP against standard
+	$(BIN)/python scripts/study_transfer.py
 
 test: $(DEV)  ## the quick suite
 	$(TEST_ENV) $(BIN)/python -m pytest

@@ -20,6 +20,7 @@ VERBS = [
     "plan",
     "next",
     "report",
+    "export",
     "laws",
     "doctor",
 ]
@@ -38,6 +39,7 @@ OPTIONS = {
         "force", "json",
     },
     "report": {"folder", "json"},
+    "export": {"run", "to", "corpus", "json"},
     "laws": {"name", "json"},
     "doctor": {"json"},
 }  # fmt: skip

@@ -251,6 +251,24 @@ def report(folder: Folder = HERE, json: Json = False) -> None:
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The run's folder: STUDY/runs/ID.")],
+    to: Annotated[Path, typer.Option(help="The folder to make.")],
+    corpus: Annotated[
+        Path | None, typer.Option(help="The prepared corpus, for its tokenizer [STUDY/data].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Export a trained run as Hugging Face files: safetensors, config, tokenizer."""
+    from isoflop.cli import verbs
+
+    out = Output("export", as_json=json)
+    made = verbs.export(run, to, corpus)
+    out.show(*verbs.export_lines(made))
+    raise typer.Exit(out.finish(made))
+
+
+@app.command()
 def laws(
     name: Annotated[str | None, typer.Argument(help="Show one law or set of constants.")] = None,
     json: Json = False,

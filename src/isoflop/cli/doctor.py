@@ -22,6 +22,7 @@ NEEDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("plot", "matplotlib"),
     ),
     "report": (("plot", "matplotlib"),),
+    "export": (("train", "torch"), ("hf", "safetensors")),
 }
 # The smallest demo writes checkpoints and shards of a few hundred megabytes.
 DISK_GB_WANTED = 2.0

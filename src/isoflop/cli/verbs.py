@@ -61,6 +61,21 @@ def run(out: Output, folder: "StudyFolder", label: str) -> int:
     return out.finish(outcome, outcome.problems)
 
 
+def export(run_folder: Path, to: Path, corpus: Path | None) -> dict[str, Any]:
+    """Write a run's newest checkpoint as Hugging Face files; what was written."""
+    from isoflop.ladders import export_run
+
+    return export_run(run_folder, to, corpus=corpus)
+
+
+def export_lines(made: Mapping[str, Any]) -> list[str]:
+    """What `export` says to people."""
+    lines = [f"wrote {made['path']}: {made['model_type']}, run {made['run']}, step {made['step']}"]
+    if not made["tokenizer"]:
+        lines.append("no corpus beside the run, so no tokenizer: name one with --corpus")
+    return lines
+
+
 def analysis_of(source: Path, laws: Sequence[str] = ()) -> "Analysis":
     """The fits of a study folder, or of a CSV table of runs by the laws asked for.
 
