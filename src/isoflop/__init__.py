@@ -16,6 +16,7 @@ What to use when:
 - `plan`: a fit, a law card or a published law and one constraint -> size, tokens, FLOPs, days,
   money.
 - `find_published`: the constants of a paper as an `Estimate`.
+- `export_run`: a trained run as Hugging Face files.
 - `open_study`, `run_study`: a `study.toml`, done from corpus to report.
 
 Names load when they are first used: `import isoflop` takes milliseconds and needs no NumPy.
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         next_runs,
         sensitivity,
     )
+    from isoflop.ladders import export_run
     from isoflop.laws import (
         LAWS,
         PUBLISHED,
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
     from isoflop.planning import Plan, plan
     from isoflop.reports import read_law_card, write_law_card
     from isoflop.runs import read_curves, read_runs
-    from isoflop.specs import ModelShape, RunConfig, StudyConfig, read_study
+    from isoflop.specs import ModelShape, Parametrisation, RunConfig, StudyConfig, read_study
     from isoflop.study import open_study, run_study
 
 __version__ = "0.1.0"
@@ -112,6 +114,7 @@ _HOMES = {
         "law_card",
         "sensitivity",
     ),
+    "isoflop.ladders": ("export_run",),
     "isoflop.laws": (
         "LAWS",
         "PUBLISHED",
@@ -125,7 +128,7 @@ _HOMES = {
     "isoflop.planning": ("Plan", "plan"),
     "isoflop.reports": ("read_law_card", "write_law_card"),
     "isoflop.runs": ("read_curves", "read_runs"),
-    "isoflop.specs": ("ModelShape", "RunConfig", "StudyConfig", "read_study"),
+    "isoflop.specs": ("ModelShape", "Parametrisation", "RunConfig", "StudyConfig", "read_study"),
     "isoflop.study": ("open_study", "run_study"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -151,6 +154,7 @@ __all__ = [
     "MissingExtraError",
     "ModelShape",
     "Param",
+    "Parametrisation",
     "Plan",
     "Prediction",
     "Problem",
@@ -165,6 +169,7 @@ __all__ = [
     "chain",
     "compare",
     "count_params",
+    "export_run",
     "find_accelerator",
     "find_law",
     "find_published",

@@ -14,17 +14,19 @@ _STATE_BYTES = {"float32": 16, "bfloat16": 18}
 _ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
 # Logits and their gradient in float32; bfloat16 keeps a two-byte copy as well.
 _LOGIT_BYTES = {"float32": 8, "bfloat16": 10}
+# What the backward pass reads of an MLP, in multiples of its width.
+_KEPT_MLP = {"gelu": 2, "relu2": 3, "swiglu": 4}
 
 
 def training_memory_bytes(shape: ModelShape, batch_tokens: int, dtype: str = "float32") -> int:
     """Bytes of one AdamW step on one device: states + activations + logits.
 
     States are 16 bytes a parameter (18 in bfloat16). Activations are kept, not recomputed,
-    under fused attention: b·L·(7·d + 4·h·H + 3·f) elements (4·f for `swiglu`; keys that heads
-    share are repeated for each, h·H is d where no head width is set). A mixture keeps f for each
-    of the k routed and the shared experts a token passes through, 3·d for each routed one, and
-    the router's probabilities. The allocator's slack and the process itself are not in it: allow
-    10-40 % more.
+    under fused attention: b·L·(7·d + 4·h·H + m·f) elements, m = 3 (2 for `gelu`, 4 for
+    `swiglu`; keys that heads share are repeated for each, h·H is d where no head width is set). A
+    mixture keeps f for each of the k routed and the shared experts a token passes through, 3·d
+    for each routed one, and the router's probabilities. The allocator's slack and the process
+    itself are not in it: allow 10-40 % more.
 
     Args:
         shape: the model.
@@ -46,7 +48,7 @@ def training_memory_bytes(shape: ModelShape, batch_tokens: int, dtype: str = "fl
             f"`batch_tokens >= 1` must hold, but got batch_tokens={batch_tokens}. "
             "Give the tokens of one micro-batch."
         )
-    kept_mlp = (4 if shape.mlp == "swiglu" else 3) * shape.ff_width
+    kept_mlp = _KEPT_MLP[shape.mlp] * shape.ff_width
     if shape.n_experts:
         routed = shape.n_active_experts
         kept_mlp = kept_mlp * (routed + shape.n_shared_experts) + 3 * routed * shape.width

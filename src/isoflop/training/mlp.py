@@ -80,6 +80,8 @@ class Experts(nn.Module):
         y_RD = self._routed(x_RD, weight_RK, chosen_RK, counts).view_as(x_BTD)
         return (y_RD if self.shared is None else y_RD + self.shared(x_BTD)), balance
 
+    # The stretches' lengths differ from step to step: a compiler would make them anew each time.
+    @torch.compiler.disable
     def _routed(self, x_RD: Tensor, weight_RK: Tensor, chosen_RK: Tensor, counts: Tensor) -> Tensor:
         """Rows sorted by expert, each expert over its own stretch, and back in place."""
         # Indices are permutations, whose backward adds nothing twice: the same bits every time.
