@@ -177,14 +177,16 @@ class Study:
     def needs(self, kind: str) -> list[tuple[Cell, int]]:
         """What the first unsettled width of a parametrisation needs; empty when all are settled."""
         start = START
-        for width in WIDTHS:
+        # The ends first: they give the answer, the widths between show the way to it.
+        for width in (WIDTHS[0], WIDTHS[-1], *WIDTHS[1:-1]):
             cell = Cell(kind, width)
             while indices := wanted(self.losses[cell], start):
                 if any(abs(index - START) > GIVE_UP for index in indices):
                     raise SystemExit(f"{kind}, width {width}: no best rate within the grid")
                 if missing := self.look(cell, indices):
                     return [(cell, index) for index in missing]
-            start = min(self.losses[cell], key=lambda index: self.losses[cell][index])
+            if width != WIDTHS[-1]:
+                start = min(self.losses[cell], key=lambda index: self.losses[cell][index])
         first, last = Cell(kind, WIDTHS[0]), Cell(kind, WIDTHS[-1])
         extra = around(valley(self.losses[first]).log_lr)
         return [(last, index) for index in self.look(last, extra)]

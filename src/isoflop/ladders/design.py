@@ -143,8 +143,8 @@ def _check_horizons(config: StudyConfig) -> None:
 
 def _horizons(config: StudyConfig, shape: ModelShape) -> list[int]:
     limit = config.ladder.max_flops
-    n_params = count_params(shape).under()
-    return [t for t in sorted(config.ladder.tokens) if limit is None or 6 * n_params * t <= limit]
+    n_active = count_params(shape).under("active")
+    return [t for t in sorted(config.ladder.tokens) if limit is None or 6 * n_active * t <= limit]
 
 
 def _job(
@@ -213,14 +213,18 @@ def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job]) ->
             "would be a branch of its trunk, which the fit has seen. Use a width that is not in "
             "ladder.widths."
         )
-    largest = max(6 * pilot.n_params * run.n_tokens for pilot in pilots for run in pilot.branches)
-    ratio = 6 * job.n_params * job.branches[0].n_tokens / largest
+    largest = max(_flops(run) for pilot in pilots for run in pilot.branches)
+    ratio = _flops(job.branches[0]) / largest
     if ratio <= 1:
         raise StudyError(
             f"holdout: {ratio:.2f} times the largest pilot's compute checks no extrapolation. "
             "Raise holdout.width or holdout.tokens."
         )
     return job
+
+
+def _flops(run: RunConfig) -> int:
+    return 6 * count_params(run.shape).under("active") * run.n_tokens
 
 
 def _data(config: StudyConfig, corpus: CorpusFacts) -> DataSpec:

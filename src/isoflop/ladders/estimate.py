@@ -51,7 +51,7 @@ class PlannedRun:
 
 def estimate_seconds(shape: ModelShape, n_tokens: int, *, threads: int = 1) -> float:
     """Estimated training seconds of `n_tokens` on one process of a CPU with `threads` threads."""
-    n_params = count_params(shape).under()
+    n_params = count_params(shape).under("active")
     size = max(0.5, shape.width * shape.depth / _CPU_OVERHEAD_WIDTH)
     overhead = _CPU_OVERHEAD_S * math.sqrt(size)
     speedup = float(threads**0.6)  # measured: two threads on one tiny training gain 1.5, not 2

@@ -4,6 +4,8 @@ Suffixes: B batch · T positions · D width · F hidden width · E experts · K 
 R rows (tokens) of a batch.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +41,11 @@ class Mlp(nn.Module):
     def forward(self, x_BTD: Tensor) -> Tensor:
         hidden = activated(F.linear(x_BTD, self.up, self.up_bias), self.kind)
         return F.linear(hidden, self.down, self.down_bias)
+
+
+_outside: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = torch.compiler.disable
+"""Leaves a function to the interpreter: how many tokens an expert gets differs from step to step,
+and a compiler would make it anew for each number."""
 
 
 class Experts(nn.Module):
@@ -80,8 +87,7 @@ class Experts(nn.Module):
         y_RD = self._routed(x_RD, weight_RK, chosen_RK, counts).view_as(x_BTD)
         return (y_RD if self.shared is None else y_RD + self.shared(x_BTD)), balance
 
-    # The stretches' lengths differ from step to step: a compiler would make them anew each time.
-    @torch.compiler.disable
+    @_outside
     def _routed(self, x_RD: Tensor, weight_RK: Tensor, chosen_RK: Tensor, counts: Tensor) -> Tensor:
         """Rows sorted by expert, each expert over its own stretch, and back in place."""
         # Indices are permutations, whose backward adds nothing twice: the same bits every time.
