@@ -1,5 +1,7 @@
 """FLOPs against identities and published trainings."""
 
+from dataclasses import replace
+
 import pytest
 
 from isoflop._errors import InputError
@@ -58,3 +60,16 @@ def test_bad_input_is_refused() -> None:
         flops_per_token(LLAMA_65B, "8nd")
     with pytest.raises(InputError, match="n_tokens > 0"):
         train_flops(LLAMA_65B, float("nan"))
+
+
+def test_a_mixture_costs_what_is_active_and_shared_keys_cost_no_less_attention() -> None:
+    dense = ModelShape(vocab_size=512, width=64, depth=2, n_heads=4, ff_width=256, context=128)
+    mixed = replace(dense, n_experts=8, n_active_experts=2, n_shared_experts=1)
+    expert, router = 2 * 64 * 256, 64 * 8
+    extra = 6 * 2 * (2 * expert + router)  # two more experts a layer, and the choice
+    assert flops_per_token(mixed) - flops_per_token(dense) == extra
+    shared = replace(dense, n_kv_heads=1)
+    attention = [flops_per_token(s, "exact_full") - flops_per_token(s) for s in (dense, shared)]
+    assert attention == [12.0 * 2 * 64 * 128] * 2
+    wide = replace(dense, head_width=32)
+    assert flops_per_token(wide, "exact_full") - flops_per_token(wide) == 2 * attention[0]

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,19 @@ def test_read_runs_takes_final_points_with_their_counts(folder: RunFolder) -> No
     # Attention to (16 + 1) / 2 positions: 12·L·d FLOPs each and token.
     extra = table["flops_exact_causal"] - table["flops_6nd"]
     np.testing.assert_allclose(extra, 12 * 16 * 8.5 * table["n_tokens"])
+
+
+def test_a_mixture_is_counted_by_what_is_active(tmp_path: Path, tiny_trunk: RunConfig) -> None:
+    """The fits' C = 6·N·D must be the FLOPs that were spent."""
+    shape = replace(tiny_trunk.shape, n_experts=8)
+    folder = RunFolder.create(tmp_path, replace(tiny_trunk, shape=shape))
+    folder.append(_point(4, kind="final"))
+    table = read_runs(tmp_path)
+    count = count_params(shape)
+    assert table["n_params"].tolist() == [count.under("active")]
+    assert table["n_params_total"].tolist() == [count.total]
+    assert table["flops"].tolist() == (6 * table["n_params"] * table["n_tokens"]).tolist()
+    assert table["n_params_convention"].tolist() == ["active"]
 
 
 def test_read_runs_reads_csv_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ class Job:
 
     @property
     def n_params(self) -> int:
-        """Parameters under the default convention."""
-        return count_params(self.trunk.shape).under()
+        """Parameters that 6·N·D counts: under the default convention, of a mixture the active."""
+        return count_params(self.trunk.shape).under("active")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ def _job(
     key: str,
 ) -> Job:
     train = config.train
-    n_params = count_params(shape).under()
+    n_params = count_params(shape).under("active")
     # Porian et al. 2024 (arXiv:2406.19146): a warm-up longer than N tokens penalises small models.
     warmup = train.warmup_tokens
     if warmup is None:

@@ -26,7 +26,8 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
 
     Of our own runs those of the given kind: `final`, `intermediate` or `any`.
 
-    Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head), n_tokens,
+    Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head; `active` for
+    a mixture of experts, whose 6·N·D then is its FLOPs), n_tokens,
     flops (6nd), loss [nats/token], loss_<domain>, bpb, lr, batch_tokens, width, depth, n_heads;
     N and C as every convention counts them: n_params_<convention>, flops_<convention>.
 
@@ -75,7 +76,7 @@ def run_folders(root: Path) -> Iterator[RunFolder]:
 def read_curves(root: str | Path) -> dict[str, np.ndarray]:
     """One table of all points of every run below `root`, with the learning rate along each run.
 
-    Columns: run, trunk, kind, n_params (non_embedding_with_head), n_tokens, lr (the matrices'
+    Columns: run, trunk, kind, n_params (as `read_runs`), n_tokens, lr (the matrices'
     rate), loss [nats/token]. Rows of kind `schedule` have no loss: they tell the rate between the
     points, from the run's own schedule. `fit_curves` takes this table.
 
@@ -97,7 +98,7 @@ def _curve_rows(folder: RunFolder) -> Iterator[dict[str, Any]]:
     same = {
         "run": folder.run_id,
         "trunk": config.trunk or folder.run_id,
-        "n_params": count_params(config.shape).under(),
+        "n_params": count_params(config.shape).under("active"),
     }
     for n_tokens, lr in zip(path.n_tokens.tolist(), path.lr.tolist(), strict=True):
         yield {**same, "kind": "schedule", "n_tokens": n_tokens, "lr": lr, "loss": math.nan}
@@ -115,10 +116,10 @@ def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
         "trunk": config.trunk or folder.run_id,
         "kind": point.kind,
         "seed": config.seed,
-        "n_params": count_params(shape).under(),
+        "n_params": count_params(shape).under("active"),
         "n_tokens": point.n_tokens,
         "flops": train_flops(shape, point.n_tokens),
-        "n_params_convention": "non_embedding_with_head",
+        "n_params_convention": "active" if shape.n_experts else "non_embedding_with_head",
         "flops_convention": "6nd",
         "loss": point.loss,
         "lr": config.optimiser.lr,

@@ -279,4 +279,4 @@ def _curves(study: StudyFolder, ladder: Ladder) -> dict[str, list[Point]]:
 def _n_params(study: StudyFolder, run: str) -> int:
     from isoflop.accounting import count_params
 
-    return count_params(RunFolder(study.runs / run).config().shape).under()
+    return count_params(RunFolder(study.runs / run).config().shape).under("active")

@@ -53,7 +53,7 @@ def _row(study: StudyFolder, job: Job, index: int, role: str) -> RunStatusRow:
         run_id=run.run_id,
         kind=f"{role} trunk" if is_trunk else role,
         state=state,
-        n_params=count_params(run.shape).under(),
+        n_params=count_params(run.shape).under("active"),
         n_tokens=whole,
         progress=min(1.0, status.n_tokens / whole),
         loss=points[-1].loss if points else None,
