@@ -5,7 +5,7 @@ apart, under muP and under the standard parametrisation, until the best rate of 
 inside its grid by three steps on either side. A quadratic in ln(rate) smooths the losses. Printed:
 what the best rate of width 64 costs at width 512, in per cent of the loss there.
 
-About 75 trainings of 300 steps, 15 minutes on two quiet cores. What is finished is not trained
+About 70 trainings of 250 steps, some 2,000 seconds of one core. What is finished is not trained
 again: everything lies in demo-transfer/. At the base width both are one and the same training.
 """
 
