@@ -240,7 +240,7 @@ def test_doctor_reads_the_machine(capsys):
     code, result = answer(capsys, "doctor")
     assert code == 0
     assert result["result"]["machine"]["cores"] >= 1
-    assert set(result["result"]["missing"]) == {"data", "run", "report"}
+    assert set(result["result"]["missing"]) == {"data", "run", "report", "export"}
 
 
 def test_doctor_names_what_is_missing(monkeypatch):
