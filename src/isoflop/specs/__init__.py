@@ -13,6 +13,7 @@ from isoflop.specs.shape import ModelShape
 from isoflop.specs.study import (
     DataSection,
     DomainSection,
+    EvalSection,
     FitSection,
     HoldoutSection,
     LadderSection,
@@ -28,6 +29,7 @@ __all__ = [
     "DataSection",
     "DataSpec",
     "DomainSection",
+    "EvalSection",
     "FitSection",
     "HoldoutSection",
     "LadderSection",
