@@ -10,13 +10,12 @@ import torch
 from isoflop._errors import InputError, RunError
 from isoflop.runs import RunFolder
 from isoflop.specs import ModelShape, RunConfig
-from isoflop.training.trial import hold_trial
+from isoflop.training.trial import CHOSEN, hold_trial
 from isoflop.training.world import ALONE, World
 
 # bf16 matrices pay on CPUs only when they are large: at width 64-128 conversion costs more than
 # the multiplication saves (LOG.md, "bf16 on the CPU").
 _CPU_BF16_WIDTH = 256
-_CHOSEN = ("threads", "micro_batch", "compile")
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -36,8 +35,12 @@ def choose_dtype(wanted: str, device: torch.device, shape: ModelShape) -> str:
         return wanted
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    has_bf16 = bool(torch.cpu._is_avx512_bf16_supported())
-    return "bfloat16" if has_bf16 and shape.width >= _CPU_BF16_WIDTH else "float32"
+    return "bfloat16" if cpu_has_bf16() and shape.width >= _CPU_BF16_WIDTH else "float32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 matrices itself."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def settle(
@@ -98,24 +101,25 @@ def _choose(
 ) -> dict[str, Any]:
     device = choose_device(wish["device"])
     dtype = choose_dtype(wish["dtype"], device, config.shape)
-    fewer = bool(wish.get("fewer_threads"))
-    names = (*_CHOSEN, "checkpoint_seconds")
+    names = ("threads", "micro_batch", "compile", "checkpoint_seconds")
     execution = {name: wish[name] for name in names} | {"device": device.type, "dtype": dtype}
     if wish["compile"] and (missing := missing_compiler(device)):
         execution |= {"compile": False, "notes": [f"not compiled: {missing}"]}
-    if "auto" not in (execution["micro_batch"], execution["compile"]):
+    free = {name for name in ("micro_batch", "compile") if execution[name] == "auto"}
+    if not free:
         return execution
     if config.trunk is not None:
         trunk = RunFolder(folder.path.parent / config.trunk)
         made = world.from_first(trunk.execution)
         if made is not None:
-            return execution | {name: made[name] for name in (*_CHOSEN, "device", "dtype")}
-    chosen = hold_trial(
-        config,
-        execution | {"fewer_threads": fewer},
-        n_sequences=n_sequences,
-        n_tokens=n_tokens,
-    )
+            return execution | {name: made[name] for name in (*CHOSEN, "device")}
+    if wish.get("fewer_threads"):
+        free.add("threads")
+    if "compile" in free and wish["dtype"] == "auto" and device.type == "cpu" and cpu_has_bf16():
+        free.add("dtype")
+    plain = {"micro_batch": 0, "compile": False}
+    execution |= {name: plain[name] for name in free & set(plain)}
+    chosen = hold_trial(config, execution, free=free, n_sequences=n_sequences, n_tokens=n_tokens)
     return execution | dict(world.from_first(lambda: chosen))
 
 

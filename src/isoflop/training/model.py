@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isoflop.specs import ModelShape
+from isoflop.training.attention import attend
 
 # Standard deviation of the embedding. The first RMSNorm removes the scale, so it only sets how
 # fast the embedding turns relative to its learning rate.
@@ -48,7 +49,7 @@ class Attention(nn.Module):
             scale = 1.0  # as tuned here: logits up to H·gain, sharp enough to copy
         if rotation is not None:
             q_BNTH, k_BNTH = _rotate(q_BNTH, *rotation), _rotate(k_BNTH, *rotation)
-        y_BNTH = F.scaled_dot_product_attention(q_BNTH, k_BNTH, v_BNTH, is_causal=True, scale=scale)
+        y_BNTH = attend(q_BNTH, k_BNTH, v_BNTH, scale)
         return F.linear(y_BNTH.transpose(1, 2).reshape(b, t, d), self.out)
 
 

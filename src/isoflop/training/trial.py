@@ -1,4 +1,4 @@
-"""A short measured trial before the first step: which micro-batch, how many threads, compiled?
+"""A short measured trial before the first step: micro-batch, threads, compiled, in which type?
 
 Every candidate takes a few steps on throwaway weights and random tokens; the random state is left
 as it was. Nothing is tried that the training is too short to repay.
@@ -7,7 +7,7 @@ as it was. Nothing is tried that the training is too short to repay.
 import logging
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from isoflop.training.memory import free_memory, is_out_of_memory
 
 _log = logging.getLogger("isoflop.training")
 
+CHOSEN = ("threads", "micro_batch", "compile", "dtype")
 _MEASURE_S = 0.4
 _MIN_STEPS = 3
 # Below this the eager trial (about a second and a half) is not repaid; compilation on a CPU takes
@@ -37,6 +38,7 @@ class Candidate:
     threads: int
     micro_batch: int
     compile: bool
+    dtype: str
     tokens_per_s: float | None = None
     first_step_s: float | None = None
     """Its first step, compilation included."""
@@ -50,20 +52,25 @@ class Candidate:
 
 
 def hold_trial(
-    config: RunConfig, execution: Mapping[str, Any], *, n_sequences: int, n_tokens: int
+    config: RunConfig,
+    execution: Mapping[str, Any],
+    *,
+    free: Collection[str],
+    n_sequences: int,
+    n_tokens: int,
 ) -> dict[str, Any]:
-    """What was chosen (threads, micro_batch, compile) and `trial`, the record of it.
+    """What was chosen (threads, micro_batch, compile, dtype) and `trial`, the record of it.
 
     Args:
         config: the training.
-        execution: as wished, device and dtype settled; `auto` where a choice is asked for, and
-            `fewer_threads` where the number of threads is not binding.
+        execution: the plainest way that is allowed; nothing is chosen that is slower.
+        free: which of the four may be chosen; `threads` only downwards.
         n_sequences: sequences of a step in this process.
         n_tokens: tokens that the training still has to see in this process, its branches included.
     """
     threads = torch.get_num_threads()
     try:
-        tried, word = _search(_Bench(config, execution, n_sequences), execution, n_tokens)
+        tried, word = _search(_Bench(config, execution, n_sequences), free, n_tokens)
     finally:
         torch.set_num_threads(threads)
         torch._dynamo.reset()  # the training compiles as a resume of it will
@@ -75,46 +82,35 @@ def hold_trial(
     record: dict[str, Any] = {"candidates": [asdict(candidate) for candidate in tried]}
     if word:
         record["word"] = word
-    return {
-        "threads": best.threads,
-        "micro_batch": best.micro_batch,
-        "compile": best.compile,
-        "trial": record,
-    }
+    return {**{name: getattr(best, name) for name in CHOSEN}, "trial": record}
 
 
-def _search(
-    bench: "_Bench", execution: Mapping[str, Any], n_tokens: int
-) -> tuple[list[Candidate], str]:
+def _search(bench: "_Bench", free: Collection[str], n_tokens: int) -> tuple[list[Candidate], str]:
     """Candidates in the order tried, plainest first, and a word on what was left out."""
-    asked = execution["micro_batch"]
-    compiled = execution["compile"]
-    first = Candidate(
-        threads=execution["threads"],
-        micro_batch=0 if asked == "auto" else asked,
-        compile=compiled is True,
-    )
+    first = Candidate(**{name: bench.execution[name] for name in CHOSEN})
     tried = [bench.measure(first)]
     seconds = n_tokens / tried[0].speed if tried[0].speed else float("inf")
     if seconds < _WORTH_S:
         return tried, f"{seconds:.0f} s of training do not repay more"
-    if asked == "auto":
+    if "micro_batch" in free:
         for size in _halves(bench.n_sequences):
             tried.append(bench.measure(_with(first, micro_batch=size)))
             if tried[-1].speed and tried[-1].speed < max(one.speed for one in tried) / _CLEARLY:
                 break
     best = max(tried, key=lambda one: one.speed)
-    if execution.get("fewer_threads") and first.threads > 1:
+    if "threads" in free and first.threads > 1:
         tried.append(bench.measure(_with(best, threads=1)))
-    if compiled != "auto":
+    if "compile" not in free:
         return tried, ""
     best = max(tried, key=lambda one: one.speed)
     seconds = n_tokens / best.speed if best.speed else float("inf")
     if seconds < _WORTH_COMPILING_S:
         return tried, f"{seconds:.0f} s of training do not repay compilation"
-    tried.append(bench.measure(_with(best, compile=True)))
-    if asked == "auto" and best.micro_batch and not tried[-1].fault:
-        tried.append(bench.measure(_with(best, compile=True, micro_batch=0)))
+    # Compiled bf16 beats compiled float32 at every size measured here: casts are fused.
+    dtype = "bfloat16" if "dtype" in free else first.dtype
+    tried.append(bench.measure(_with(best, compile=True, dtype=dtype)))
+    if "micro_batch" in free and best.micro_batch and not tried[-1].fault:
+        tried.append(bench.measure(_with(tried[-1], micro_batch=0)))
     return tried, ""
 
 
@@ -129,7 +125,7 @@ def _halves(n_sequences: int) -> Iterator[int]:
 
 def _with(candidate: Candidate, **changes: Any) -> Candidate:
     """The candidate changed and not measured yet."""
-    plain = {name: getattr(candidate, name) for name in ("threads", "micro_batch", "compile")}
+    plain = {name: getattr(candidate, name) for name in CHOSEN}
     return Candidate(**{**plain, **changes})
 
 
@@ -163,12 +159,8 @@ class _Bench:
         return _with(plain, **found)
 
     def _timed(self, candidate: Candidate, device: torch.device) -> dict[str, Any]:
-        execution = {
-            **self.execution,
-            "micro_batch": candidate.micro_batch,
-            "compile": candidate.compile,
-        }
-        engine = Engine(self.config, execution)
+        chosen = {name: getattr(candidate, name) for name in CHOSEN}
+        engine = Engine(self.config, {**self.execution, **chosen})
         first = _seconds(engine, self.x, self.y)
         _seconds(engine, self.x, self.y)
         times: list[float] = []
