@@ -44,17 +44,18 @@ class Engine:
         actual = sum(p.numel() for p in self.model.parameters())
         assert actual == counted, f"model has {actual} parameters, accounting says {counted}"
         self.model.to(self.device)
-        self.forward = self._spread_and_compile(compiled=execution["compile"])
+        self.compiled: bool = execution["compile"]
+        self.forward = self._spread_and_compile()
         self.optimiser = build_optimiser(self.model, config)
         # A step that must be left out is left out on the device, without a wait; FSDP's sharded
         # tensors cannot say so to the fused kernel, and the host asks.
         self._skips_on_device = self.device.type == "cuda" and not world.shards
 
-    def _spread_and_compile(self, *, compiled: bool) -> Any:
+    def _spread_and_compile(self) -> Any:
         """The callable (x, y) -> loss; static shapes, so that a resume compiles the same code."""
         if self.world.size == 1:
-            return torch.compile(self.model, dynamic=False) if compiled else self.model
-        if compiled:  # inside the wrappers, whose hooks are not compiled
+            return torch.compile(self.model, dynamic=False) if self.compiled else self.model
+        if self.compiled:  # inside the wrappers, whose hooks are not compiled
             parts = self.model.blocks if self.world.shards else [self.model]
             for part in parts:
                 part.compile(dynamic=False)

@@ -1,6 +1,8 @@
 """What a model is worth: loss on held-out windows, multiple choice made of held-out text."""
 
+import contextlib
 import math
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +32,7 @@ def validation_losses(
     """Mean loss [nats/token] per domain over every stride-th validation window."""
     losses = {}
     rows = max(1, _EVAL_TOKENS // engine.config.shape.context)
-    with torch.compiler.set_stance("force_eager"):  # as many shapes as there are remainders
+    with _uncompiled(engine):
         for name, windows in zip(validation.names, validation.windows, strict=True):
             chosen, total = windows[::stride], 0.0
             for block in torch.split(chosen, rows):
@@ -70,7 +72,15 @@ def answer(engine: Engine, questions: Choices) -> TaskScore:
 def _log_probability(engine: Engine, rows: Tensor, asked: int) -> Tensor:
     """Summed log probability (B,) of the last `asked` tokens of each row [nats]."""
     rows = rows.to(engine.device)
-    with engine.autocast(), torch.compiler.set_stance("force_eager"):
+    with engine.autocast(), _uncompiled(engine):
         logits = engine.model.logits(rows[:, :-1])[:, -asked:].float()
     chosen = logits.log_softmax(-1).gather(-1, rows[:, -asked:, None])
     return chosen.squeeze(-1).sum(-1)
+
+
+def _uncompiled(engine: Engine) -> AbstractContextManager[None]:
+    """Evaluation has as many shapes as there are remainders: none of them is worth compiling."""
+    if not engine.compiled:  # the compiler takes seconds to import
+        return contextlib.nullcontext()
+    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance

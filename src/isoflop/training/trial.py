@@ -73,7 +73,8 @@ def hold_trial(
         tried, word = _search(_Bench(config, execution, n_sequences), free, n_tokens)
     finally:
         torch.set_num_threads(threads)
-        torch._dynamo.reset()  # the training compiles as a resume of it will
+        if "compile" in free:
+            torch._dynamo.reset()  # the training compiles as a resume of it will
     best = tried[0]
     for candidate in tried[1:]:
         if candidate.speed > best.speed * (_CLEARLY if best.speed else 0.0):

@@ -151,19 +151,22 @@ def spread(model: nn.Module, world: World, device: torch.device, *, unused: bool
 
 def whole(value: Any) -> Any:
     """A sharded tensor gathered from all processes (all must ask); anything else as it is."""
-    from torch.distributed.tensor import DTensor
-
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor() if _is_sharded(value) else value
 
 
 def shard_like(value: Tensor, pattern: Tensor) -> Tensor:
     """This process's part of `value`, divided as `pattern` is; `value` itself if that is not."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    if not isinstance(pattern, DTensor):
+    if not _is_sharded(pattern):
         return value
-    value = value.to(pattern.device)
+    from torch.distributed.tensor import distribute_tensor
+
+    target: Any = pattern
     part: Tensor = distribute_tensor(
-        value, pattern.device_mesh, pattern.placements, src_data_rank=None
+        value.to(target.device), target.device_mesh, target.placements, src_data_rank=None
     )
     return part
+
+
+def _is_sharded(value: Any) -> bool:
+    # Without importing DTensor: a training that is alone need not wait for that.
+    return hasattr(value, "full_tensor")
