@@ -121,13 +121,12 @@ def test_two_bad_steps_in_a_row_go_on_and_three_do_not() -> None:
 
 def test_looking_at_steps_in_groups_changes_no_verdict() -> None:
     """What a GPU does, to wait once in 32 steps."""
-    losses = [3.0] * 70 + [math.nan] + [3.1] * 29 + [5.0] * 60
+    losses = [3.0] * 70 + [math.nan] + [3.1] * 29 + [5.0] * 60  # 160 = 5 groups of 32
     reasons = []
     for every in (1, 32):
         watch = LossWatch(ceiling=9.0, every=every)
         with pytest.raises(DivergedRun) as error:
-            _see(watch, losses)
-            watch.settle()
+            _see(watch, losses)  # ends on a whole group
         reasons.append((str(error.value), watch.n_skipped))
     assert reasons[0] == reasons[1]
 
