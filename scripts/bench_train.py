@@ -153,6 +153,7 @@ def peer_step(
             attn_implementation=attention,
         )
     ).to(device)
+    assert sum(p.numel() for p in model.parameters()) == count_params(shape).total
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
     forward = torch.compile(model, dynamic=False) if compiled else model
     x = tokens[:, :-1].to(device)

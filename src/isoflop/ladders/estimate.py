@@ -40,7 +40,7 @@ class PlannedRun:
     """Total under `6nd`: what a law sees. A branch's own share is only its cooldown."""
     lr: float
     seconds: float
-    """Estimated time of the run's own work, one process."""
+    """Estimated time of the run's own work, in all its processes at once."""
     memory_bytes: int
     trunk: str | None
     device_hours: float | None = None
@@ -121,7 +121,7 @@ def _planned(job: Job, role: str, threads: int, launch: LaunchSection) -> list[P
                 n_tokens=total,
                 flops=train_flops(run.shape, total),
                 lr=run.optimiser.lr,
-                seconds=estimate_seconds(run.shape, tokens, threads=threads)
+                seconds=estimate_seconds(run.shape, tokens, threads=threads * launch.processes)
                 + (_START_SECONDS if run.trunk is None else 0.0),
                 memory_bytes=memory_bytes(run, launch),
                 trunk=run.trunk,

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     try:
         with contextlib.ExitStack() as locks:
             folders = [RunFolder(path) for path in options.runs]
-            _train_all(options.corpus, folders, vars(options), stop_asked, locks, world)
+            _train_all(options.corpus, folders, vars(options), stop_asked, locks, world=world)
     except InterruptedRun:
         return 130
     except InputError as error:
@@ -83,6 +83,7 @@ def _train_all(
     wish: dict[str, Any],
     stop_asked: list[int],
     locks: contextlib.ExitStack,
+    *,
     world: World,
 ) -> None:
     """Train the folders in order, each only while nobody has asked to stop."""

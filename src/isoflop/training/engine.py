@@ -83,6 +83,8 @@ class Engine:
     def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Accumulate the gradient of the mean loss over micro-batches; that loss."""
         micro = self.micro_batch or len(x)
+        if self.device.type == "cuda":  # a copy from other memory waits for all that is queued
+            x, y = x.pin_memory(), y.pin_memory()
         parts = list(zip(torch.split(x, micro), torch.split(y, micro), strict=True))
         total: Tensor | None = None
         for number, (x_part, y_part) in enumerate(parts, start=1):

@@ -70,7 +70,9 @@ def settle(
     own = world.share_of(config.optimiser.batch_tokens // config.shape.context)
     execution: dict[str, Any] | None = world.from_first(folder.execution)
     if execution is None:
-        execution = _choose(folder, wish, config, own, n_tokens // world.size, world)
+        execution = _choose(
+            folder, wish, config, n_sequences=own, n_tokens=n_tokens // world.size, world=world
+        )
         execution |= {"processes": world.size, "parallel": world.parallel}
         frozen = dict(execution)
         execution = dict(world.from_first(lambda: folder.freeze_execution(frozen)))
@@ -95,6 +97,7 @@ def _choose(
     folder: RunFolder,
     wish: Mapping[str, Any],
     config: RunConfig,
+    *,
     n_sequences: int,
     n_tokens: int,
     world: World,

@@ -73,7 +73,7 @@ def train_run(
         InputError: the configuration cannot be trained.
     """
     try:
-        _train(corpus, folder, holds, wish, stop_asked, world)
+        _train(corpus, folder, holds, wish, stop_asked, world=world)
     except InterruptedRun:
         raise
     except DivergedRun as error:
@@ -97,6 +97,7 @@ def _train(
     holds: Sequence[int],
     wish: Mapping[str, Any],
     stop_asked: Sequence[int],
+    *,
     world: World,
 ) -> None:
     config: RunConfig = world.from_first(folder.config)
