@@ -110,7 +110,8 @@ def test_the_fastest_wins_and_what_did_not_work_is_recorded(
         "micro_batch": 2, "compile": True, "dtype": "bfloat16",
     }  # fmt: skip
     assert [(one.micro_batch, one.compile) for one in tried] == [
-        (0, False), (4, False), (2, False), (1, False), (2, True), (0, True),
+        (0, False), (4, False), (2, False), (1, False),
+        (2, True), (0, True), (4, True), (1, True),
     ]  # fmt: skip
     assert chosen["trial"]["candidates"][0]["fault"] == "out of memory"
 
@@ -126,7 +127,8 @@ def test_what_is_not_clearly_faster_is_not_chosen(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "kinds"), [(10, {False}), (100, {False}), (1000, {False, True})]
+    ("seconds", "kinds"),
+    [(10, {False}), (100, {False}), (1000, {False, True}), (10_000, {False, True})],
 )
 def test_compilation_must_be_repaid(
     run: RunConfig, scripted: Callable[[Speed], list[Candidate]], seconds: int, kinds: set[bool]
@@ -136,6 +138,9 @@ def test_compilation_must_be_repaid(
     assert {one.compile for one in tried} == kinds
     assert ("repay" in word) == (seconds < 1000)
     assert (len(tried) == 1) == (seconds == 10)
+    # Equal speeds: the whole batch is compiled; its halves, quarters, … only in a long training.
+    sizes = [one.micro_batch for one in tried if one.compile]
+    assert sizes == {1000: [0], 10_000: [0, 4, 2, 1]}.get(seconds, [])
 
 
 def test_fewer_threads_are_tried_only_where_their_number_is_free(

@@ -26,6 +26,7 @@ _MIN_STEPS = 3
 # 15 to 50 s (LOG.md) and gains a third at best.
 _WORTH_S = 60.0
 _WORTH_COMPILING_S = 240.0
+_WORTH_SEARCHING_S = 1800.0
 # A candidate must be this much faster than the plainer one: timings of a busy machine vary.
 _CLEARLY = 1.05
 _MOST_HALVINGS = 5
@@ -109,9 +110,15 @@ def _search(bench: "_Bench", free: Collection[str], n_tokens: int) -> tuple[list
         return tried, f"{seconds:.0f} s of training do not repay compilation"
     # Compiled bf16 beats compiled float32 at every size measured here: casts are fused.
     dtype = "bfloat16" if "dtype" in free else first.dtype
-    tried.append(bench.measure(_with(best, compile=True, dtype=dtype)))
-    if "micro_batch" in free and best.micro_batch and not tried[-1].fault:
-        tried.append(bench.measure(_with(tried[-1], micro_batch=0)))
+    first = _with(best, compile=True, dtype=dtype)
+    tried.append(bench.measure(first))
+    if "micro_batch" not in free or tried[-1].fault:
+        return tried, ""
+    # Compiled code has its own best size: where it is, caches decide, and every size is compiled.
+    sizes = [0, *_halves(bench.n_sequences)][: 4 if seconds > _WORTH_SEARCHING_S else 1]
+    for size in sizes:
+        if size != first.micro_batch:
+            tried.append(bench.measure(_with(first, micro_batch=size)))
     return tried, ""
 
 
