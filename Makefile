@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 # A CUDA build of torch reads OMP_NUM_THREADS too: tests set their own small number of threads.
 TEST_ENV := OMP_NUM_THREADS=1
@@ -11,8 +12,8 @@ DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-results study-demo study-kill study-transfer test test-slow test-gpu check format \
-	bench bench-fit bench-accuracy docs clean
+.PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
+	test test-slow test-gpu check format bench bench-fit bench-accuracy bench-train docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +32,13 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@ $(RUN)
 
+# Peers of benchmarks have an environment of their own: they would move our dependencies.
+$(PEERS)/.installed-train: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[train]' \
+		'transformers>=4.50'
+	@touch $@
+
 install: $(DEV)  ## .venv with isoflop, editable, and the tools of developers
 
 demo: $(RUN)  ## the whole chain on two cores: examples/quickstart.toml into demo/
@@ -47,6 +55,9 @@ study-kill: $(RUN)  ## kill -9 a ladder at random moments: do the records stay t
 
 study-transfer: $(RUN)  ## does the best rate of width 64 hold at 512: muP against standard
 	$(BIN)/python scripts/study_transfer.py
+
+study-resume: $(RUN)  ## kill -9 a training at ten random steps; two processes beside one
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_resume.py
 
 test: $(DEV)  ## the quick suite
 	$(TEST_ENV) $(BIN)/python -m pytest
@@ -72,6 +83,9 @@ bench: $(RUN)  ## seconds that a user waits: help, a fit of 1,000 rows, a plan
 
 bench-fit: $(RUN)  ## the fit beside the field's usual way, on published data
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_fit.py
+
+bench-train: $(PEERS)/.installed-train  ## the trainer's speed beside this machine's GEMM and beside transformers
+	$(PEERS)/bin/python scripts/bench_train.py
 
 bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py

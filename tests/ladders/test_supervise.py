@@ -18,6 +18,7 @@ from isoflop.ladders.lock import exclusive
 from isoflop.ladders.supervise import slots_and_threads
 from isoflop.runs import RunFolder, Status
 from isoflop.specs import LaunchSection, RunConfig, Schedule
+from isoflop.training.__main__ import _parser
 
 
 @dataclass(slots=True)
@@ -271,13 +272,28 @@ def test_a_cancelled_process_is_asked_to_stop(tmp_path: Path) -> None:
 
 
 def test_the_command_is_the_trainer_s(tmp_path: Path) -> None:
-    command = training_command(
-        tmp_path, [tmp_path / "a", tmp_path / "b"], threads=2, micro_batch=4, device="cpu",
-        dtype="float32", compile_=True, checkpoint_seconds=5.0,
+    launch = LaunchSection(
+        threads=2, micro_batch_tokens=64, device="cpu", dtype="float32", compile=True,
+        checkpoint_seconds=5.0, processes=2, parallel="fsdp",
     )  # fmt: skip
+    runs = [tmp_path / "a", tmp_path / "b"]
+    command = training_command(
+        tmp_path, runs, threads=2, context=16, launch=launch, multiple_choice=True
+    )
     assert command[:3] == [sys.executable, "-m", "isoflop.training"]
     assert command[3:6] == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "b")]
-    assert "--compile" in command
+    options = vars(_parser().parse_args(command[3:]))
+    assert {k: v for k, v in options.items() if k not in ("corpus", "runs")} == {
+        "threads": 2, "fewer_threads": False, "micro_batch": 4, "device": "cpu",
+        "dtype": "float32", "compile": True, "checkpoint_seconds": 5.0, "processes": 2,
+        "parallel": "fsdp", "multiple_choice": True,
+    }  # fmt: skip
+    free = LaunchSection(compile="auto", micro_batch_tokens="auto")
+    options = vars(_parser().parse_args(
+        training_command(tmp_path, runs, threads=2, context=16, launch=free)[3:]
+    ))  # fmt: skip
+    chosen = {"compile": "auto", "micro_batch": "auto", "fewer_threads": True}
+    assert options.items() >= chosen.items()
 
 
 HOLD = """

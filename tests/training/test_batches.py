@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,3 +54,28 @@ def test_validation_windows_cover_the_shard_in_order(corpus: Path) -> None:
     tokens = torch.from_numpy(open_tokens(corpus, "val", "prose").astype("int64"))
     windows = validation.windows[0]
     assert torch.equal(windows[:, :-1].reshape(-1), tokens[: windows[:, :-1].numel()])
+
+
+def test_vectorised_windows_are_those_of_a_plain_loop(corpus: Path) -> None:
+    """One window at a time, counted from the first sequence; over epochs and at any stride."""
+    data = replace(SPEC, repeat=True)
+    batches = Batches(corpus, data, context=16, seed=4)
+    shards = {name: open_tokens(corpus, "train", name) for name, _ in SPEC.weights}
+    names = [name for name, _ in SPEC.weights]
+    offset = float(np.random.default_rng([4, 0]).random())
+    seen = dict.fromkeys(names, 0)
+    windows = []
+    total = 3000
+    for i in range(total):
+        name = names[int((offset + i * (5**0.5 - 1) / 2) % 1.0 >= 0.75)]
+        n = (len(shards[name]) - 1) // 16
+        epoch, place = divmod(seen[name], n)
+        order = np.random.default_rng([4, 1, names.index(name), epoch]).permutation(n)
+        windows.append(shards[name][order[place] * 16 :][:17].astype(np.int64))
+        seen[name] += 1
+    assert seen["prose"] > 2 * ((len(shards["prose"]) - 1) // 16)  # two epochs and more
+    whole = torch.from_numpy(np.stack(windows))
+    for start in (0, 7, 40, 500, 2900, 3, 1200):  # onwards by leaps, as one of several processes
+        x, y = batches.at(start, 60)
+        assert torch.equal(x, whole[start : start + 60, :-1])
+        assert torch.equal(y, whole[start : start + 60, 1:])

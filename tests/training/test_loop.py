@@ -20,7 +20,8 @@ from isoflop.runs import Point, RunFolder
 from isoflop.specs import Optimiser, RunConfig
 from isoflop.training import train_run
 from isoflop.training.__main__ import main
-from isoflop.training.loop import InterruptedRun, Trainer
+from isoflop.training.loop import InterruptedRun
+from isoflop.training.trainer import Trainer
 
 Steps = list[tuple[str, int]]
 

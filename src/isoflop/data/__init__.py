@@ -4,10 +4,12 @@ What to use when:
 - `prepare_corpus`: read, remove duplicates, split, tokenise and pack; idempotent.
 - `read_card` / `check_corpus`: what a prepared corpus holds / whether its files are still intact.
 - `open_tokens`, `load_tokenizer`: the tokens of a shard as a memory map; text to ids and back.
+- `open_choices`: multiple choice made of a domain's held-out documents.
 - `RECIPES`, `find_recipe`: texts that pinned pip packages carry (`source = "package:NAME"`).
 """
 
 from isoflop.data.card import DataCard, DomainCard, check_corpus, read_card
+from isoflop.data.choices import Choices, open_choices
 from isoflop.data.corpus import prepare_corpus
 from isoflop.data.recipes import RECIPES, Recipe, find_recipe
 from isoflop.data.shards import open_tokens
@@ -15,6 +17,7 @@ from isoflop.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 __all__ = [
     "RECIPES",
+    "Choices",
     "DataCard",
     "DomainCard",
     "Recipe",
@@ -22,6 +25,7 @@ __all__ = [
     "check_corpus",
     "find_recipe",
     "load_tokenizer",
+    "open_choices",
     "open_tokens",
     "prepare_corpus",
     "read_card",

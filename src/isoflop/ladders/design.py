@@ -19,15 +19,18 @@ from isoflop.specs import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What one process trains: a trunk, then the branches that cool down from it."""
+    """What one process trains: a trunk, then the branches that cool down from it.
+
+    A run of its own (a cosine) has no trunk: it is the job's trunk and its only branch at once.
+    """
 
     trunk: RunConfig
     branches: tuple[RunConfig, ...]
 
     @property
     def runs(self) -> tuple[RunConfig, ...]:
-        """Trunk first."""
-        return (self.trunk, *self.branches)
+        """Trunk first, every run once."""
+        return tuple(dict.fromkeys((self.trunk, *self.branches)))
 
     @property
     def n_params(self) -> int:
@@ -78,7 +81,7 @@ def design_ladder(config: StudyConfig, corpus: CorpusFacts) -> Ladder:
         shape = _shape(config, width, depth, heads, key="ladder.widths")
         horizons = _horizons(config, shape)
         if horizons:
-            pilots.append(_job(config, corpus, shape, horizons, key="ladder.tokens"))
+            pilots += _jobs(config, corpus, shape, horizons, key="ladder.tokens")
     if not pilots:
         raise StudyError(
             f"ladder.max_flops = {config.ladder.max_flops!r}: leaves no run. Raise or remove it."
@@ -147,6 +150,26 @@ def _horizons(config: StudyConfig, shape: ModelShape) -> list[int]:
     return [t for t in sorted(config.ladder.tokens) if limit is None or 6 * n_active * t <= limit]
 
 
+def _jobs(
+    config: StudyConfig,
+    corpus: CorpusFacts,
+    shape: ModelShape,
+    horizons: Sequence[int],
+    *,
+    key: str,
+) -> list[Job]:
+    """The trainings of one shape: one trunk with its branches, or one cosine a horizon."""
+    job = _job(config, corpus, shape, horizons, key=key)
+    if config.train.schedule == "wsd":
+        return [job]
+    final, jobs = config.train.final_factor, []
+    for branch in job.branches:
+        schedule = replace(branch.schedule, kind="cosine", cooldown_tokens=0, final_factor=final)
+        own = replace(branch, schedule=schedule, trunk=None)
+        jobs.append(Job(trunk=own, branches=(own,)))
+    return jobs
+
+
 def _job(
     config: StudyConfig,
     corpus: CorpusFacts,
@@ -206,7 +229,7 @@ def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job]) ->
     depth = section.depth or config.model.depth
     heads = section.heads or config.model.n_heads
     shape = _shape(config, section.width, depth, heads, key="holdout.width")
-    job = _job(config, corpus, shape, [section.tokens], key="holdout.tokens")
+    (job,) = _jobs(config, corpus, shape, [section.tokens], key="holdout.tokens")
     if job.trunk.run_id in {pilot.trunk.run_id for pilot in pilots}:
         raise StudyError(
             f"holdout.width = {section.width}: a pilot has the same shape, and the held-out run "

@@ -40,7 +40,7 @@ class PlannedRun:
     """Total under `6nd`: what a law sees. A branch's own share is only its cooldown."""
     lr: float
     seconds: float
-    """Estimated time of the run's own work, one process."""
+    """Estimated time of the run's own work, in all its processes at once."""
     memory_bytes: int
     trunk: str | None
     device_hours: float | None = None
@@ -93,33 +93,35 @@ def memory_bytes(run: RunConfig, launch: LaunchSection) -> int:
     dtypes: tuple[str, ...] = (launch.dtype,)
     if launch.dtype == "auto":
         dtypes = ("bfloat16",) if launch.device == "cuda" else ("float32", "bfloat16")
-    tokens = launch.micro_batch_tokens or run.optimiser.batch_tokens
+    micro = launch.micro_batch_tokens  # `auto` never takes more than the whole batch
+    tokens = micro if micro != "auto" and micro > 0 else run.optimiser.batch_tokens
+    tokens //= launch.processes
     return max(training_memory_bytes(run.shape, tokens, dtype) for dtype in dtypes)
 
 
 def own_tokens(job: Job, run: RunConfig) -> int:
     """Tokens that a run trains itself: a trunk up to its last branch, a branch its cooldown."""
-    if run.trunk is None:
+    if run.is_trunk:
         return max(branch.schedule.hold_tokens for branch in job.branches)
-    return run.schedule.cooldown_tokens
+    return run.schedule.cooldown_tokens if run.trunk else run.n_tokens
 
 
 def _planned(job: Job, role: str, threads: int, launch: LaunchSection) -> list[PlannedRun]:
     planned = []
     for run in job.runs:
         tokens = own_tokens(job, run)
-        total = tokens if run.trunk is None else run.n_tokens
+        total = tokens if run.is_trunk else run.n_tokens
         planned.append(
             PlannedRun(
                 run_id=run.run_id,
-                kind=f"{role} trunk" if run.trunk is None else role,
+                kind=f"{role} trunk" if run.is_trunk else role,
                 width=run.shape.width,
                 depth=run.shape.depth,
                 n_params=job.n_params,
                 n_tokens=total,
                 flops=train_flops(run.shape, total),
                 lr=run.optimiser.lr,
-                seconds=estimate_seconds(run.shape, tokens, threads=threads)
+                seconds=estimate_seconds(run.shape, tokens, threads=threads * launch.processes)
                 + (_START_SECONDS if run.trunk is None else 0.0),
                 memory_bytes=memory_bytes(run, launch),
                 trunk=run.trunk,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from isoflop._errors import StudyError
+from isoflop.specs import LaunchSection
 
 JobState = Literal["running", "done", "interrupted", "bad_input", "failed"]
 _BY_CODE: dict[int, JobState] = {0: "done", 2: "bad_input", 130: "interrupted"}
@@ -94,18 +95,35 @@ def training_command(
     runs: Sequence[Path],
     *,
     threads: int,
-    micro_batch: int,
-    device: str,
-    dtype: str,
-    compile_: bool,
-    checkpoint_seconds: float,
+    context: int,
+    launch: LaunchSection,
+    multiple_choice: bool = False,
 ) -> list[str]:
-    """The command that trains run folders in order in one process.
+    """The command that trains run folders in order, in `launch.processes` processes.
 
-    `micro_batch`: sequences that are in memory at once; 0 for the whole batch.
+    Args:
+        corpus: the folder of the prepared corpus.
+        runs: the run folders, a trunk before its branches.
+        threads: of each process.
+        context: tokens of a sequence.
+        launch: how it is executed.
+        multiple_choice: measure it at the end of every run.
     """
+    micro = launch.micro_batch_tokens  # the trainer counts in sequences; 0: the whole batch
+    options: dict[str, object] = {
+        "threads": threads,
+        "device": launch.device,
+        "dtype": launch.dtype,
+        "micro-batch": micro if micro == "auto" else micro // context,
+        "compile": str(launch.compile).lower(),
+        "checkpoint-seconds": launch.checkpoint_seconds,
+        "processes": launch.processes,
+        "parallel": launch.parallel,
+    }
     command = [sys.executable, "-m", "isoflop.training", str(corpus), *map(str, runs)]
-    command += ["--threads", str(threads), "--device", device, "--dtype", dtype]
-    command += ["--micro-batch", str(micro_batch)]
-    command += ["--checkpoint-seconds", str(checkpoint_seconds)]
-    return [*command, "--compile"] if compile_ else command
+    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    if multiple_choice:
+        command.append("--multiple-choice")
+    if not launch.threads:
+        command.append("--fewer-threads")  # their number was not asked for: a trial may lower it
+    return command

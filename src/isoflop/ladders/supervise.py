@@ -11,11 +11,12 @@ from isoflop.ladders.design import Job
 from isoflop.ladders.estimate import estimate_seconds, own_tokens
 from isoflop.ladders.launcher import Launcher, training_command
 from isoflop.runs import RunFolder
-from isoflop.specs import LaunchSection, RunConfig
+from isoflop.specs import EvalSection, LaunchSection, RunConfig
 
 _POLL_S = 0.25
 _MAX_ATTEMPTS = 2
 _THREADS_PAY_WIDTH = 256
+_EVALUATION = EvalSection()
 
 Progress = Callable[[float, str], None]
 """Called with (share done, what runs)."""
@@ -34,6 +35,7 @@ class _Queue:
     corpus: Path
     runs: Path
     launch: LaunchSection
+    evaluation: EvalSection
     threads: int
     waiting: list[Job]
     active: list[_Active] = field(default_factory=list)
@@ -46,11 +48,9 @@ class _Queue:
             self.corpus,
             [folder.path for folder in folders],
             threads=self.threads,
-            micro_batch=self.launch.micro_batch_tokens // job.trunk.shape.context,
-            device=self.launch.device,
-            dtype=self.launch.dtype,
-            compile_=self.launch.compile,
-            checkpoint_seconds=self.launch.checkpoint_seconds,
+            context=job.trunk.shape.context,
+            launch=self.launch,
+            multiple_choice=self.evaluation.multiple_choice,
         )
         log = folders[0].path / "log.txt"
         job_id = self.launcher.submit(command, log=log, threads=self.threads)
@@ -90,7 +90,7 @@ class _Queue:
 
 
 def slots_and_threads(launch: LaunchSection, jobs: Sequence[Job]) -> tuple[int, int]:
-    """How many processes at once, and threads each.
+    """How many trainings at once, and threads of each of their processes.
 
     Two one-thread trainings give 1.2 times one two-thread training at 0.2-1M parameters, and a
     second thread of a tiny model waits at barriers for whatever else the machine does: one
@@ -98,10 +98,12 @@ def slots_and_threads(launch: LaunchSection, jobs: Sequence[Job]) -> tuple[int, 
     """
     cores = len(os.sched_getaffinity(0))
     if launch.device == "cuda":
-        return launch.slots or 1, launch.threads or max(1, cores // 2)
-    slots = launch.slots or max(1, min(len(jobs), cores // (launch.threads or 1)))
+        return launch.slots or 1, launch.threads or max(1, cores // 2 // launch.processes)
+    taken = launch.processes * (launch.threads or 1)
+    slots = launch.slots or max(1, min(len(jobs), cores // taken))
     wide = max((job.trunk.shape.width for job in jobs), default=0) >= _THREADS_PAY_WIDTH
-    return slots, launch.threads or (max(1, cores // slots) if wide else 1)
+    left = max(1, cores // (slots * launch.processes))
+    return slots, launch.threads or (left if wide else 1)
 
 
 def run_jobs(
@@ -112,6 +114,7 @@ def run_jobs(
     runs: Path,
     launch: LaunchSection,
     progress: Progress,
+    evaluation: EvalSection = _EVALUATION,
 ) -> None:
     """Train all jobs to their end, longest first; finished runs are not touched.
 
@@ -123,7 +126,7 @@ def run_jobs(
     runs.mkdir(parents=True, exist_ok=True)
     slots, threads = slots_and_threads(launch, jobs)
     waiting = sorted((j for j in jobs if not is_finished(runs, j)), key=_seconds, reverse=True)
-    queue = _Queue(launcher, corpus, runs, launch, threads, waiting)
+    queue = _Queue(launcher, corpus, runs, launch, evaluation, threads, waiting)
     try:
         while queue.waiting or queue.active:
             while queue.waiting and len(queue.active) < slots:

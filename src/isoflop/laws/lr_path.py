@@ -63,6 +63,8 @@ class LrPath:
             share = np.linspace(0.0, 1.0, COOLDOWN_KNOTS) ** 2
             cooling = schedule.hold_tokens + schedule.cooldown_tokens * share
             knots = [part[part < schedule.hold_tokens] for part in knots] + [cooling]
+        if schedule.kind == "cosine":
+            knots.append(np.linspace(warm, max(n_tokens, warm + 1), HOLD_KNOTS))
         tokens = np.unique(np.concatenate(knots).round())
         tokens = tokens[tokens <= n_tokens]
         # A rate that falls as a power of tokens has no value at the very first.

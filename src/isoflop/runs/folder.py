@@ -124,8 +124,12 @@ class RunFolder:
         stored = self.execution()
         if stored is None:
             stored = dict(execution)
-            write_json_atomically(self.path / "execution.json", stored)
+            self.rewrite_execution(stored)
         return stored
+
+    def rewrite_execution(self, execution: Mapping[str, Any]) -> None:
+        """Replace execution.json: only the trainer that had to go on otherwise, with a note."""
+        write_json_atomically(self.path / "execution.json", dict(execution))
 
     def append(self, point: Point) -> None:
         """Append one point; only the process that trains the run may call this."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 State = Literal["queued", "running", "done", "diverged", "failed", "preempted"]
 STATES: tuple[State, ...] = get_args(State)
+_BY_DOMAIN = ("loss", "acc", "task_loss")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,13 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One measurement: `loss` [nats/token] is the mean of `loss_by_domain`, equally weighted."""
+    """One measurement: `loss` [nats/token] is the mean of `loss_by_domain`, equally weighted.
+
+    `acc_by_domain`: share of multiple-choice questions answered correctly; `task_loss_by_domain`:
+    bits per byte of their correct answers. `grad_norm`: largest norm of the gradient, before
+    clipping, since the point before. `n_skipped` steps had a gradient that was no number and left
+    the weights alone, `n_spikes` a loss far above its level; both since the first step.
+    """
 
     step: int
     n_tokens: int
@@ -54,12 +61,19 @@ class Point:
     loss_by_domain: Mapping[str, float] = field(default_factory=dict)
     bpb: float | None = None
     wall_s: float = 0.0
+    acc_by_domain: Mapping[str, float] = field(default_factory=dict)
+    task_loss_by_domain: Mapping[str, float] = field(default_factory=dict)
+    grad_norm: float | None = None
+    n_skipped: int = 0
+    n_spikes: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The line of metrics.jsonl: domains become `loss_<domain>`."""
+        """The line of metrics.jsonl: domains become `loss_<domain>`, `acc_<domain>` and so on."""
         data = asdict(self)
-        by_domain = data.pop("loss_by_domain")
-        return {**data, **{f"loss_{name}": value for name, value in by_domain.items()}}
+        for prefix in _BY_DOMAIN:
+            by_domain = data.pop(f"{prefix}_by_domain")
+            data |= {f"{prefix}_{name}": value for name, value in by_domain.items()}
+        return data
 
     @staticmethod
     def from_json(data: Any) -> "Point":
@@ -70,21 +84,29 @@ class Point:
         for key in own:
             if key not in data:
                 raise ValueError(f"the key {key!r} is missing")
-        domains = {k.removeprefix("loss_"): v for k, v in data.items() if k.startswith("loss_")}
-        for key in ("step", "n_tokens"):
+        domains: dict[str, Any] = {
+            f"{prefix}_by_domain": {
+                key.removeprefix(f"{prefix}_"): value
+                for key, value in data.items()
+                if key.startswith(f"{prefix}_")
+            }
+            for prefix in _BY_DOMAIN
+        }
+        later = {key: data[key] for key in ("grad_norm", "n_skipped", "n_spikes") if key in data}
+        for key in ("step", "n_tokens", *(key for key in later if key != "grad_norm")):
             _require(_is_count(data[key]), key, data[key], "a whole number, at least 0")
-        for key in ("flops", "loss", *(f"loss_{name}" for name in domains)):
+        for key in ("flops", "loss", *(k for k in data if k.startswith(("loss_", "task_loss_")))):
             good = _is_number(data[key]) and data[key] > 0
             _require(good, key, data[key], "a finite number above 0")
-        for key in ("lr", "wall_s"):
+        for key in ("lr", "wall_s", *(k for k in data if k.startswith("acc_"))):
             good = _is_number(data[key]) and data[key] >= 0
             _require(good, key, data[key], "a finite number, at least 0")
-        bpb = data["bpb"]
-        good = bpb is None or (_is_number(bpb) and bpb > 0)
-        _require(good, "bpb", bpb, "null or a finite number above 0")
+        for key, value in (("bpb", data["bpb"]), ("grad_norm", later.get("grad_norm"))):
+            good = value is None or (_is_number(value) and (value > 0 or key == "grad_norm"))
+            _require(good, key, value, "null or a finite number above 0")
         good = data["kind"] in ("final", "intermediate")
         _require(good, "kind", data["kind"], "final or intermediate")
-        return Point(loss_by_domain=domains, **{k: data[k] for k in own})
+        return Point(**{k: data[k] for k in own}, **later, **domains)
 
 
 def _require(condition: bool, key: str, value: object, wanted: str) -> None:

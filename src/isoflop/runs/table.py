@@ -19,6 +19,7 @@ from isoflop.runs.folder import RunFolder
 from isoflop.runs.records import Point
 
 _TEXT_COLUMNS = ("run", "trunk", "kind", "schedule", "run_name", "name", "state")
+_TASK_COLUMNS = ("acc_", "task_loss_")
 
 
 def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray]:
@@ -29,6 +30,8 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
     Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head; `active` for
     a mixture of experts, whose 6·N·D then is its FLOPs), n_tokens,
     flops (6nd), loss [nats/token], loss_<domain>, bpb, lr, batch_tokens, width, depth, n_heads;
+    of runs with multiple choice acc_<domain> and task_loss_<domain> [bits/byte], NaN for the
+    others (a fit of such a column names the rows that lack it);
     N and C as every convention counts them: n_params_<convention>, flops_<convention>.
 
     Raises:
@@ -49,6 +52,8 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
     if not rows:
         places = ", ".join(str(source) for source in sources)
         raise RunError(f"{places}: no {kind} point of any run. Train first, or name another place.")
+    measured = {name for row in rows for name in row if name.startswith(_TASK_COLUMNS)}
+    rows = [row | dict.fromkeys(sorted(measured - set(row)), math.nan) for row in rows]
     columns = list(rows[0])
     for row in rows:
         if set(row) != set(columns):
@@ -133,7 +138,9 @@ def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
     row |= {f"flops_{name}": train_flops(shape, point.n_tokens, name) for name in FLOPS_CONVENTIONS}
     if point.bpb is not None:
         row["bpb"] = point.bpb
-    return row | {f"loss_{name}": value for name, value in point.loss_by_domain.items()}
+    row |= {f"loss_{name}": value for name, value in point.loss_by_domain.items()}
+    row |= {f"acc_{name}": value for name, value in point.acc_by_domain.items()}
+    return row | {f"task_loss_{name}": value for name, value in point.task_loss_by_domain.items()}
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from isoflop.specs.shape import ModelShape
 from isoflop.specs.study import (
     DataSection,
     DomainSection,
+    EvalSection,
     FitSection,
     HoldoutSection,
     LadderSection,
@@ -30,6 +31,7 @@ __all__ = [
     "DataSection",
     "DataSpec",
     "DomainSection",
+    "EvalSection",
     "FitSection",
     "HoldoutSection",
     "LadderSection",

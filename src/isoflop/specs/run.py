@@ -26,7 +26,7 @@ _LATER: Mapping[str, tuple[str, ...]] = {
         "n_shared_experts",
         "balance_coefficient",
     ),
-    "schedule": (),
+    "schedule": ("final_factor",),
     "optimiser": (),
     "data": (),
 }
@@ -70,8 +70,8 @@ class Optimiser:
 class RunConfig:
     """One complete training: everything that decides its numbers.
 
-    A trunk has a constant schedule; a branch has `trunk` = the id of the trunk from whose
-    checkpoint at `schedule.hold_tokens` it cools down.
+    A trunk has a schedule without an end; a branch has `trunk` = the id of the trunk from whose
+    checkpoint at `schedule.hold_tokens` it cools down; a run of its own has neither.
     """
 
     shape: ModelShape
@@ -89,8 +89,13 @@ class RunConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
+    def is_trunk(self) -> bool:
+        """Whether it only leads to branches and has no end of its own."""
+        return self.schedule.kind == "trunk"
+
+    @property
     def n_tokens(self) -> int:
-        """Tokens of a branch at its end."""
+        """Tokens of a branch, or of a run of its own, at its end."""
         assert self.schedule.n_tokens is not None
         return self.schedule.n_tokens
 

@@ -258,6 +258,11 @@ class TrainSection(_Section):
     warmup_tokens: int | None = None
     """Default: min(N, 10 % of the ladder's shortest horizon), the held-out run included."""
     cooldown_fraction: float = 0.2
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    """`wsd`: the horizons of a width cool down from one trunk; `cosine`: every (width, horizon) is
+    a training of its own, whose rate falls along a cosine."""
+    final_factor: float = 0.1
+    """Share of the peak at which a cosine ends."""
 
     def __post_init__(self) -> None:
         _require_within("train", self, "base_lr", 1e-12, 100)
@@ -289,6 +294,14 @@ class TrainSection(_Section):
             self.cooldown_fraction,
             "0 < cooldown_fraction < 1",
             "0.2 is the field's habit.",
+        )
+        _require_within("train", self, "final_factor", 0, 1)
+        _require(
+            self.schedule == "wsd" or self.lr_decay_exponent == 0,
+            "train.lr_decay_exponent",
+            self.lr_decay_exponent,
+            "lr_decay_exponent = 0 with schedule = 'cosine'",
+            "A cosine has no other decay.",
         )
 
     def _check_parametrisation(self) -> None:
@@ -441,17 +454,32 @@ class LaunchSection(_Section):
     threads: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False
+    compile: bool | Literal["auto"] = False
+    """`auto`: measured before the first step of a training that is long enough to repay it."""
     checkpoint_seconds: float = 60.0
-    micro_batch_tokens: int = 0
+    micro_batch_tokens: int | Literal["auto"] = 0
     """Tokens of a batch that are in memory at once, a multiple of model.context that divides
-    train.batch_tokens; 0: the whole batch."""
+    train.batch_tokens; 0: the whole batch; `auto`: measured before the first step."""
+    processes: int = 1
+    """Processes that share one training, through torchrun: on GPUs one a device."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How they share it: every process the whole model, or a shard of it (FSDP2)."""
 
     def __post_init__(self) -> None:
         _require_within("launch", self, "slots", 0, _MAX_PROCESSES)
         _require_within("launch", self, "threads", 0, _MAX_PROCESSES)
-        _require_within("launch", self, "micro_batch_tokens", 0, _MAX_TOKENS)
+        if self.micro_batch_tokens != "auto":
+            _require_within("launch", self, "micro_batch_tokens", 0, _MAX_TOKENS)
+        _require_within("launch", self, "processes", 1, _MAX_PROCESSES)
         _require_positive("launch", self, "checkpoint_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSection(_Section):
+    """What is measured at the end of every run beside its validation loss."""
+
+    multiple_choice: bool = False
+    """Questions made of held-out documents: `acc_<domain>` and `task_loss_<domain>`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -468,6 +496,7 @@ class StudyConfig(_Section):
     fit: FitSection = field(default_factory=FitSection)
     plan: PlanSection = field(default_factory=PlanSection)
     launch: LaunchSection = field(default_factory=LaunchSection)
+    eval: EvalSection = field(default_factory=EvalSection)
 
     def __post_init__(self) -> None:
         _require(
@@ -485,12 +514,11 @@ class StudyConfig(_Section):
             "Adjust one of the two.",
         )
         micro = self.launch.micro_batch_tokens
+        context, batch = self.model.context, self.train.batch_tokens
         _require(
-            micro == 0
-            or (micro % self.model.context == 0 and self.train.batch_tokens % micro == 0),
+            micro == "auto" or micro == 0 or (micro % context == 0 and batch % micro == 0),
             "launch.micro_batch_tokens",
             micro,
-            f"a multiple of model.context = {self.model.context} that divides "
-            f"train.batch_tokens = {self.train.batch_tokens}",
+            f"a multiple of model.context = {context} that divides train.batch_tokens = {batch}",
             "Use 0 for the whole batch at once.",
         )

@@ -85,7 +85,12 @@ def extend_run(
         raise RunError(f"{folder.path}: no such run. `isoflop status {study.path}` lists them.")
     config = folder.config()
     if config.trunk is None:
-        raise StudyError(f"--extend {run_id}: is a trunk. Name one of its branches.")
+        words = (
+            "is a trunk. Name one of its branches."
+            if config.is_trunk
+            else "has no trunk to go on from. Only branches of a trunk can be carried on."
+        )
+        raise StudyError(f"--extend {run_id}: {words}")
     job = extend_job(config, n_tokens, corpus_facts(read_card(study.data)))
     with exclusive(study.path):
         _train(study, [job], console, "extension")
@@ -144,6 +149,7 @@ def _train(study: StudyFolder, jobs: list[Job], console: Console | None, title: 
             runs=study.runs,
             launch=study.config.launch,
             progress=stage,
+            evaluation=study.config.eval,
         )
 
 

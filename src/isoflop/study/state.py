@@ -42,7 +42,7 @@ def study_status(study: StudyFolder) -> list[RunStatusRow]:
 def _row(study: StudyFolder, job: Job, index: int, role: str) -> RunStatusRow:
     run = job.runs[index]
     folder = RunFolder(study.runs / run.run_id)
-    is_trunk = run.trunk is None
+    is_trunk = run.is_trunk
     status = folder.status()
     whole = own_tokens(job, run) if is_trunk else run.n_tokens
     points = folder.points()

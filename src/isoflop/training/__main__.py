@@ -1,9 +1,14 @@
-"""`python -m isoflop.training CORPUS RUN_DIR …`: train run folders in order, in one process."""
+"""`python -m isoflop.training CORPUS RUN_DIR …`: train run folders in order.
+
+In one process; with `--processes N` as `torchrun` with N processes on this machine; or started by
+`torchrun -m isoflop.training …` itself, on one node or on several.
+"""
 
 import argparse
 import contextlib
 import fcntl
 import logging
+import os
 import signal
 import sys
 import time
@@ -14,6 +19,7 @@ from isoflop._errors import InputError
 from isoflop.runs import RunFolder
 from isoflop.runs.folder import LOCK
 from isoflop.training.loop import InterruptedRun, train_run
+from isoflop.training.world import World
 
 _log = logging.getLogger("isoflop.training")
 _LOCK_POLL_S = 0.1
@@ -21,33 +27,54 @@ _LOCK_POLL_S = 0.1
 
 def main(arguments: list[str]) -> int:
     """Train the folders named; exit code 0 done, 2 bad input, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m isoflop.training")
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--micro-batch", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--checkpoint-seconds", type=float, default=60.0)
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    wish: dict[str, Any] = {
-        name: getattr(options, name)
-        for name in ("threads", "micro_batch", "device", "dtype", "compile", "checkpoint_seconds")
-    }
+    if options.processes > 1 and "WORLD_SIZE" not in os.environ:
+        from isoflop.training.torchrun import run_processes
+
+        return run_processes(arguments, options.processes, threads=options.threads)
     stop_asked = _listen()
+    world = World.join(options.parallel)
     try:
         with contextlib.ExitStack() as locks:
-            _train_all(
-                options.corpus, [RunFolder(p) for p in options.runs], wish, stop_asked, locks
-            )
+            folders = [RunFolder(path) for path in options.runs]
+            _train_all(options.corpus, folders, vars(options), stop_asked, locks, world=world)
     except InterruptedRun:
         return 130
     except InputError as error:
         _log.error("%s", error)
         return 2
+    finally:
+        world.leave()
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m isoflop.training")
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--fewer-threads", action="store_true", help="if a trial finds them faster")
+    parser.add_argument("--micro-batch", type=_micro_batch, default=0, metavar="SEQUENCES|auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--compile", type=_compile, default=False, metavar="true|false|auto")
+    parser.add_argument("--checkpoint-seconds", type=float, default=60.0)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp")
+    parser.add_argument("--multiple-choice", action="store_true")
+    return parser
+
+
+def _micro_batch(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def _compile(text: str) -> bool | str:
+    values: dict[str, bool | str] = {"true": True, "false": False, "auto": "auto"}
+    if text not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(values)}")
+    return values[text]
 
 
 def _train_all(
@@ -56,22 +83,31 @@ def _train_all(
     wish: dict[str, Any],
     stop_asked: list[int],
     locks: contextlib.ExitStack,
+    *,
+    world: World,
 ) -> None:
     """Train the folders in order, each only while nobody has asked to stop."""
-    configs = {folder.run_id: folder.config() for folder in folders}
+    configs = world.from_first(lambda: {folder.run_id: folder.config() for folder in folders})
+    if world.writes:
+        for folder in folders:
+            _lock(folder, locks, stop_asked)
+    world.wait()
     for folder in folders:
-        _lock(folder, locks, stop_asked)
-    for folder in folders:
-        if stop_asked:
+        if world.any_of(bool(stop_asked))[0]:
             raise InterruptedRun
-        holds = [
-            config.schedule.hold_tokens
-            for config in configs.values()
-            if config.trunk == folder.run_id
-        ]
-        train_run(corpus, folder, holds=holds, wish=wish, stop_asked=stop_asked)
-        if folder.status().state == "diverged" and folder.config().trunk is None:
-            _mark_branches(folder, folders)
+        branches = [c.schedule for c in configs.values() if c.trunk == folder.run_id]
+        train_run(
+            corpus,
+            folder,
+            holds=[schedule.hold_tokens for schedule in branches],
+            wish={**wish, "cooldowns": [schedule.cooldown_tokens for schedule in branches]},
+            stop_asked=stop_asked,
+            world=world,
+        )
+        world.wait()  # the files that rank 0 wrote are there for the next run
+        if folder.status().state == "diverged" and configs[folder.run_id].is_trunk:
+            if world.writes:
+                _mark_branches(folder, folders)
             return
 
 

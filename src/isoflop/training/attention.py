@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isoflop.specs import ModelShape, Parametrisation
+from isoflop.training.attend import attend
 from isoflop.training.norm import rms_norm
 
 
@@ -48,9 +49,7 @@ class Attention(nn.Module):
         if self.kv_heads < self.n_heads:
             shared = self.n_heads // self.kv_heads
             k_BNTH, v_BNTH = (part.repeat_interleave(shared, 1) for part in (k_BNTH, v_BNTH))
-        y_BNTH = F.scaled_dot_product_attention(
-            q_BNTH, k_BNTH, v_BNTH, is_causal=True, scale=self.scale
-        )
+        y_BNTH = attend(q_BNTH, k_BNTH, v_BNTH, self.scale)
         return F.linear(y_BNTH.transpose(1, 2).flatten(2), self.out, self.out_bias)
 
 

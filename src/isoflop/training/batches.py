@@ -31,7 +31,9 @@ class Batches:
         self._seed = seed
         self._repeat = data.repeat
         self._names = [name for name, _ in data.weights]
-        self._tokens = [open_tokens(corpus, "train", name) for name in self._names]
+        # A plain view: indexing a memmap itself costs microseconds a window.
+        self._tokens = [np.asarray(open_tokens(corpus, "train", name)) for name in self._names]
+        self._offsets = np.arange(context + 1)
         self._edges = np.cumsum([share for _, share in data.weights])[:-1]
         self._offset = float(np.random.default_rng([seed, 0]).random())
         self._orders: dict[tuple[int, int], np.ndarray] = {}
@@ -40,37 +42,51 @@ class Batches:
 
     def at(self, start: int, size: int) -> tuple[Tensor, Tensor]:
         """Sequences start … start+size-1 as inputs and targets, int64 (size, context)."""
-        if start != self._next:
-            self._counts = np.bincount(self._domains(0, start), minlength=len(self._names))
-            self._next = start
-        windows = []
-        for domain in self._domains(start, start + size):
-            windows.append(self._window(int(domain), int(self._counts[domain])))
-            self._counts[domain] += 1
-        self._next += size
-        block = torch.from_numpy(np.stack(windows).astype(np.int64))
-        return block[:, :-1].contiguous(), block[:, 1:].contiguous()
+        if start < self._next:
+            self._next, self._counts = 0, np.zeros_like(self._counts)
+        if start > self._next:
+            passed = self._domains(self._next, start)
+            self._counts += np.bincount(passed, minlength=len(self._names))
+        domains = self._domains(start, start + size)
+        block = np.empty((size, self.context + 1), dtype=np.int64)
+        for domain in np.unique(domains):
+            rows = np.flatnonzero(domains == domain)
+            first = int(self._counts[domain])
+            starts = self._starts(int(domain), first, first + len(rows))
+            block[rows] = self._tokens[domain][starts[:, None] + self._offsets]
+            self._counts[domain] += len(rows)
+        self._next = start + size
+        tokens = torch.from_numpy(block)
+        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
     def _domains(self, start: int, stop: int) -> np.ndarray:
         place = np.mod(self._offset + np.arange(start, stop) * _GOLDEN, 1.0)
         domains: np.ndarray = np.searchsorted(self._edges, place, side="right")
         return domains
 
-    def _window(self, domain: int, index: int) -> np.ndarray:
-        tokens = self._tokens[domain]
-        n_windows = (len(tokens) - 1) // self.context
-        epoch, place = divmod(index, max(n_windows, 1))
-        if n_windows == 0 or (epoch > 0 and not self._repeat):
+    def _starts(self, domain: int, first: int, stop: int) -> np.ndarray:
+        """Where the windows `first` … `stop`-1 of a domain begin, epoch after epoch."""
+        n_tokens = len(self._tokens[domain])
+        n_windows = (n_tokens - 1) // self.context
+        if n_windows == 0 or (stop > n_windows and not self._repeat):
             raise InputError(
-                f"domain {self._names[domain]!r} has {len(tokens)} training tokens and they are "
+                f"domain {self._names[domain]!r} has {n_tokens} training tokens and they are "
                 "used up. Set data.repeat = true, add documents or train on fewer tokens."
             )
+        parts = []
+        while first < stop:
+            epoch, place = divmod(first, n_windows)
+            taken = min(stop - first, n_windows - place)
+            parts.append(self._order(domain, epoch, n_windows)[place : place + taken])
+            first += taken
+        return np.concatenate(parts) * self.context
+
+    def _order(self, domain: int, epoch: int, n_windows: int) -> np.ndarray:
         if (domain, epoch) not in self._orders:
             rng = np.random.default_rng([self._seed, 1, domain, epoch])
             self._orders = {k: v for k, v in self._orders.items() if k[0] != domain}
             self._orders[domain, epoch] = rng.permutation(n_windows)
-        first = int(self._orders[domain, epoch][place]) * self.context
-        return np.asarray(tokens[first : first + self.context + 1])
+        return self._orders[domain, epoch]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Checkpoints: model, optimiser and place in the data, written atomically.
+"""Checkpoints: model, optimiser, place in the data and random state, written atomically.
 
 `hold_<step>.pt` is kept for the branches that cool down from it; `last_<step>.pt` is replaced by
 the next one. The data order is a pure function of the step, so the step is all its state.
@@ -6,7 +6,7 @@ the next one. The data order is a pure function of the step, so the step is all 
 
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ class Checkpoint:
     wall_s: float
     model: dict[str, Any]
     optimiser: dict[str, Any]
+    watch: dict[str, Any] = field(default_factory=dict)
+    """What the watch over the loss remembers; a checkpoint of an older version has none."""
+    random: torch.Tensor | None = None
+    """State of the random numbers: nothing draws from them yet once the weights are made."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keep: bool) -> Path:
@@ -34,6 +38,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: bool) -> Path:
         "wall_s": checkpoint.wall_s,
         "model": checkpoint.model,
         "optimiser": checkpoint.optimiser,
+        "watch": checkpoint.watch,
+        "random": checkpoint.random,
     }
     with temporary.open("wb") as stream:
         torch.save(state, stream)
