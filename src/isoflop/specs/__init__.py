@@ -7,6 +7,7 @@ What to use when:
 - `StudyConfig`: one `study.toml`, read strictly by `read_study`.
 """
 
+from isoflop.specs.launch import RaySection, SlurmSection
 from isoflop.specs.run import DataSpec, Optimiser, RunConfig
 from isoflop.specs.schedule import Schedule
 from isoflop.specs.shape import ModelShape
@@ -23,6 +24,7 @@ from isoflop.specs.study import (
     TrainSection,
 )
 from isoflop.specs.toml import read_study, study_from_mapping, study_place
+from isoflop.specs.trainer import TrainerColumns, TrainerSection, placeholders_of
 
 __all__ = [
     "DataSection",
@@ -36,10 +38,15 @@ __all__ = [
     "ModelShape",
     "Optimiser",
     "PlanSection",
+    "RaySection",
     "RunConfig",
     "Schedule",
+    "SlurmSection",
     "StudyConfig",
     "TrainSection",
+    "TrainerColumns",
+    "TrainerSection",
+    "placeholders_of",
     "read_study",
     "study_from_mapping",
     "study_place",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from isoflop._errors import StudyError
+from isoflop.specs.launch import RaySection, SlurmSection
+from isoflop.specs.trainer import TrainerSection
 
 # Far above anything sensible: within them no count, rate or time overflows.
 _MAX_TOKENS = 10**18
@@ -328,7 +330,8 @@ class PlanSection(_Section):
 class LaunchSection(_Section):
     """Where trainings run: `slots` processes at once, `threads` each (0: chosen by cores)."""
 
-    launcher: Literal["local"] = "local"
+    launcher: Literal["local", "slurm", "ray"] = "local"
+    """Where trainings run: processes of this machine, a Slurm cluster, a Ray cluster."""
     slots: int = 0
     threads: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -338,8 +341,24 @@ class LaunchSection(_Section):
     micro_batch_tokens: int = 0
     """Tokens of a batch that are in memory at once, a multiple of model.context that divides
     train.batch_tokens; 0: the whole batch."""
+    gpus_per_job: int = 0
+    """GPUs granted to one training; 0: no GPU is asked for, and whatever is visible is used."""
+    retry_preempted: int = 1000
+    """Times that a job may be preempted or reach its time limit; it goes on from its checkpoint."""
+    retry_lost: int = 3
+    """Times that a job may vanish: killed, its node lost, unknown to the engine."""
+    retry_out_of_memory: int = 4
+    """Times that a job may run out of memory; half as many sequences are in memory each time."""
+    retry_crashed: int = 1
+    """Times that a trainer may fail otherwise. A run that diverges is marked, never tried again."""
+    slurm: SlurmSection = field(default_factory=SlurmSection)
+    ray: RaySection = field(default_factory=RaySection)
 
     def __post_init__(self) -> None:
+        for key in ("gpus_per_job", "retry_preempted", "retry_lost"):
+            _require_within("launch", self, key, 0, 10**6)
+        for key in ("retry_out_of_memory", "retry_crashed"):
+            _require_within("launch", self, key, 0, 10**6)
         _require_within("launch", self, "slots", 0, _MAX_PROCESSES)
         _require_within("launch", self, "threads", 0, _MAX_PROCESSES)
         _require_within("launch", self, "micro_batch_tokens", 0, _MAX_TOKENS)
@@ -360,6 +379,7 @@ class StudyConfig(_Section):
     fit: FitSection = field(default_factory=FitSection)
     plan: PlanSection = field(default_factory=PlanSection)
     launch: LaunchSection = field(default_factory=LaunchSection)
+    trainer: TrainerSection | None = None
 
     def __post_init__(self) -> None:
         _require(
