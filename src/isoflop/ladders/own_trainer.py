@@ -42,6 +42,8 @@ class _Runner:
     holds: dict[str, int]
     """Tokens at the last branch of each trunk."""
     asked: list[int] = field(default_factory=list)
+    locks: list[int] = field(default_factory=list)
+    """Open files that hold the run folders: the command holds them too, should it outlive us."""
 
     def values(self, folder: RunFolder) -> dict[str, object]:
         """What the placeholders stand for in a run."""
@@ -78,6 +80,10 @@ class _Runner:
         )["micro_batch"]  # fmt: skip
         folder.mend()
         (folder.path / OUTPUT).mkdir(exist_ok=True)
+        with contextlib.suppress(InputError):
+            self._copy(folder)  # of a command that outlived its keeper
+        if folder.final() is not None:
+            return self._conclude(folder, 0)
         folder.set_status(
             Status(state="running", attempt=status.attempt + 1, heartbeat=time.time())
         )
@@ -93,7 +99,9 @@ class _Runner:
 
     def _call(self, words: list[str], folder: RunFolder) -> int:
         """The command's exit code; its measurements are copied while it runs."""
-        command = subprocess.Popen(words, cwd=self.base, stdin=subprocess.DEVNULL)
+        command = subprocess.Popen(
+            words, cwd=self.base, stdin=subprocess.DEVNULL, pass_fds=self.locks
+        )
         looked, passed = time.monotonic(), 0
         while command.poll() is None:
             if len(self.asked) > passed:
@@ -170,11 +178,24 @@ def main(arguments: list[str]) -> int:
         with contextlib.ExitStack() as locks:
             for folder in folders:
                 stream = locks.enter_context((folder.path / LOCK).open("w"))
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                if not _locked(stream.fileno(), runner.asked):
+                    return _INTERRUPTED
+                runner.locks.append(stream.fileno())
             return _run_all(runner, folders)
     except InputError as error:
         _log.error("%s", error)
         return _BAD_INPUT
+
+
+def _locked(handle: int, asked: list[int]) -> bool:
+    """Wait until no other process trains this run."""
+    while not asked:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(_POLL_S)
+    return False
 
 
 def _run_all(runner: _Runner, folders: list[RunFolder]) -> int:
