@@ -339,10 +339,12 @@ def test_launchers_are_found_by_name() -> None:
 
 
 def test_the_command_is_the_trainer_s(tmp_path: Path) -> None:
-    command = training_command(
-        tmp_path, [tmp_path / "a", tmp_path / "b"], threads=2, micro_batch=4, device="cpu",
-        dtype="float32", compile_=True, checkpoint_seconds=5.0,
-    )  # fmt: skip
+    launch = LaunchSection(
+        device="cpu", dtype="float32", compile=True, checkpoint_seconds=5.0, micro_batch_tokens=64
+    )
+    runs = [tmp_path / "a", tmp_path / "b"]
+    command = training_command(tmp_path, runs, threads=2, context=16, launch=launch)
+    assert command[command.index("--micro-batch") + 1] == "4"
     assert command[:3] == [sys.executable, "-m", "isoflop.training"]
     assert command[3:6] == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "b")]
     assert "--compile" in command

@@ -19,40 +19,39 @@ class OwnTrainer:
 
 
 def training_command(
-    corpus: Path,
-    runs: Sequence[Path],
-    *,
-    threads: int,
-    micro_batch: int,
-    device: str,
-    dtype: str,
-    compile_: bool,
-    checkpoint_seconds: float,
+    corpus: Path, runs: Sequence[Path], *, threads: int, context: int, launch: LaunchSection
 ) -> list[str]:
     """The command that trains run folders in order in one process.
 
-    `micro_batch`: sequences that are in memory at once; 0 for the whole batch.
+    Args:
+        corpus: the folder of the prepared corpus.
+        runs: the run folders, a trunk before its branches.
+        threads: of the process.
+        context: tokens of a sequence.
+        launch: how it is executed.
     """
+    micro = launch.micro_batch_tokens // context  # the trainer counts in sequences; 0: all
     command = [sys.executable, "-m", "isoflop.training", str(corpus), *map(str, runs)]
-    command += ["--threads", str(threads), "--device", device, "--dtype", dtype]
-    command += ["--micro-batch", str(micro_batch)]
-    command += ["--checkpoint-seconds", str(checkpoint_seconds)]
-    return [*command, "--compile"] if compile_ else command
+    command += ["--threads", str(threads), "--device", launch.device, "--dtype", launch.dtype]
+    command += ["--micro-batch", str(micro)]
+    command += ["--checkpoint-seconds", str(launch.checkpoint_seconds)]
+    return [*command, "--compile"] if launch.compile else command
 
 
 def own_command(
-    corpus: Path, runs: Sequence[Path], own: OwnTrainer, *, threads: int, micro_batch: int
+    corpus: Path,
+    runs: Sequence[Path],
+    own: OwnTrainer,
+    *,
+    threads: int,
+    context: int,
+    launch: LaunchSection,
 ) -> list[str]:
     """The command that runs a trainer of one's own on run folders in order."""
+    micro = launch.micro_batch_tokens // context
     command = [sys.executable, "-m", "isoflop.ladders.own_trainer", str(corpus), *map(str, runs)]
     command += ["--base", str(own.base.resolve()), "--threads", str(threads)]
-    return [
-        *command,
-        "--micro-batch",
-        str(micro_batch),
-        "--trainer",
-        json.dumps(asdict(own.section)),
-    ]
+    return [*command, "--micro-batch", str(micro), "--trainer", json.dumps(asdict(own.section))]
 
 
 def command_of(
@@ -62,19 +61,10 @@ def command_of(
     own: OwnTrainer | None,
     *,
     threads: int,
-    micro_batch: int,
+    context: int,
 ) -> list[str]:
     """The command of a job; paths are absolute, as it may start anywhere."""
     place, runs = corpus.resolve(), [folder.path.resolve() for folder in folders]
     if own is not None:
-        return own_command(place, runs, own, threads=threads, micro_batch=micro_batch)
-    return training_command(
-        place,
-        runs,
-        threads=threads,
-        micro_batch=micro_batch,
-        device=launch.device,
-        dtype=launch.dtype,
-        compile_=launch.compile,
-        checkpoint_seconds=launch.checkpoint_seconds,
-    )
+        return own_command(place, runs, own, threads=threads, context=context, launch=launch)
+    return training_command(place, runs, threads=threads, context=context, launch=launch)

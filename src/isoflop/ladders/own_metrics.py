@@ -48,9 +48,9 @@ def read_points(folder: RunFolder, output: Path, section: TrainerSection) -> Mea
     names = _names(section)
     points: dict[int, Point] = {}
     for place, row in rows:
+        _check_model(place, row, names, config)
         if row.get(names["loss"]) in (None, ""):
             continue
-        _check_model(place, row, names, config)
         point = _point(place, row, names, config)
         if isinstance(point, str):
             return Measurements(points=tuple(points.values()), diverged=point)

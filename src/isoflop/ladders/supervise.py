@@ -125,13 +125,13 @@ class _Queue:
         return True
 
     def _spec(self, active: _Active, attempt: int, devices: str | None) -> JobSpec:
-        micro = active.record.micro_batch
-        if micro is None:
-            micro = self.launch.micro_batch_tokens // active.job.trunk.shape.context
+        micro, context = active.record.micro_batch, active.job.trunk.shape.context
+        launch = self.launch
+        if micro is not None:  # halved since the study was written
+            launch = replace(launch, micro_batch_tokens=micro * context)
         command = command_of(
-            self.corpus, active.folders, self.launch, self.own,
-            threads=self.threads, micro_batch=micro,
-        )  # fmt: skip
+            self.corpus, active.folders, launch, self.own, threads=self.threads, context=context
+        )
         return JobSpec(
             run_id=active.folders[0].run_id, folder=active.place, attempt=attempt,
             command=tuple(command), threads=self.threads, devices=devices,

@@ -29,6 +29,7 @@ class SlurmSection(Section):
     """Time limit as sbatch takes it: minutes, H:MM:SS or D-HH. A training that needs longer saves
     itself, is requeued and goes on."""
     nodes: int = 1
+    """Nodes of one job. The command starts on the first: a [trainer] spreads itself (`srun`)."""
     cpus: int = 0
     """Cores of a job; 0: launch.threads."""
     mem: str = ""
@@ -47,7 +48,7 @@ class SlurmSection(Section):
             _require_match("launch.slurm", key, getattr(self, key), _NAME, "a plain name")
         _require_match("launch.slurm", "time", self.time, _TIME, "minutes, H:MM:SS or D-HH")
         _require_match("launch.slurm", "mem", self.mem, _MEMORY, "a number with K, M, G or T")
-        require_within("launch.slurm", self, "nodes", 1, 1)
+        require_within("launch.slurm", self, "nodes", 1, 10_000)
         require_within("launch.slurm", self, "cpus", 0, 4096)
         require_within("launch.slurm", self, "signal_seconds", 1, 65_535)
         for text in self.directives:

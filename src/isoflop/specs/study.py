@@ -355,9 +355,8 @@ class LaunchSection(_Section):
     ray: RaySection = field(default_factory=RaySection)
 
     def __post_init__(self) -> None:
-        for key in ("gpus_per_job", "retry_preempted", "retry_lost"):
-            _require_within("launch", self, key, 0, 10**6)
-        for key in ("retry_out_of_memory", "retry_crashed"):
+        retries = ("preempted", "lost", "out_of_memory", "crashed")
+        for key in ("gpus_per_job", *(f"retry_{name}" for name in retries)):
             _require_within("launch", self, key, 0, 10**6)
         _require_within("launch", self, "slots", 0, _MAX_PROCESSES)
         _require_within("launch", self, "threads", 0, _MAX_PROCESSES)
@@ -395,6 +394,13 @@ class StudyConfig(_Section):
             self.train.batch_tokens,
             f"a multiple of model.context = {self.model.context}",
             "Adjust one of the two.",
+        )
+        _require(
+            self.launch.slurm.nodes == 1 or self.trainer is not None,
+            "launch.slurm.nodes",
+            self.launch.slurm.nodes,
+            "nodes = 1 without a [trainer]",
+            "One training of isoflop's own runs on one node.",
         )
         micro = self.launch.micro_batch_tokens
         _require(
