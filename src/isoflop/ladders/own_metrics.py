@@ -51,11 +51,13 @@ def read_points(folder: RunFolder, output: Path, section: TrainerSection) -> Mea
         _check_model(place, row, names, config)
         if row.get(names["loss"]) in (None, ""):
             continue
-        point = _point(place, row, names, config)
+        step, n_tokens = _progress(place, row, names, config.optimiser.batch_tokens)
+        if n_tokens == 0:
+            continue  # of a model that has seen nothing no law speaks
+        point = _point(place, row, names, config, step=step, n_tokens=n_tokens)
         if isinstance(point, str):
             return Measurements(points=tuple(points.values()), diverged=point)
-        if point.n_tokens > 0:  # of a model that has seen nothing no law speaks
-            points.setdefault(point.step, point)
+        points.setdefault(point.step, point)
     if not points:
         columns = sorted({str(key) for _, row in rows for key in row})
         raise RunError(
@@ -115,34 +117,50 @@ def _hf_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield f"{path}, entry {number}", {"learning_rate": rate, **row}
 
 
+def _progress(
+    place: str, row: Mapping[str, Any], names: Mapping[str, str], batch: int
+) -> tuple[int, int]:
+    """Steps and tokens of a row; either follows from the other."""
+    step, n_tokens = (_number(place, row, names[key]) for key in ("step", "n_tokens"))
+    if n_tokens is None:
+        if step is None:
+            raise RunError(
+                f"{place}: has neither {names['step']!r} nor {names['n_tokens']!r}. {_MEND}"
+            )
+        n_tokens = step * batch
+    step = n_tokens // batch if step is None else step
+    if not (math.isfinite(step) and math.isfinite(n_tokens) and step >= 0 and n_tokens >= 0):
+        raise RunError(f"{place}: step {step}, {n_tokens} tokens: counts are >= 0. {_MEND}")
+    return int(step), int(n_tokens)
+
+
 def _point(
-    place: str, row: Mapping[str, Any], names: Mapping[str, str], config: RunConfig
+    place: str,
+    row: Mapping[str, Any],
+    names: Mapping[str, str],
+    config: RunConfig,
+    *,
+    step: int,
+    n_tokens: int,
 ) -> Point | str:
     """One row as a point; a text where its loss is no number: the run has diverged."""
-    batch = config.optimiser.batch_tokens
-    step, n_tokens = (_number(place, row, names[key]) for key in ("step", "n_tokens"))
-    if step is None and n_tokens is None:
-        raise RunError(f"{place}: has neither {names['step']!r} nor {names['n_tokens']!r}. {_MEND}")
-    n_tokens = step * batch if n_tokens is None and step is not None else n_tokens
-    assert n_tokens is not None
-    step = n_tokens // batch if step is None else step
     loss = _number(place, row, names["loss"])
     if loss is None or not math.isfinite(loss):
-        return f"the loss became {row[names['loss']]} at step {step:g}"
+        return f"the loss became {row[names['loss']]} at step {step}"
     if loss <= 0:
         raise RunError(f"{place}: {names['loss']} = {loss}: a loss is above 0. {_MEND}")
     # Whole batches: a trainer may count the tokens of a last, shorter one.
     target = config.schedule.n_tokens
     kind: Literal["final", "intermediate"] = "intermediate"
-    if target is not None and n_tokens > target - batch:
+    if target is not None and n_tokens > target - config.optimiser.batch_tokens:
         kind = "final"
     rate = _number(place, row, names["lr"])
     return Point(
-        step=int(step),
-        n_tokens=int(n_tokens),
-        flops=train_flops(config.shape, int(n_tokens)),
+        step=step,
+        n_tokens=n_tokens,
+        flops=train_flops(config.shape, n_tokens),
         loss=loss,
-        lr=_planned_rate(config, int(n_tokens)) if rate is None else rate,
+        lr=_planned_rate(config, n_tokens) if rate is None else rate,
         kind=kind,
         loss_by_domain={
             key.removeprefix("loss_"): value
@@ -157,7 +175,7 @@ def _point(
 def _planned_rate(config: RunConfig, n_tokens: int) -> float:
     """What the configuration asks for where the trainer does not say."""
     before = max(0, n_tokens - config.optimiser.batch_tokens)
-    return config.optimiser.lr * config.schedule.factor(before, max(1, n_tokens))
+    return config.optimiser.lr * config.schedule.factor(before, n_tokens)
 
 
 def _check_model(
