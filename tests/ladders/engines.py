@@ -22,7 +22,7 @@ import pytest
 
 from isoflop.ladders.launchers import Attempt, attempts_of
 
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 T = TypeVar("T")
 
 

@@ -191,21 +191,25 @@ def steps_of(run: Path) -> list[int]:
 
 @pytest.fixture
 def case(engine: Engine, tmp_path: Path, tiny_text: Path, small_corpus: Path) -> Iterator[Case]:
+    # A blank and a quote: no path may be taken apart by a shell or a script.
+    made = make_case(engine, tmp_path / "a study's folder", tiny_text, small_corpus)
+    made.pace(0.02)
+    yield made
+    made.close()
+
+
+def make_case(engine: Engine, place: Path, text: Path, corpus: Path) -> Case:
+    """A study folder with its corpus."""
     sections = "\n".join(
         f"[launch.{name}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in keys.items())
         for name, keys in engine.launch.items()
     )
-    # A blank and quotes: no path may be taken apart by a shell or a script.
-    place = tmp_path / "a study's folder"
     place.mkdir()
     fake = str(HERE / "fake_trainer.py")
-    text = STUDY.format(text=tiny_text, fake=fake, launcher=engine.name, launch=sections)
-    (place / "study.toml").write_text(text)
-    shutil.copytree(small_corpus, place / "data")
-    made = Case(engine, place)
-    made.pace(0.02)
-    yield made
-    made.close()
+    study = STUDY.format(text=text, fake=fake, launcher=engine.name, launch=sections)
+    (place / "study.toml").write_text(study)
+    shutil.copytree(corpus, place / "data")
+    return Case(engine, place)
 
 
 def test_a_ladder_is_trained_once(case: Case) -> None:
@@ -332,3 +336,34 @@ def test_ctrl_c_stops_everything_and_loses_nothing(case: Case) -> None:
     case.pace(0.02)
     case.finish(case.start())
     case.assert_complete(8, 12)
+
+
+@pytest.mark.slow
+def test_isoflop_s_own_trainer_trains_the_same_everywhere(
+    engine: Engine, tmp_path: Path, tiny_text: Path, small_corpus: Path
+) -> None:
+    """Taken away in the middle and resumed, on any engine: every record bit for bit as here."""
+    records = []
+    for name, where in (("here", Engine(name="local")), ("there", engine)):
+        case = make_case(where, tmp_path / name, tiny_text, small_corpus)
+        study = (case.place / "study.toml").read_text()
+        head, tail = study.split("[trainer]")
+        tail = tail.partition("[launch]")[2].replace("threads = 1", "checkpoint_seconds = 0.1")
+        text = f"{head.replace('2560', '128000')}[launch]{tail}"
+        (case.place / "study.toml").write_text(text)
+        driver = case.start()
+        if name == "there":
+            folder = wait_for(lambda case=case: case.jobs().get(8))  # type: ignore[misc]
+            wait_for(lambda: RunFolder(folder).status().step > 0, lambda: case.rows())  # noqa: B023
+            case.engine.preempt(folder)
+        case.finish(driver)
+        assert {row.state for row in case.rows()} == {"done"}
+        points = {path.parent.name: [p.to_json() for p in RunFolder(path.parent).points()]
+                  for path in sorted((case.place / "runs").glob("*/config.json"))}  # fmt: skip
+        records.append({run: [{k: v for k, v in p.items() if k != "wall_s"} for p in own]
+                        for run, own in points.items()})  # fmt: skip
+        case.close()
+    assert attempts_of(folder)[0].code == 130
+    assert len(attempts_of(folder)) == 2
+    assert sum(map(len, records[0].values())) >= 20
+    assert records[0] == records[1]
