@@ -18,12 +18,14 @@ from isoflop.ladders import Job, Ladder, LocalLauncher, planned_runs, run_jobs
 from isoflop.ladders.command import training_command
 from isoflop.ladders.launchers import JobSpec, Poll, Ticket, find_launcher
 from isoflop.ladders.lock import exclusive
-from isoflop.ladders.slots import slots_and_threads
+from isoflop.ladders.slots import free_devices, slots_and_threads
 from isoflop.ladders.tickets import JobRecord, read_job, write_job
 from isoflop.runs import RunFolder, Status
 from isoflop.specs import LaunchSection, RunConfig, Schedule
 
-Step = Literal["running", "done", "asked to stop", "bad input", "failed", "killed", "memory"]
+Step = Literal[
+    "running", "done", "asked to stop", "bad input", "failed", "killed", "memory", "vanished"
+]
 _CODES = {"done": 0, "bad input": 2, "asked to stop": 130, "failed": 1, "killed": -9, "memory": 1}
 
 
@@ -37,12 +39,14 @@ class Scripted:
     poll_s: float = 0.0
     commands: list[list[str]] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    devices: list[str | None] = field(default_factory=list)
     most_at_once: int = 0
     _running: dict[str, list[Path]] = field(default_factory=dict)
 
     def submit(self, spec: JobSpec) -> str:
         command = list(spec.command)
         self.commands.append(command)
+        self.devices.append(spec.devices)
         job_id = str(len(self.commands))
         self._running[job_id] = [Path(w) for w in command if Path(w).name in self._ids(command)]
         self.most_at_once = max(self.most_at_once, len(self._running))
@@ -65,6 +69,8 @@ class Scripted:
             folders[0].set_status(Status(state="failed", reason=self.reason))
         last = "MemoryError" if step == "memory" else "last line"
         (ticket.folder / "log.txt").write_text(f"first line\n{last}\n")
+        if step == "vanished":  # before it began
+            return Poll(state="ended", cause="lost", note="job 7: failed")
         record = {"code": _CODES[step], "ended": 1.0}
         path = ticket.folder / "attempts" / f"{ticket.attempt:04d}.0.json"
         path.write_text(json.dumps(record))
@@ -75,7 +81,7 @@ class Scripted:
         self._running.pop(ticket.job_id, None)
 
     def logs(self, ticket: Ticket) -> str:
-        return ""
+        return "loading\nno such module\n"
 
     @staticmethod
     def _ids(command: Sequence[str]) -> set[str]:
@@ -249,6 +255,48 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(tmp_path: Path, jobs: 
         {"micro_batch": 2},
     ]
     assert "out of memory in attempt 1" in execution["amended"][0]["why"]
+
+
+def test_a_job_that_never_began_says_what_its_engine_wrote(tmp_path: Path, jobs: list[Job]) -> None:
+    launcher = Scripted({jobs[0].trunk.run_id: ["vanished"]})
+    with pytest.raises(WorkerError, match="was lost 4 times: job 7: failed: no such module"):
+        _run(tmp_path, jobs[:1], launcher)
+
+
+def test_an_engine_s_own_requeues_draw_on_the_budget(tmp_path: Path, jobs: list[Job]) -> None:
+    launcher, runs = Scripted({jobs[0].trunk.run_id: ["running"]}), tmp_path / "runs"
+    place = runs / jobs[0].trunk.run_id
+
+    def requeue(_share: float, _label: str) -> None:
+        number = len(list((place / "attempts").glob("*"))) if (place / "attempts").exists() else 0
+        if launcher.commands:
+            (place / "attempts" / f"0001.{number}.json").write_text("{}")
+
+    with pytest.raises(WorkerError, match=r"was preempted 3 times.*launch\.retry_preempted"):
+        run_jobs(
+            jobs[:1], launcher=launcher, corpus=tmp_path / "data", runs=runs,
+            launch=LaunchSection(slots=1, retry_preempted=2), progress=requeue,
+        )  # fmt: skip
+    assert launcher.cancelled == ["1"]
+    assert read_job(place).state == "given_up"
+
+
+def test_every_local_slot_has_gpus_of_its_own(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4,5,6,7")
+    waits: dict[str, list[Step]] = {job.trunk.run_id: ["running", "done"] for job in jobs}
+    launcher, launch = Scripted(waits), LaunchSection(gpus_per_job=2, threads=1)
+    run_jobs(
+        jobs, launcher=launcher, corpus=tmp_path / "data", runs=tmp_path / "runs",
+        launch=launch, progress=lambda _share, _label: None,
+    )  # fmt: skip
+    assert slots_and_threads(launch, jobs) == (2, 1)
+    assert launcher.devices == ["3,4", "5,6", "3,4"]
+    assert free_devices(launch, ["3,4", None]) == "5,6"
+    with pytest.raises(StudyError, match=r"gpus_per_job = 2: 1 GPUs of this machine are free"):
+        free_devices(launch, ["3,4", "5,6"])
+    assert free_devices(LaunchSection(gpus_per_job=2, launcher="ray"), ["3,4", "5,6"]) is None
 
 
 def test_what_a_dead_driver_submitted_is_followed_and_not_started_again(

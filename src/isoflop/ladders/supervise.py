@@ -9,7 +9,15 @@ from isoflop._errors import InputError, WorkerError
 from isoflop.ladders.command import OwnTrainer, command_of
 from isoflop.ladders.design import Job
 from isoflop.ladders.estimate import estimate_seconds, own_tokens
-from isoflop.ladders.launchers import JobSpec, Launcher, Poll, Verdict, find_launcher, verdict_of
+from isoflop.ladders.launchers import (
+    JobSpec,
+    Launcher,
+    Poll,
+    Verdict,
+    attempts_of,
+    find_launcher,
+    verdict_of,
+)
 from isoflop.ladders.slots import free_devices, slots_and_threads
 from isoflop.ladders.tickets import JobRecord, read_job, write_job
 from isoflop.runs import RunFolder
@@ -98,10 +106,28 @@ class _Queue:
         for active in list(self.active):
             active.seen = active.launcher.poll(active.record.ticket(active.place))
             if active.seen.state != "ended":
+                self._check_requeues(active)
                 continue
             self.active.remove(active)
             if not self._is_over(active):
                 self.waiting.insert(0, active.job)
+
+    def _check_requeues(self, active: _Active) -> None:
+        """An engine that requeues by itself draws on the same budget as a new attempt."""
+        record, place = active.record, active.place
+        again = sum(a.number == record.attempt and a.restart > 0 for a in attempts_of(place))
+        times = record.count("preempted") + again
+        if times <= self.launch.retry_preempted:
+            return
+        active.launcher.cancel(record.ticket(place))
+        self.active.remove(active)
+        verdict = Verdict(ending="preempted", reason=f"preempted {times} times; {active.seen.note}")
+        write_job(place, replace(record.ended(verdict), state="given_up"))
+        _mark(active.folders, "failed", verdict.reason)
+        raise WorkerError(
+            f"training {active.folders[0].run_id} was {verdict.reason}. Raise "
+            "launch.retry_preempted or the time limit."
+        )
 
     def stop(self) -> None:
         """Ask everything that runs to save itself and stop; wait until it has."""
@@ -147,6 +173,10 @@ class _Queue:
         folders, place = active.folders, active.place
         failed = {f.run_id: s.reason for f in folders if (s := f.status()).state == "failed"}
         verdict = verdict_of(place, active.record.attempt, active.seen, failed)
+        if all(record.number != active.record.attempt for record in attempts_of(place)):
+            # It never began: what the engine wrote says why (a setup line that failed).
+            said = active.launcher.logs(active.record.ticket(place)).strip().splitlines()
+            verdict = replace(verdict, reason=": ".join([verdict.reason, *said[-1:]]))
         if is_finished(self.runs, active.job):
             verdict = Verdict(ending="done", reason="")
         elif verdict.ending == "done":

@@ -71,7 +71,8 @@ class RayLauncher:
             self._client().stop_job(ticket.job_id)
 
     def logs(self, ticket: Ticket) -> str:
-        return str(self._client().get_job_logs(ticket.job_id))
+        known = self._info(ticket.job_id) is not None
+        return str(self._client().get_job_logs(ticket.job_id)) if known else ""
 
     def _info(self, job_id: str) -> Any | None:
         """What the cluster knows of a job; None if nothing."""

@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from isoflop._errors import StudyError, WorkerError
 from isoflop.ladders.launchers.protocol import JobSpec, Poll, Ticket
@@ -110,7 +109,9 @@ class SlurmLauncher:
 
 def require_slurm() -> None:
     """Raises StudyError where Slurm's commands are not installed."""
-    missing = [name for name in ("sbatch", "squeue", "scancel", "scontrol") if not _which(name)]
+    missing = [
+        name for name in ("sbatch", "squeue", "scancel", "scontrol") if not shutil.which(name)
+    ]
     if missing:
         raise StudyError(
             f"launch.launcher = 'slurm': {missing[0]} is not on the PATH. Run isoflop on a login "
@@ -120,7 +121,7 @@ def require_slurm() -> None:
 
 def _accounted(job_id: str) -> tuple[str, str] | None:
     """What the accounting says of a job that `squeue` has forgotten; None where there is none."""
-    if not _which("sacct"):
+    if not shutil.which("sacct"):
         return None
     done = _call(["sacct", "-n", "-X", "-P", "-j", job_id, "-o", "State"])
     words = done.stdout.split()
@@ -137,8 +138,3 @@ def _call(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 def _said(done: "subprocess.CompletedProcess[str]") -> str:
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return lines[-1].strip() if lines else f"exit code {done.returncode}"
-
-
-def _which(name: str) -> Path | None:
-    found = shutil.which(name)
-    return Path(found) if found else None
