@@ -338,32 +338,58 @@ def test_ctrl_c_stops_everything_and_loses_nothing(case: Case) -> None:
     case.assert_complete(8, 12)
 
 
+def own_case(engine: Engine, place: Path, text: Path, corpus: Path) -> Case:
+    """A study that isoflop's own trainer trains, long enough to be taken away in the middle."""
+    case = make_case(engine, place, text, corpus)
+    study = (place / "study.toml").read_text()
+    head, tail = study.split("[trainer]")
+    tail = tail.partition("[launch]")[2].replace("threads = 1", "checkpoint_seconds = 0.1")
+    (place / "study.toml").write_text(f"{head.replace('2560', '128000')}[launch]{tail}")
+    return case
+
+
+def records_of(case: Case) -> dict[str, list[dict[str, Any]]]:
+    """Every point of every run without its wall-clock time."""
+    assert {row.state for row in case.rows()} == {"done"}
+    return {
+        path.parent.name: [
+            {k: v for k, v in point.to_json().items() if k != "wall_s"}
+            for point in RunFolder(path.parent).points()
+        ]
+        for path in sorted((case.place / "runs").glob("*/config.json"))
+    }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_text: Path, small_corpus: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """The records of a study that was trained here, and left alone."""
+    place = tmp_path_factory.mktemp("undisturbed") / "study"
+    case = own_case(Engine(name="local"), place, tiny_text, small_corpus)
+    case.finish(case.start())
+    return records_of(case)
+
+
 @pytest.mark.slow
 def test_isoflop_s_own_trainer_trains_the_same_everywhere(
-    engine: Engine, tmp_path: Path, tiny_text: Path, small_corpus: Path
+    engine: Engine,
+    tmp_path: Path,
+    tiny_text: Path,
+    small_corpus: Path,
+    undisturbed: dict[str, list[dict[str, Any]]],
 ) -> None:
-    """Taken away in the middle and resumed, on any engine: every record bit for bit as here."""
-    records = []
-    for name, where in (("here", Engine(name="local")), ("there", engine)):
-        case = make_case(where, tmp_path / name, tiny_text, small_corpus)
-        study = (case.place / "study.toml").read_text()
-        head, tail = study.split("[trainer]")
-        tail = tail.partition("[launch]")[2].replace("threads = 1", "checkpoint_seconds = 0.1")
-        text = f"{head.replace('2560', '128000')}[launch]{tail}"
-        (case.place / "study.toml").write_text(text)
+    """Taken away in the middle and resumed, on any engine: every record is the same bit for bit."""
+    case = own_case(engine, tmp_path / "study", tiny_text, small_corpus)
+    try:
         driver = case.start()
-        if name == "there":
-            folder = wait_for(lambda case=case: case.jobs().get(8))  # type: ignore[misc]
-            wait_for(lambda: RunFolder(folder).status().step > 0, lambda: case.rows())  # noqa: B023
-            case.engine.preempt(folder)
+        folder = wait_for(lambda: case.jobs().get(8))
+        wait_for(lambda: RunFolder(folder).status().step > 0, lambda: case.rows())
+        case.engine.preempt(folder)
         case.finish(driver)
-        assert {row.state for row in case.rows()} == {"done"}
-        points = {path.parent.name: [p.to_json() for p in RunFolder(path.parent).points()]
-                  for path in sorted((case.place / "runs").glob("*/config.json"))}  # fmt: skip
-        records.append({run: [{k: v for k, v in p.items() if k != "wall_s"} for p in own]
-                        for run, own in points.items()})  # fmt: skip
+    finally:
         case.close()
     assert attempts_of(folder)[0].code == 130
     assert len(attempts_of(folder)) == 2
-    assert sum(map(len, records[0].values())) >= 20
-    assert records[0] == records[1]
+    assert sum(map(len, undisturbed.values())) >= 20
+    assert records_of(case) == undisturbed

@@ -8,7 +8,6 @@ from pathlib import Path
 from isoflop._errors import InputError, WorkerError
 from isoflop.ladders.command import OwnTrainer, command_of
 from isoflop.ladders.design import Job
-from isoflop.ladders.estimate import estimate_seconds, own_tokens
 from isoflop.ladders.launchers import (
     JobSpec,
     Launcher,
@@ -18,10 +17,11 @@ from isoflop.ladders.launchers import (
     find_launcher,
     verdict_of,
 )
+from isoflop.ladders.progress import is_finished, job_seconds, share_done
 from isoflop.ladders.slots import free_devices, slots_and_threads
 from isoflop.ladders.tickets import JobRecord, read_job, write_job
 from isoflop.runs import RunFolder
-from isoflop.specs import LaunchSection, RunConfig
+from isoflop.specs import LaunchSection
 
 _POLL_S: float | None = None
 """Seconds between two looks; None: as the launcher says."""
@@ -221,7 +221,7 @@ def run_jobs(
     """
     runs.mkdir(parents=True, exist_ok=True)
     slots, threads = slots_and_threads(launch, jobs)
-    waiting = sorted((j for j in jobs if not is_finished(runs, j)), key=_seconds, reverse=True)
+    waiting = sorted((j for j in jobs if not is_finished(runs, j)), key=job_seconds, reverse=True)
     queue = _Queue(launcher, corpus, runs, launch, threads, waiting, own)
     try:
         queue.attach()
@@ -256,18 +256,6 @@ def halve_micro_batch(folders: Sequence[RunFolder], job: Job, record: JobRecord)
     return new
 
 
-def is_finished(runs: Path, job: Job) -> bool:
-    """Whether every branch of a job has its final point or has diverged."""
-    return all(_ended(RunFolder(runs / run.run_id)) for run in job.branches)
-
-
-def share_done(runs: Path, jobs: Sequence[Job]) -> float:
-    """Share of the estimated work that is done."""
-    total = sum(_seconds(job) for job in jobs)
-    done = sum(_work(job, run, _tokens_done(runs, job, run)) for job in jobs for run in job.runs)
-    return min(1.0, done / total)
-
-
 def _failure(active: _Active, record: JobRecord, verdict: Verdict) -> Exception:
     if verdict.ending == "bad_input":
         return InputError(verdict.reason)
@@ -289,30 +277,6 @@ def _mark(folders: Sequence[RunFolder], state: str, reason: str) -> None:
         left = [f for f in folders if f.status().state in ("queued", "preempted")][:1]
     for folder in left:
         folder.beat(state=state, reason=reason)
-
-
-def _ended(folder: RunFolder) -> bool:
-    return (folder.path / "config.json").exists() and folder.status().state in ("done", "diverged")
-
-
-def _seconds(job: Job) -> float:
-    return sum(_work(job, run, own_tokens(job, run)) for run in job.runs)
-
-
-def _work(job: Job, run: RunConfig, n_tokens: float) -> float:
-    return estimate_seconds(run.shape, int(n_tokens))
-
-
-def _tokens_done(runs: Path, job: Job, run: RunConfig) -> int:
-    folder = RunFolder(runs / run.run_id)
-    if not folder.path.exists():
-        return 0
-    status = folder.status()
-    whole = own_tokens(job, run)
-    if status.state in ("done", "diverged"):
-        return whole
-    before = run.schedule.hold_tokens if run.trunk else 0
-    return max(0, min(whole, status.n_tokens - before))
 
 
 def _label(queue: _Queue) -> str:
