@@ -1,72 +1,92 @@
 """Jobs over slots: what is tried again, what ends everything, what is cancelled; one driver."""
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from isoflop._errors import InputError, StudyError, WorkerError
 from isoflop.accounting import training_memory_bytes
-from isoflop.ladders import Job, Ladder, LocalLauncher, planned_runs, run_jobs, supervise
-from isoflop.ladders.launcher import JobState, find_launcher, training_command
+from isoflop.ladders import Job, Ladder, LocalLauncher, planned_runs, run_jobs
+from isoflop.ladders.command import training_command
+from isoflop.ladders.launchers import JobSpec, Poll, Ticket, find_launcher
 from isoflop.ladders.lock import exclusive
-from isoflop.ladders.supervise import slots_and_threads
+from isoflop.ladders.slots import free_devices, slots_and_threads
+from isoflop.ladders.tickets import JobRecord, read_job, write_job
 from isoflop.runs import RunFolder, Status
 from isoflop.specs import LaunchSection, RunConfig, Schedule
 from isoflop.training.__main__ import _parser
+
+Step = Literal[
+    "running", "done", "asked to stop", "bad input", "failed", "killed", "memory", "vanished"
+]
+_CODES = {"done": 0, "bad input": 2, "asked to stop": 130, "failed": 1, "killed": -9, "memory": 1}
 
 
 @dataclass(slots=True)
 class Scripted:
     """A launcher whose jobs end as the script of their trunk says, one entry an attempt."""
 
-    script: dict[str, list[JobState]]
+    script: dict[str, list[Step]]
     reason: str = ""
     """Written to the status of a run that fails, as the trainer does."""
+    poll_s: float = 0.0
     commands: list[list[str]] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    devices: list[str | None] = field(default_factory=list)
     most_at_once: int = 0
     _running: dict[str, list[Path]] = field(default_factory=dict)
 
-    def submit(self, command: Sequence[str], *, log: Path, threads: int) -> str:
-        self.commands.append(list(command))
+    def submit(self, spec: JobSpec) -> str:
+        command = list(spec.command)
+        self.commands.append(command)
+        self.devices.append(spec.devices)
         job_id = str(len(self.commands))
         self._running[job_id] = [Path(w) for w in command if Path(w).name in self._ids(command)]
         self.most_at_once = max(self.most_at_once, len(self._running))
+        (spec.folder / "attempts").mkdir(exist_ok=True)
         return job_id
 
-    def poll(self, job_id: str) -> JobState:
-        folders = [RunFolder(path) for path in self._running[job_id]]
+    def poll(self, ticket: Ticket) -> Poll:
+        if ticket.job_id not in self._running:
+            return Poll(state="ended")
+        folders = [RunFolder(path) for path in self._running[ticket.job_id]]
         left = self.script.get(folders[0].run_id, ["done"])
-        state = left.pop(0) if len(left) > 1 else left[0]
-        if state != "running":
-            del self._running[job_id]
-        if state == "done":
+        step = left.pop(0) if len(left) > 1 else left[0]
+        if step == "running":
+            return Poll(state="running")
+        del self._running[ticket.job_id]
+        if step == "done":
             for folder in folders:
                 folder.set_status(Status(state="done"))
-        elif state in ("failed", "bad_input") and self.reason:
+        elif step in ("failed", "bad input") and self.reason:
             folders[0].set_status(Status(state="failed", reason=self.reason))
-        return state
+        last = "MemoryError" if step == "memory" else "last line"
+        (ticket.folder / "log.txt").write_text(f"first line\n{last}\n")
+        if step == "vanished":  # before it began
+            return Poll(state="ended", cause="lost", note="job 7: failed")
+        record = {"code": _CODES[step], "ended": 1.0}
+        path = ticket.folder / "attempts" / f"{ticket.attempt:04d}.0.json"
+        path.write_text(json.dumps(record))
+        return Poll(state="ended")
 
-    def cancel(self, job_id: str) -> None:
-        self.cancelled.append(job_id)
+    def cancel(self, ticket: Ticket, *, force: bool = False) -> None:
+        self.cancelled.append(ticket.job_id)
+        self._running.pop(ticket.job_id, None)
 
-    def logs(self, job_id: str) -> str:
-        return "first line\nlast line"
+    def logs(self, ticket: Ticket) -> str:
+        return "loading\nno such module\n"
 
     @staticmethod
     def _ids(command: Sequence[str]) -> set[str]:
         return {Path(word).name for word in command if Path(word).parent.name == "runs"}
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise, "_POLL_S", 0.0)
 
 
 @pytest.fixture
@@ -104,7 +124,7 @@ def _trained(launcher: Scripted) -> list[str]:
 def test_all_jobs_are_trained_longest_first_within_the_slots(
     tmp_path: Path, jobs: list[Job]
 ) -> None:
-    waits: dict[str, list[JobState]] = {job.trunk.run_id: ["running", "done"] for job in jobs}
+    waits: dict[str, list[Step]] = {job.trunk.run_id: ["running", "done"] for job in jobs}
     launcher = Scripted(waits)
     shares = _run(tmp_path, jobs, launcher, slots=2)
     assert _trained(launcher) == [job.trunk.run_id for job in reversed(jobs)]
@@ -130,8 +150,8 @@ def test_a_crash_is_tried_once_more(tmp_path: Path, jobs: list[Job]) -> None:
 
 def test_a_second_crash_ends_everything_with_its_reason(tmp_path: Path, jobs: list[Job]) -> None:
     crash = jobs[1].trunk.run_id
-    launcher = Scripted({crash: ["failed"]}, reason="MemoryError: no more")
-    with pytest.raises(WorkerError, match=rf"{crash} failed 2 times: MemoryError: no more .*log"):
+    launcher = Scripted({crash: ["failed"]}, reason="KeyError: no more")
+    with pytest.raises(WorkerError, match=rf"{crash} failed 2 times: KeyError: no more .*log"):
         _run(tmp_path, jobs, launcher)
     assert _trained(launcher) == [jobs[2].trunk.run_id, crash, crash]
 
@@ -146,8 +166,8 @@ def test_without_a_reason_the_last_line_of_the_log_is_shown(
 
 
 def test_bad_input_is_not_tried_again_and_stops_the_others(tmp_path: Path, jobs: list[Job]) -> None:
-    script: dict[str, list[JobState]] = {job.trunk.run_id: ["running"] for job in jobs}
-    script[jobs[2].trunk.run_id] = ["bad_input"]
+    script: dict[str, list[Step]] = {job.trunk.run_id: ["running"] for job in jobs}
+    script[jobs[2].trunk.run_id] = ["bad input"]
     launcher = Scripted(script, reason="launch.device = 'cuda': not here. Use 'cpu'.")
     with pytest.raises(InputError) as error:
         _run(tmp_path, jobs, launcher, slots=3)
@@ -174,13 +194,140 @@ def test_ctrl_c_cancels_what_runs(tmp_path: Path, jobs: list[Job]) -> None:
     assert sorted(launcher.cancelled) == ["1", "2"]
 
 
-def test_an_interrupted_job_interrupts_the_driver(tmp_path: Path, jobs: list[Job]) -> None:
-    script: dict[str, list[JobState]] = {job.trunk.run_id: ["running"] for job in jobs}
-    script[jobs[1].trunk.run_id] = ["interrupted"]
-    launcher = Scripted(script)
-    with pytest.raises(KeyboardInterrupt):
-        _run(tmp_path, jobs, launcher, slots=2)
+@pytest.mark.parametrize(
+    ("step", "key", "ending"),
+    [
+        ("asked to stop", "retry_preempted", "preempted"),
+        ("killed", "retry_lost", "lost"),
+        ("memory", "retry_out_of_memory", "out_of_memory"),
+        ("failed", "retry_crashed", "crashed"),
+    ],
+)
+def test_every_ending_has_a_budget_of_its_own(
+    tmp_path: Path, jobs: list[Job], step: Step, key: str, ending: str
+) -> None:
+    budgets: dict[str, Any] = dict.fromkeys(
+        ("retry_preempted", "retry_lost", "retry_out_of_memory", "retry_crashed"), 0
+    )
+    trunk = jobs[0].trunk.run_id
+    good = Scripted({trunk: [step, step, "done"]})
+    run_jobs(
+        jobs[:1], launcher=good, corpus=tmp_path / "data", runs=tmp_path / "good" / "runs",
+        launch=LaunchSection(**{**budgets, key: 2}), progress=lambda _share, _label: None,
+    )  # fmt: skip
+    assert len(good.commands) == 3
+    past = read_job(tmp_path / "good" / "runs" / trunk).history
+    assert [p.ending for p in past] == [ending, ending, "done"]
+    bad = Scripted({trunk: [step, step, "done"]})
+    others: dict[str, Any] = dict.fromkeys(budgets, 9)
+    launch = LaunchSection(**{**others, key: 1})
+    with pytest.raises(WorkerError, match=trunk):
+        run_jobs(
+            jobs[:1], launcher=bad, corpus=tmp_path / "data", runs=tmp_path / "bad" / "runs",
+            launch=launch, progress=lambda _share, _label: None,
+        )  # fmt: skip
+    assert len(bad.commands) == 2
+    record = read_job(tmp_path / "bad" / "runs" / trunk)
+    assert record.state == "given_up"
+    assert RunFolder(tmp_path / "bad" / "runs" / trunk).status().state == "failed"
+    # Asked for again, it has its budget anew; its attempts are counted on.
+    run_jobs(
+        jobs[:1], launcher=bad, corpus=tmp_path / "data", runs=tmp_path / "bad" / "runs",
+        launch=launch, progress=lambda _share, _label: None,
+    )  # fmt: skip
+    assert [p.attempt for p in read_job(tmp_path / "bad" / "runs" / trunk).history] == [1, 2, 3]
+
+
+def test_out_of_memory_halves_the_micro_batch_and_says_so(tmp_path: Path, jobs: list[Job]) -> None:
+    trunk, runs = jobs[0].trunk, tmp_path / "runs"
+    folder = RunFolder.create(runs, trunk)
+    folder.freeze_execution({"micro_batch": 0, "threads": 1})
+    launcher = Scripted({trunk.run_id: ["memory"]})
+    with pytest.raises(WorkerError, match="out of memory"):
+        _run(tmp_path, jobs[:1], launcher)
+    sizes = [command[command.index("--micro-batch") + 1] for command in launcher.commands]
+    assert sizes == ["0", "2", "1"]  # a batch is 4 sequences; one alone is the end of it
+    execution = folder.execution()
+    assert execution is not None
+    assert execution["micro_batch"] == 1
+    assert execution["threads"] == 1
+    assert [note["was"] for note in execution["amended"]] == [
+        {"micro_batch": 0},
+        {"micro_batch": 2},
+    ]
+    assert "out of memory in attempt 1" in execution["amended"][0]["why"]
+
+
+def test_a_job_that_never_began_says_what_its_engine_wrote(tmp_path: Path, jobs: list[Job]) -> None:
+    launcher = Scripted({jobs[0].trunk.run_id: ["vanished"]})
+    with pytest.raises(WorkerError, match="was lost 4 times: job 7: failed: no such module"):
+        _run(tmp_path, jobs[:1], launcher)
+
+
+def test_an_engine_s_own_requeues_draw_on_the_budget(tmp_path: Path, jobs: list[Job]) -> None:
+    launcher, runs = Scripted({jobs[0].trunk.run_id: ["running"]}), tmp_path / "runs"
+    place = runs / jobs[0].trunk.run_id
+
+    def requeue(_share: float, _label: str) -> None:
+        number = len(list((place / "attempts").glob("*"))) if (place / "attempts").exists() else 0
+        if launcher.commands:
+            (place / "attempts" / f"0001.{number}.json").write_text("{}")
+
+    with pytest.raises(WorkerError, match=r"was preempted 3 times.*launch\.retry_preempted"):
+        run_jobs(
+            jobs[:1], launcher=launcher, corpus=tmp_path / "data", runs=runs,
+            launch=LaunchSection(slots=1, retry_preempted=2), progress=requeue,
+        )  # fmt: skip
     assert launcher.cancelled == ["1"]
+    assert read_job(place).state == "given_up"
+
+
+def test_every_local_slot_has_gpus_of_its_own(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4,5,6,7")
+    waits: dict[str, list[Step]] = {job.trunk.run_id: ["running", "done"] for job in jobs}
+    launcher, launch = Scripted(waits), LaunchSection(gpus_per_job=2, threads=1)
+    run_jobs(
+        jobs, launcher=launcher, corpus=tmp_path / "data", runs=tmp_path / "runs",
+        launch=launch, progress=lambda _share, _label: None,
+    )  # fmt: skip
+    assert slots_and_threads(launch, jobs) == (2, 1)
+    assert launcher.devices == ["3,4", "5,6", "3,4"]
+    assert free_devices(launch, ["3,4", None]) == "5,6"
+    with pytest.raises(StudyError, match=r"gpus_per_job = 2: 1 GPUs of this machine are free"):
+        free_devices(launch, ["3,4", "5,6"])
+    assert free_devices(LaunchSection(gpus_per_job=2, launcher="ray"), ["3,4", "5,6"]) is None
+
+
+def test_what_a_dead_driver_submitted_is_followed_and_not_started_again(
+    tmp_path: Path, jobs: list[Job]
+) -> None:
+    trunk, runs = jobs[0].trunk.run_id, tmp_path / "runs"
+    launcher = Scripted({trunk: ["running", "running", "done"]})
+    (folder, *_) = (RunFolder.create(runs, run).path for run in jobs[0].runs)
+    command = ("x", *(str(runs / run.run_id) for run in jobs[0].runs))
+    spec = JobSpec(run_id=trunk, folder=folder, attempt=1, command=command)
+    record = write_job(folder, JobRecord().submitting(spec, "local"))
+    job_id = launcher.submit(spec)
+    write_job(folder, replace(record, state="submitted", job_id=job_id))
+    _run(tmp_path, jobs[:1], launcher)
+    assert launcher.commands == [list(command)]
+    assert [p.ending for p in read_job(folder).history] == ["done"]
+
+
+def test_a_corrupt_job_record_is_named(tmp_path: Path, jobs: list[Job]) -> None:
+    _run(tmp_path, jobs[:1], Scripted({}))
+    path = tmp_path / "runs" / jobs[0].trunk.run_id / "job.json"
+    for text in (
+        "{",
+        "[]",
+        '{"version": 99, "history": []}',
+        '{"version": 1, "history": [], "x": 1}',
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"job\.json.*Delete this file"):
+            read_job(path.parent)
 
 
 @pytest.mark.parametrize(
@@ -235,40 +382,9 @@ def test_micro_batches_reach_the_trainer_and_the_estimate(tmp_path: Path, jobs: 
 
 
 def test_launchers_are_found_by_name() -> None:
-    assert isinstance(find_launcher("local"), LocalLauncher)
+    assert isinstance(find_launcher("local", LaunchSection()), LocalLauncher)
     with pytest.raises(StudyError, match=r"launch\.launcher = 'moon'.*Use one of: local"):
-        find_launcher("moon")
-
-
-@pytest.mark.parametrize(
-    ("code", "state"),
-    [
-        ("raise SystemExit(0)", "done"),
-        ("raise SystemExit(2)", "bad_input"),
-        ("raise SystemExit(130)", "interrupted"),
-        ("raise SystemExit(1)", "failed"),
-        ("import os; os.kill(os.getpid(), 15)", "interrupted"),
-        ("import os; os.kill(os.getpid(), 9)", "failed"),
-    ],
-)
-def test_how_a_local_process_ended(tmp_path: Path, code: str, state: str) -> None:
-    launcher = LocalLauncher()
-    log = tmp_path / "log.txt"
-    script = f"import os; print('threads', os.environ['OMP_NUM_THREADS'], flush=True); {code}"
-    job = launcher.submit([sys.executable, "-S", "-c", script], log=log, threads=3)
-    while launcher.poll(job) == "running":
-        pass
-    assert launcher.poll(job) == state
-    assert launcher.logs(job) == "threads 3"
-
-
-def test_a_cancelled_process_is_asked_to_stop(tmp_path: Path) -> None:
-    launcher = LocalLauncher()
-    command = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
-    job = launcher.submit(command, log=tmp_path / "log.txt", threads=1)
-    assert launcher.poll(job) == "running"
-    launcher.cancel(job)
-    assert launcher.poll(job) == "interrupted"
+        find_launcher("moon", LaunchSection())
 
 
 def test_the_command_is_the_trainer_s(tmp_path: Path) -> None:

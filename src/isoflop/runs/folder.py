@@ -131,6 +131,16 @@ class RunFolder:
         """Replace execution.json: only the trainer that had to go on otherwise, with a note."""
         write_json_atomically(self.path / "execution.json", dict(execution))
 
+    def amend_execution(self, changes: Mapping[str, Any], *, why: str) -> None:
+        """Change what a retry may change, and keep under `amended` what it was and why.
+
+        Only while no process trains the run.
+        """
+        stored = self.execution() or {}
+        note = {"why": why, "was": {key: stored.get(key) for key in changes}, "at": time.time()}
+        amended = {**stored, **changes, "amended": [*stored.get("amended", []), note]}
+        write_json_atomically(self.path / "execution.json", amended)
+
     def append(self, point: Point) -> None:
         """Append one point; only the process that trains the run may call this."""
         line = json.dumps(point.to_json(), sort_keys=True) + "\n"

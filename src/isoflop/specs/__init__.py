@@ -8,6 +8,7 @@ What to use when:
 - `StudyConfig`: one `study.toml`, read strictly by `read_study`.
 """
 
+from isoflop.specs.launch import RaySection, SlurmSection
 from isoflop.specs.parametrisation import Parametrisation
 from isoflop.specs.run import DataSpec, Optimiser, RunConfig
 from isoflop.specs.schedule import Schedule
@@ -26,6 +27,7 @@ from isoflop.specs.study import (
     TrainSection,
 )
 from isoflop.specs.toml import read_study, study_from_mapping, study_place
+from isoflop.specs.trainer import TrainerColumns, TrainerSection, placeholders_of
 
 __all__ = [
     "DataSection",
@@ -41,10 +43,15 @@ __all__ = [
     "Optimiser",
     "Parametrisation",
     "PlanSection",
+    "RaySection",
     "RunConfig",
     "Schedule",
+    "SlurmSection",
     "StudyConfig",
     "TrainSection",
+    "TrainerColumns",
+    "TrainerSection",
+    "placeholders_of",
     "read_study",
     "study_from_mapping",
     "study_place",

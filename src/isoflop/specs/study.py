@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from isoflop._errors import StudyError
+from isoflop.specs.launch import RaySection, SlurmSection
 from isoflop.specs.parametrisation import OBEYED, Kind
 from isoflop.specs.shape import PRESETS, Mlp, Norm, Positions, Preset
+from isoflop.specs.trainer import TrainerSection
 
 # Far above anything sensible: within them no count, rate or time overflows.
 _MAX_TOKENS = 10**18
@@ -449,7 +451,8 @@ class PlanSection(_Section):
 class LaunchSection(_Section):
     """Where trainings run: `slots` processes at once, `threads` each (0: chosen by cores)."""
 
-    launcher: Literal["local"] = "local"
+    launcher: Literal["local", "slurm", "ray"] = "local"
+    """Where trainings run: processes of this machine, a Slurm cluster, a Ray cluster."""
     slots: int = 0
     threads: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -464,8 +467,23 @@ class LaunchSection(_Section):
     """Processes that share one training, through torchrun: on GPUs one a device."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How they share it: every process the whole model, or a shard of it (FSDP2)."""
+    gpus_per_job: int = 0
+    """GPUs granted to one training; 0: no GPU is asked for, and whatever is visible is used."""
+    retry_preempted: int = 1000
+    """Times that a job may be preempted or reach its time limit; it goes on from its checkpoint."""
+    retry_lost: int = 3
+    """Times that a job may vanish: killed, its node lost, unknown to the engine."""
+    retry_out_of_memory: int = 4
+    """Times that a job may run out of memory; half as many sequences are in memory each time."""
+    retry_crashed: int = 1
+    """Times that a trainer may fail otherwise. A run that diverges is marked, never tried again."""
+    slurm: SlurmSection = field(default_factory=SlurmSection)
+    ray: RaySection = field(default_factory=RaySection)
 
     def __post_init__(self) -> None:
+        retries = ("preempted", "lost", "out_of_memory", "crashed")
+        for key in ("gpus_per_job", *(f"retry_{name}" for name in retries)):
+            _require_within("launch", self, key, 0, 10**6)
         _require_within("launch", self, "slots", 0, _MAX_PROCESSES)
         _require_within("launch", self, "threads", 0, _MAX_PROCESSES)
         if self.micro_batch_tokens != "auto":
@@ -497,6 +515,7 @@ class StudyConfig(_Section):
     plan: PlanSection = field(default_factory=PlanSection)
     launch: LaunchSection = field(default_factory=LaunchSection)
     eval: EvalSection = field(default_factory=EvalSection)
+    trainer: TrainerSection | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -512,6 +531,13 @@ class StudyConfig(_Section):
             self.train.batch_tokens,
             f"a multiple of model.context = {self.model.context}",
             "Adjust one of the two.",
+        )
+        _require(
+            self.launch.slurm.nodes == 1 or self.trainer is not None,
+            "launch.slurm.nodes",
+            self.launch.slurm.nodes,
+            "nodes = 1 without a [trainer]",
+            "One training of isoflop's own runs on one node.",
         )
         micro = self.launch.micro_batch_tokens
         context, batch = self.model.context, self.train.batch_tokens

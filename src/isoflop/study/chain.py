@@ -11,8 +11,7 @@ from isoflop._errors import MissingExtraError, RunError, StudyError
 from isoflop._types import Problem
 from isoflop.data import check_corpus, read_card
 from isoflop.fitting import Analysis, Forecast
-from isoflop.ladders import Job, Ladder, extend_job, run_jobs
-from isoflop.ladders.launcher import find_launcher
+from isoflop.ladders import Job, Ladder, OwnTrainer, extend_job, find_launcher, run_jobs
 from isoflop.ladders.lock import exclusive
 from isoflop.planning import Plan
 from isoflop.runs import RunFolder
@@ -31,6 +30,7 @@ from isoflop.study.links import (
 from isoflop.study.progress import stage_bar
 
 # (module, extra, what needs it): looked for before hours of work, not after them.
+# The first is only for our own trainer.
 _NEEDED = (("torch", "train", "training a ladder"), ("matplotlib", "plot", "the report"))
 _NEEDED_FOR_DATA = tuple((name, "data", "preparing a corpus") for name in ("daft", "tokenizers"))
 
@@ -59,7 +59,7 @@ def run_study(study: StudyFolder, *, console: Console | None = None) -> Outcome:
         MissingExtraError: a package that the work will need is not installed.
         InputError: the study, the corpus or a file in the folder cannot be used, or another
             process is working on the study.
-        WorkerError: a training failed twice.
+        WorkerError: a training failed as often as [launch] allows.
         KeyboardInterrupt: asked to stop; everything has been saved.
     """
     _require_extras(study)
@@ -117,7 +117,8 @@ def demo_line(outcome: Outcome) -> str:
 
 def _require_extras(study: StudyFolder) -> None:
     there = (study.data / "card.json").exists()
-    for module, extra, use in _NEEDED if there else (*_NEEDED, *_NEEDED_FOR_DATA):
+    needed = _NEEDED if study.config.trainer is None else _NEEDED[1:]
+    for module, extra, use in needed if there else (*needed, *_NEEDED_FOR_DATA):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError(module, extra=extra, needed_for=use)
 
@@ -140,16 +141,23 @@ def _run(study: StudyFolder, console: Console | None) -> Outcome:
     return _outcome(study, ladder, analysis, forecast, actual, plan, report)
 
 
+def own_trainer(study: StudyFolder) -> OwnTrainer | None:
+    """The study's own training program, if it has one."""
+    section = study.config.trainer
+    return None if section is None else OwnTrainer(section=section, base=study.base)
+
+
 def _train(study: StudyFolder, jobs: list[Job], console: Console | None, title: str) -> None:
     with stage_bar(console, title) as stage:
         run_jobs(
             jobs,
-            launcher=find_launcher(study.config.launch.launcher),
+            launcher=find_launcher(study.config.launch.launcher, study.config.launch),
             corpus=study.data,
             runs=study.runs,
             launch=study.config.launch,
             progress=stage,
             evaluation=study.config.eval,
+            own=own_trainer(study),
         )
 
 

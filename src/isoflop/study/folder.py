@@ -25,7 +25,9 @@ from isoflop.specs import (
 
 _STUDY, _SOURCE, _OVERRIDES = "study.toml", ".source", "overrides.json"
 _VERSION = 1
-_STARTS_WITH_A_KEY = re.compile(r"(data|model|train|ladder|holdout|fit|plan|launch|eval)(\.|:| =)")
+_STARTS_WITH_A_KEY = re.compile(
+    r"(data|model|train|ladder|holdout|fit|plan|launch|eval|trainer)(\.|:| =)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from isoflop.fitting import Analysis, Forecast, analyse, law_card, make_forecast
 from isoflop.ladders import Job, Ladder, PlannedRun, design_ladder, planned_runs, priced
 from isoflop.ladders.design import CorpusFacts
 from isoflop.ladders.estimate import own_tokens
-from isoflop.ladders.supervise import slots_and_threads
+from isoflop.ladders.slots import slots_and_threads
 from isoflop.planning import Plan, plan
 from isoflop.reports import Curve, Report, write_law_card, write_report
 from isoflop.runs import Point, RunFolder, read_runs

@@ -1,0 +1,104 @@
+"""The command of a job: our trainer, or one of the user's own."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from isoflop.runs import RunFolder
+from isoflop.specs import LaunchSection, TrainerSection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnTrainer:
+    """A training program of one's own, and the folder that its relative paths mean."""
+
+    section: TrainerSection
+    base: Path
+
+
+def training_command(
+    corpus: Path,
+    runs: Sequence[Path],
+    *,
+    threads: int,
+    context: int,
+    launch: LaunchSection,
+    multiple_choice: bool = False,
+) -> list[str]:
+    """The command that trains run folders in order, in `launch.processes` processes.
+
+    Args:
+        corpus: the folder of the prepared corpus.
+        runs: the run folders, a trunk before its branches.
+        threads: of each process.
+        context: tokens of a sequence.
+        launch: how it is executed.
+        multiple_choice: measure it at the end of every run.
+    """
+    options: dict[str, object] = {
+        "threads": threads,
+        "device": launch.device,
+        "dtype": launch.dtype,
+        "micro-batch": _sequences(launch, context),
+        "compile": str(launch.compile).lower(),
+        "checkpoint-seconds": launch.checkpoint_seconds,
+        "processes": launch.processes,
+        "parallel": launch.parallel,
+    }
+    command = [sys.executable, "-m", "isoflop.training", str(corpus), *map(str, runs)]
+    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    if multiple_choice:
+        command.append("--multiple-choice")
+    if not launch.threads:
+        command.append("--fewer-threads")  # their number was not asked for: a trial may lower it
+    return command
+
+
+def _sequences(launch: LaunchSection, context: int) -> int | str:
+    """Sequences in memory at once, as trainers count; 0: the whole batch."""
+    micro = launch.micro_batch_tokens
+    return micro if micro == "auto" else micro // context
+
+
+def own_command(
+    corpus: Path,
+    runs: Sequence[Path],
+    own: OwnTrainer,
+    *,
+    threads: int,
+    context: int,
+    launch: LaunchSection,
+) -> list[str]:
+    """The command that runs a trainer of one's own on run folders in order."""
+    micro = _sequences(launch, context)
+    if micro == "auto":
+        micro = 0  # only our own trainer holds a trial
+    command = [sys.executable, "-m", "isoflop.ladders.own_trainer", str(corpus), *map(str, runs)]
+    command += ["--base", str(own.base.resolve()), "--threads", str(threads)]
+    return [*command, "--micro-batch", str(micro), "--trainer", json.dumps(asdict(own.section))]
+
+
+def command_of(
+    corpus: Path,
+    folders: Sequence[RunFolder],
+    launch: LaunchSection,
+    own: OwnTrainer | None,
+    *,
+    threads: int,
+    context: int,
+    multiple_choice: bool = False,
+) -> list[str]:
+    """The command of a job; paths are absolute, as it may start anywhere."""
+    place, runs = corpus.resolve(), [folder.path.resolve() for folder in folders]
+    if own is not None:
+        return own_command(place, runs, own, threads=threads, context=context, launch=launch)
+    return training_command(
+        place,
+        runs,
+        threads=threads,
+        context=context,
+        launch=launch,
+        multiple_choice=multiple_choice,
+    )
