@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from isoflop._errors import InputError, StudyError
 from isoflop.accounting import count_params
+from isoflop.ladders.rungs import resolve_rungs, shortest_horizon
+from isoflop.ladders.shapes import study_shape
 from isoflop.specs import (
     DataSpec,
     ModelShape,
@@ -69,39 +70,16 @@ def design_ladder(config: StudyConfig, corpus: CorpusFacts) -> Ladder:
             has without repetition, or a held-out run that is no larger than the pilots or shares
             a training with one; names the key.
     """
-    _check_horizons(config)
-    pilots = []
-    for rung, width in enumerate(config.ladder.widths):
-        depth = config.ladder.depths[rung] if config.ladder.depths else config.model.depth
-        heads = config.ladder.heads[rung] if config.ladder.heads else config.model.n_heads
-        shape = _shape(config, width, depth, heads, key="ladder.widths")
-        horizons = _horizons(config, shape)
-        if horizons:
-            pilots.append(_job(config, corpus, shape, horizons, key="ladder.tokens"))
-    if not pilots:
-        raise StudyError(
-            f"ladder.max_flops = {config.ladder.max_flops!r}: leaves no run. Raise or remove it."
-        )
-    holdout = _holdout(config, corpus, pilots) if config.holdout else None
+    rungs = resolve_rungs(config)
+    shortest = shortest_horizon(config, rungs)
+    kind = config.ladder.kind
+    key = "ladder.tokens" if kind == "explicit" else f"ladder.{kind} tokens"
+    pilots = [
+        _job(config, corpus, rung.shape, rung.horizons, shortest=shortest, key=key)
+        for rung in rungs
+    ]
+    holdout = _holdout(config, corpus, pilots, shortest) if config.holdout else None
     return Ladder(pilots=tuple(pilots), holdout=holdout)
-
-
-def shape_of(config: StudyConfig, *, width: int, depth: int, heads: int) -> ModelShape:
-    """The model of one rung."""
-    model = config.model
-    return ModelShape(
-        vocab_size=config.data.vocab_size,
-        width=width,
-        depth=depth,
-        n_heads=heads,
-        ff_width=round(model.ff_ratio * width),
-        context=model.context,
-        mlp=model.mlp,
-        positions=model.positions,
-        qk_norm=model.qk_norm,
-        token_shift=model.token_shift,
-        tied_head=model.tied_head,
-    )
 
 
 def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
@@ -119,43 +97,13 @@ def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
     return Job(trunk=branch.as_trunk(), branches=(longer,))
 
 
-def _shape(config: StudyConfig, width: int, depth: int, heads: int, *, key: str) -> ModelShape:
-    if round(config.model.ff_ratio * width) < 1:
-        raise StudyError(
-            f"model.ff_ratio = {config.model.ff_ratio!r}: `ff_ratio * width >= 1` must hold, but "
-            f"{key} has {width}. Raise one of the two."
-        )
-    try:
-        return shape_of(config, width=width, depth=depth, heads=heads)
-    except InputError as error:
-        raise StudyError(f"{key} = {width}: {error}") from error
-
-
-def _check_horizons(config: StudyConfig) -> None:
-    """Two horizons of the same number of batches would be one and the same run."""
-    batch = config.train.batch_tokens
-    horizons = sorted(config.ladder.tokens)
-    for short, long in pairwise(horizons):
-        if _whole(short, batch) == _whole(long, batch):
-            raise StudyError(
-                f"ladder.tokens = {list(horizons)}: {short} and {long} are both "
-                f"{short // batch} batches of train.batch_tokens = {batch}. Leave one out or set "
-                "them further apart."
-            )
-
-
-def _horizons(config: StudyConfig, shape: ModelShape) -> list[int]:
-    limit = config.ladder.max_flops
-    n_params = count_params(shape).under()
-    return [t for t in sorted(config.ladder.tokens) if limit is None or 6 * n_params * t <= limit]
-
-
 def _job(
     config: StudyConfig,
     corpus: CorpusFacts,
     shape: ModelShape,
     horizons: Sequence[int],
     *,
+    shortest: int,
     key: str,
 ) -> Job:
     train = config.train
@@ -163,7 +111,7 @@ def _job(
     # Porian et al. 2024 (arXiv:2406.19146): a warm-up longer than N tokens penalises small models.
     warmup = train.warmup_tokens
     if warmup is None:
-        warmup = min(n_params, min(config.ladder.tokens) // 10)
+        warmup = min(n_params, shortest // 10)
     warmup = max(train.batch_tokens, _whole(warmup, train.batch_tokens))
     lr = train.base_lr * (shape.width / train.base_width) ** train.lr_width_exponent
     trunk = RunConfig(
@@ -202,18 +150,18 @@ def _cooldown(hold: Schedule, n_tokens: int, share: float, batch: int) -> Schedu
     return replace(hold, kind="wsd", n_tokens=total, cooldown_tokens=cooldown)
 
 
-def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job]) -> Job:
+def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job], shortest: int) -> Job:
     section = config.holdout
     assert section is not None
     depth = section.depth or config.model.depth
     heads = section.heads or config.model.n_heads
-    shape = _shape(config, section.width, depth, heads, key="holdout.width")
-    job = _job(config, corpus, shape, [section.tokens], key="holdout.tokens")
+    shape = study_shape(config, section.width, depth, heads, key="holdout.width")
+    job = _job(config, corpus, shape, [section.tokens], shortest=shortest, key="holdout.tokens")
     if job.trunk.run_id in {pilot.trunk.run_id for pilot in pilots}:
         raise StudyError(
             f"holdout.width = {section.width}: a pilot has the same shape, and the held-out run "
-            "would be a branch of its trunk, which the fit has seen. Use a width that is not in "
-            "ladder.widths."
+            "would be a branch of its trunk, which the fit has seen. Use a width that no "
+            "pilot has (none of ladder.widths)."
         )
     largest = max(6 * pilot.n_params * run.n_tokens for pilot in pilots for run in pilot.branches)
     ratio = 6 * job.n_params * job.branches[0].n_tokens / largest

@@ -7,6 +7,7 @@ What to use when:
 - `StudyConfig`: one `study.toml`, read strictly by `read_study`.
 """
 
+from isoflop.specs.ladder import LadderSection
 from isoflop.specs.run import DataSpec, Optimiser, RunConfig
 from isoflop.specs.schedule import Schedule
 from isoflop.specs.shape import ModelShape
@@ -15,7 +16,6 @@ from isoflop.specs.study import (
     DomainSection,
     FitSection,
     HoldoutSection,
-    LadderSection,
     LaunchSection,
     ModelSection,
     PlanSection,
@@ -23,6 +23,7 @@ from isoflop.specs.study import (
     TrainSection,
 )
 from isoflop.specs.toml import read_study, study_from_mapping, study_place
+from isoflop.specs.tune import TuneSection
 
 __all__ = [
     "DataSection",
@@ -40,6 +41,7 @@ __all__ = [
     "Schedule",
     "StudyConfig",
     "TrainSection",
+    "TuneSection",
     "read_study",
     "study_from_mapping",
     "study_place",

@@ -4,59 +4,25 @@ Every field with a default may be left out of `study.toml`. Units: tokens, FLOPs
 US dollars, days. Invariants are checked here, so that Python users and files meet the same words.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-from isoflop._errors import StudyError
-
-# Far above anything sensible: within them no count, rate or time overflows.
-_MAX_TOKENS = 10**18
-_MAX_WIDTH = 10**6
-_MAX_LAYERS = 10**4
-_MAX_PROCESSES = 1024
-
-
-def _require(condition: bool, key: str, value: object, rule: str, remedy: str) -> None:
-    if not condition:
-        raise StudyError(f"{key} = {value!r}: `{rule}` must hold. {remedy}")
-
-
-def _require_within(section: str, owner: object, key: str, low: float, high: float) -> None:
-    """A number, or every number of a list, lies between two bounds; None passes."""
-    value = getattr(owner, key)
-    numbers: Iterable[float] = value if isinstance(value, tuple) else (value,)
-    _require(
-        value is None or all(low <= number <= high for number in numbers),
-        f"{section}.{key}",
-        value,
-        f"{low:g} <= {key} <= {high:g}",
-        "Give a value in this range.",
-    )
-
-
-def _require_positive(section: str, owner: object, *keys: str) -> None:
-    """Numbers that are given are above zero."""
-    for key in keys:
-        value = getattr(owner, key)
-        _require(
-            value is None or value > 0,
-            f"{section}.{key}",
-            value,
-            f"{key} > 0",
-            "Give a positive number, or leave the key out.",
-        )
-
-
-class _Section:
-    """Read by pydantic without tolerance for unknown keys, NaN or infinity."""
-
-    __slots__ = ()
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+from isoflop.specs.ladder import LadderSection
+from isoflop.specs.section import (
+    MAX_LAYERS,
+    MAX_PROCESSES,
+    MAX_TOKENS,
+    MAX_WIDTH,
+    Section,
+    require,
+    require_positive,
+    require_within,
+)
+from isoflop.specs.tune import TuneSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DomainSection(_Section):
+class DomainSection(Section):
     """One domain of the corpus: where its documents come from."""
 
     name: str
@@ -70,32 +36,32 @@ class DomainSection(_Section):
     licence: str = "unknown"
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             bool(self.name) and self.name.replace("_", "").isalnum(),
             "data.domains.name",
             self.name,
             "letters, digits and _",
             "Rename the domain.",
         )
-        _require(
+        require(
             self.source.startswith(("package:", "path:")),
             "data.domains.source",
             self.source,
             "package:NAME or path:FOLDER",
             "Say where the documents come from.",
         )
-        _require(
+        require(
             self.weight > 0,
             "data.domains.weight",
             self.weight,
             "weight > 0",
             "Give a positive share or leave the domain out.",
         )
-        _require_positive("data.domains", self, "max_mb")
+        require_positive("data.domains", self, "max_mb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSection(_Section):
+class DataSection(Section):
     """The corpus: domains, duplicates, split and tokeniser."""
 
     domains: tuple[DomainSection, ...]
@@ -109,7 +75,7 @@ class DataSection(_Section):
     """Let a training read the corpus more than once."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             len(self.domains) > 0,
             "data.domains",
             self.domains,
@@ -117,33 +83,33 @@ class DataSection(_Section):
             "Add a [[data.domains]] table.",
         )
         names = [domain.name for domain in self.domains]
-        _require(
+        require(
             len(set(names)) == len(names),
             "data.domains.name",
             names,
             "distinct names",
             "Rename one domain.",
         )
-        _require(
+        require(
             257 <= self.vocab_size <= 65_536,
             "data.vocab_size",
             self.vocab_size,
             "257 <= vocab_size <= 65536",
             "Byte-level BPE starts at 256 bytes and one end mark.",
         )
-        _require(
+        require(
             0 < self.jaccard <= 1,
             "data.jaccard",
             self.jaccard,
             "0 < jaccard <= 1",
             "Use 0.8 unless you know better.",
         )
-        _require_within("data", self, "validation_tokens", 1, _MAX_TOKENS)
-        _require_within("data", self, "min_chars", 0, 10**9)
+        require_within("data", self, "validation_tokens", 1, MAX_TOKENS)
+        require_within("data", self, "min_chars", 0, 10**9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSection(_Section):
+class ModelSection(Section):
     """What all models of the ladder share; the width alone grows (see `shape_confounded`)."""
 
     depth: int = 2
@@ -158,14 +124,14 @@ class ModelSection(_Section):
     tied_head: bool = False
 
     def __post_init__(self) -> None:
-        _require_within("model", self, "depth", 1, _MAX_LAYERS)
-        _require_within("model", self, "n_heads", 1, _MAX_WIDTH)
-        _require_within("model", self, "ff_ratio", 0.01, 1000)
-        _require_within("model", self, "context", 1, 10**7)
+        require_within("model", self, "depth", 1, MAX_LAYERS)
+        require_within("model", self, "n_heads", 1, MAX_WIDTH)
+        require_within("model", self, "ff_ratio", 0.01, 1000)
+        require_within("model", self, "context", 1, 10**7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSection(_Section):
+class TrainSection(Section):
     """How every rung is trained: lr = base_lr · (width/base_width)^lr_width_exponent."""
 
     batch_tokens: int = 1024
@@ -184,29 +150,29 @@ class TrainSection(_Section):
     cooldown_fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        _require_within("train", self, "base_lr", 1e-12, 100)
-        _require(
+        require_within("train", self, "base_lr", 1e-12, 100)
+        require(
             0 <= self.lr_decay_exponent <= 1,
             "train.lr_decay_exponent",
             self.lr_decay_exponent,
             "0 <= lr_decay_exponent <= 1",
             "Use 0 for a constant rate, 0.3 to 0.5 to follow the best rate down.",
         )
-        _require(
+        require(
             0 <= self.beta2 < 1,
             "train.beta2",
             self.beta2,
             "0 <= beta2 < 1",
             "0.95 is usual; 0.99 for small batches.",
         )
-        _require_within("train", self, "batch_tokens", 1, _MAX_TOKENS)
-        _require_within("train", self, "base_width", 1, _MAX_WIDTH)
-        _require_within("train", self, "lr_width_exponent", -2, 2)
-        _require_within("train", self, "lr_decay_from_tokens", 1, _MAX_TOKENS)
-        _require_within("train", self, "embedding_lr_factor", 1e-6, 1e6)
-        _require_within("train", self, "weight_decay", 0, 100)
-        _require_within("train", self, "warmup_tokens", 0, _MAX_TOKENS)
-        _require(
+        require_within("train", self, "batch_tokens", 1, MAX_TOKENS)
+        require_within("train", self, "base_width", 1, MAX_WIDTH)
+        require_within("train", self, "lr_width_exponent", -2, 2)
+        require_within("train", self, "lr_decay_from_tokens", 1, MAX_TOKENS)
+        require_within("train", self, "embedding_lr_factor", 1e-6, 1e6)
+        require_within("train", self, "weight_decay", 0, 100)
+        require_within("train", self, "warmup_tokens", 0, MAX_TOKENS)
+        require(
             0 < self.cooldown_fraction < 1,
             "train.cooldown_fraction",
             self.cooldown_fraction,
@@ -216,47 +182,7 @@ class TrainSection(_Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LadderSection(_Section):
-    """The pilots: every width crossed with its token horizons."""
-
-    widths: tuple[int, ...]
-    tokens: tuple[int, ...]
-    """Horizons; each (width, tokens) pair within `max_flops` is a branch."""
-    max_flops: float | None = None
-    """Leave out pairs with 6·N·D above this."""
-    depths: tuple[int, ...] | None = None
-    """Depth per width; default model.depth everywhere."""
-    heads: tuple[int, ...] | None = None
-    """Heads per width; default model.n_heads everywhere."""
-
-    def __post_init__(self) -> None:
-        for key in ("widths", "tokens"):
-            value = getattr(self, key)
-            _require(
-                len(value) > 0 and all(v > 0 for v in value) and len(set(value)) == len(value),
-                f"ladder.{key}",
-                value,
-                "a list of distinct positive numbers",
-                "List them.",
-            )
-        _require_within("ladder", self, "widths", 1, _MAX_WIDTH)
-        _require_within("ladder", self, "tokens", 1, _MAX_TOKENS)
-        _require_within("ladder", self, "depths", 1, _MAX_LAYERS)
-        _require_within("ladder", self, "heads", 1, _MAX_WIDTH)
-        _require_positive("ladder", self, "max_flops")
-        for key in ("depths", "heads"):
-            value = getattr(self, key)
-            _require(
-                value is None or len(value) == len(self.widths),
-                f"ladder.{key}",
-                value,
-                "one entry per width",
-                f"Give {len(self.widths)} entries or leave the key out.",
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldoutSection(_Section):
+class HoldoutSection(Section):
     """The larger run that checks the forecast and is never seen by the fit."""
 
     width: int
@@ -265,14 +191,14 @@ class HoldoutSection(_Section):
     heads: int | None = None
 
     def __post_init__(self) -> None:
-        _require_within("holdout", self, "width", 1, _MAX_WIDTH)
-        _require_within("holdout", self, "tokens", 1, _MAX_TOKENS)
-        _require_within("holdout", self, "depth", 1, _MAX_LAYERS)
-        _require_within("holdout", self, "heads", 1, _MAX_WIDTH)
+        require_within("holdout", self, "width", 1, MAX_WIDTH)
+        require_within("holdout", self, "tokens", 1, MAX_TOKENS)
+        require_within("holdout", self, "depth", 1, MAX_LAYERS)
+        require_within("holdout", self, "heads", 1, MAX_WIDTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FitSection(_Section):
+class FitSection(Section):
     """How laws are fitted."""
 
     law: str = "auto"
@@ -281,14 +207,14 @@ class FitSection(_Section):
     level: float = 0.90
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 < self.level < 1,
             "fit.level",
             self.level,
             "0 < level < 1",
             "0.90 is the habit here.",
         )
-        _require(
+        require(
             100 <= self.n_draws <= 1_000_000,
             "fit.n_draws",
             self.n_draws,
@@ -298,7 +224,7 @@ class FitSection(_Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanSection(_Section):
+class PlanSection(Section):
     """The run to plan: exactly one of flops, loss, n_params, n_tokens; then where it runs."""
 
     flops: float | None = None
@@ -311,21 +237,21 @@ class PlanSection(_Section):
 
     def __post_init__(self) -> None:
         goals = ("flops", "loss", "n_params", "n_tokens")
-        _require_positive("plan", self, *goals)
+        require_positive("plan", self, *goals)
         given = [key for key in goals if getattr(self, key) is not None]
-        _require(
+        require(
             len(given) <= 1,
             "plan",
             given,
             "at most one of flops, loss, n_params, n_tokens",
             "Keep one of them.",
         )
-        _require(0 < self.mfu <= 1, "plan.mfu", self.mfu, "0 < mfu <= 1", "0.4 is usual.")
-        _require_within("plan", self, "n_devices", 1, 10**7)
+        require(0 < self.mfu <= 1, "plan.mfu", self.mfu, "0 < mfu <= 1", "0.4 is usual.")
+        require_within("plan", self, "n_devices", 1, 10**7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchSection(_Section):
+class LaunchSection(Section):
     """Where trainings run: `slots` processes at once, `threads` each (0: chosen by cores)."""
 
     launcher: Literal["local"] = "local"
@@ -340,14 +266,14 @@ class LaunchSection(_Section):
     train.batch_tokens; 0: the whole batch."""
 
     def __post_init__(self) -> None:
-        _require_within("launch", self, "slots", 0, _MAX_PROCESSES)
-        _require_within("launch", self, "threads", 0, _MAX_PROCESSES)
-        _require_within("launch", self, "micro_batch_tokens", 0, _MAX_TOKENS)
-        _require_positive("launch", self, "checkpoint_seconds")
+        require_within("launch", self, "slots", 0, MAX_PROCESSES)
+        require_within("launch", self, "threads", 0, MAX_PROCESSES)
+        require_within("launch", self, "micro_batch_tokens", 0, MAX_TOKENS)
+        require_positive("launch", self, "checkpoint_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StudyConfig(_Section):
+class StudyConfig(Section):
     """One study: corpus, ladder, held-out run, fits, plan."""
 
     data: DataSection
@@ -356,20 +282,21 @@ class StudyConfig(_Section):
     seed: int = 0
     model: ModelSection = field(default_factory=ModelSection)
     train: TrainSection = field(default_factory=TrainSection)
+    tune: TuneSection | None = None
     holdout: HoldoutSection | None = None
     fit: FitSection = field(default_factory=FitSection)
     plan: PlanSection = field(default_factory=PlanSection)
     launch: LaunchSection = field(default_factory=LaunchSection)
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 <= self.seed < 2**63,
             "seed",
             self.seed,
             "0 <= seed < 2^63",
             "Give a whole number in this range.",
         )
-        _require(
+        require(
             self.train.batch_tokens % self.model.context == 0,
             "train.batch_tokens",
             self.train.batch_tokens,
@@ -377,7 +304,7 @@ class StudyConfig(_Section):
             "Adjust one of the two.",
         )
         micro = self.launch.micro_batch_tokens
-        _require(
+        require(
             micro == 0
             or (micro % self.model.context == 0 and self.train.batch_tokens % micro == 0),
             "launch.micro_batch_tokens",
