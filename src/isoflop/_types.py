@@ -75,6 +75,7 @@ PROBLEM_CODES: dict[str, str] = {
     "narrow_range": "Sizes, tokens or compute span less than a decade: exponents are guesses.",
     "exponents_ridge": "Exponents trade off with other parameters: they cannot be told apart.",
     "under_tuned": "All runs of one size lie above the law that the other sizes follow.",
+    "rung_off_collapse": "A rung's loss curve, over its end, is not that of the others.",
     "broken_regime": "The slope changes within the range: one power law does not cover it.",
     "mixed_kinds": "Points of annealed and of constant learning rate are mixed.",
     "intermediate_points": "No point is the end of its schedule: all are of unfinished trainings.",

@@ -6,6 +6,7 @@ What to use when:
 - `Fit.profile`: how far one parameter may move while the others make up for it.
 - `analyse`: a whole ladder: three approaches to allocation, frontier, ceilings, caveats.
 - `sensitivity`: how the key answers move with outliers, objective, law and counting.
+- `check_collapse`: loss curves of a ladder -> the rung that is not tuned as the others.
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
 - `law_card`: a fit or an analysis -> all that a paper's appendix must say of it.
@@ -28,6 +29,7 @@ from isoflop.fitting.analysis import (
 from isoflop.fitting.best_mixture import BestMixture, best_mixture
 from isoflop.fitting.boosted import BoostedFit, fit_boosted
 from isoflop.fitting.certificate import Basin, Certificate
+from isoflop.fitting.collapse import Collapse, RungShape, check_collapse, collapse_problems
 from isoflop.fitting.compare import compare
 from isoflop.fitting.comparison import Comparison, Multiplier, TokensToLoss
 from isoflop.fitting.curve_fit import CurveFit
@@ -57,6 +59,7 @@ __all__ = [
     "Ceiling",
     "Certificate",
     "Chain",
+    "Collapse",
     "Comparison",
     "CurveFit",
     "Design",
@@ -73,12 +76,15 @@ __all__ = [
     "OneMore",
     "Prior",
     "Profile",
+    "RungShape",
     "Sensitivity",
     "TokensToLoss",
     "Variant",
     "analyse",
     "best_mixture",
     "chain",
+    "check_collapse",
+    "collapse_problems",
     "compare",
     "fit",
     "fit_boosted",

@@ -7,14 +7,19 @@ from isoflop.data import DataCard
 from isoflop.fitting import Analysis
 from isoflop.ladders import Job, Ladder
 from isoflop.runs import RunFolder
+from isoflop.study.curves import collapse_caveats
 from isoflop.study.folder import StudyFolder
 
 
 def with_caveats(
     study: StudyFolder, card: DataCard, ladder: Ladder, analysis: Analysis
 ) -> Analysis:
-    """The analysis with `diverged_runs` and `repeated_data` added to its problems."""
-    found = (*_diverged(study, ladder), *_repeated(card, ladder.pilots))
+    """The analysis with `diverged_runs`, `repeated_data` and `rung_off_collapse` added."""
+    found = (
+        *_diverged(study, ladder),
+        *_repeated(card, ladder.pilots),
+        *collapse_caveats(study, ladder),
+    )
     return replace(analysis, problems=tuple(dict.fromkeys((*analysis.problems, *found))))
 
 
