@@ -76,6 +76,8 @@ PROBLEM_CODES: dict[str, str] = {
     "exponents_ridge": "Exponents trade off with other parameters: they cannot be told apart.",
     "under_tuned": "All runs of one size lie above the law that the other sizes follow.",
     "rung_off_collapse": "A rung's loss curve, over its end, is not that of the others.",
+    "lr_regret": "The rates of the rungs are not known to be the best: their expected cost.",
+    "tuning_failed": "The sweeps of [tune] gave no law of the learning rate.",
     "broken_regime": "The slope changes within the range: one power law does not cover it.",
     "mixed_kinds": "Points of annealed and of constant learning rate are mixed.",
     "intermediate_points": "No point is the end of its schedule: all are of unfinished trainings.",

@@ -11,7 +11,8 @@ What to use when:
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
 - `law_card`: a fit or an analysis -> all that a paper's appendix must say of it.
 - `make_forecast`: the hashed forecast of a run that has not started.
-- `fit_lr_batch`: a sweep -> the best learning rate and batch for any (N, D).
+- `fit_lr_batch`: a sweep -> the best learning rate and batch for any (N, D); `expected_regret`: the
+  cost of others.
 - `best_mixture`: fits of losses on mixture shares -> the best shares. `fit_boosted`: trees.
 - `fit_task`, `chain`: accuracy of a task by way of its loss. `pass_rate_target`: GPT-4's target.
 """
@@ -41,6 +42,7 @@ from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.forecast import Forecast, make_forecast
 from isoflop.fitting.law_card import LawCard, law_card
 from isoflop.fitting.lr_batch import LrBatchFit, fit_lr_batch
+from isoflop.fitting.lr_regret import expected_regret
 from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 from isoflop.fitting.next_runs import next_runs
 from isoflop.fitting.prior import Prior
@@ -86,6 +88,7 @@ __all__ = [
     "check_collapse",
     "collapse_problems",
     "compare",
+    "expected_regret",
     "fit",
     "fit_boosted",
     "fit_curves",

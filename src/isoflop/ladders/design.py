@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from isoflop._errors import InputError, StudyError
 from isoflop.accounting import count_params
-from isoflop.ladders.rungs import resolve_rungs, shortest_horizon
+from isoflop.ladders.rates import Rate, RateRule, TunedLaw, train_rule
+from isoflop.ladders.rungs import Rung, resolve_rungs, shortest_horizon
 from isoflop.ladders.shapes import study_shape
+from isoflop.ladders.sweeps import bracket_rates, choose_corners, swept_rates, whole_horizons
 from isoflop.specs import (
     DataSpec,
     ModelShape,
@@ -37,10 +39,26 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """The pilots, and the held-out larger run if the study has one."""
+    """The pilots, what tunes them, and the held-out larger run if the study has one."""
 
     pilots: tuple[Job, ...]
     holdout: Job | None
+    sweeps: tuple[Job, ...] = ()
+    """Trainings of `[tune]`, before the pilots."""
+    bracket: tuple[Job, ...] = ()
+    """The largest pilot's shortest branch at its own rate, a lower and a higher one."""
+    tuned: bool = False
+    """Whether the rates are those of a fitted law; else of the rule of [train]."""
+
+    @property
+    def jobs(self) -> tuple[tuple[str, Job], ...]:
+        """Every job with what it is for, in the order of training."""
+        return (
+            *(("sweep", job) for job in self.sweeps),
+            *(("bracket", job) for job in self.bracket[1:]),
+            *(("pilot", job) for job in self.pilots),
+            *((("held-out", self.holdout),) if self.holdout else ()),
+        )
 
     @property
     def pilot_ids(self) -> frozenset[str]:
@@ -62,8 +80,13 @@ class CorpusFacts:
         return CorpusFacts(corpus_hash="unknown", train_tokens=dict.fromkeys(names, 2**62))
 
 
-def design_ladder(config: StudyConfig, corpus: CorpusFacts) -> Ladder:
+def design_ladder(config: StudyConfig, corpus: CorpusFacts, law: TunedLaw | None = None) -> Ladder:
     """Every training of a study; tokens are rounded to whole batches.
+
+    Args:
+        config: the study.
+        corpus: what it trains on.
+        law: what the sweeps of `[tune]` came to; without, rates are those of `[train]`.
 
     Raises:
         StudyError: an impossible shape, too short or two equal runs, more tokens than the corpus
@@ -71,15 +94,20 @@ def design_ladder(config: StudyConfig, corpus: CorpusFacts) -> Ladder:
             a training with one; names the key.
     """
     rungs = resolve_rungs(config)
-    shortest = shortest_horizon(config, rungs)
-    kind = config.ladder.kind
-    key = "ladder.tokens" if kind == "explicit" else f"ladder.{kind} tokens"
-    pilots = [
-        _job(config, corpus, rung.shape, rung.horizons, shortest=shortest, key=key)
-        for rung in rungs
-    ]
-    holdout = _holdout(config, corpus, pilots, shortest) if config.holdout else None
-    return Ladder(pilots=tuple(pilots), holdout=holdout)
+    plain = train_rule(config)
+    maker = _Maker(
+        config=config,
+        corpus=corpus,
+        shortest=shortest_horizon(config, rungs),
+        rule=plain if law is None else law.rule(config),
+    )
+    pilots = [maker.job(rung.shape, rung.horizons, key=maker.key) for rung in rungs]
+    holdout = _holdout(maker, pilots) if config.holdout else None
+    ladder = Ladder(pilots=tuple(pilots), holdout=holdout, tuned=law is not None)
+    if config.tune is None:
+        return ladder
+    sweeps = _sweeps(replace(maker, rule=plain), rungs)
+    return replace(ladder, sweeps=sweeps, bracket=_bracket(maker, rungs))
 
 
 def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
@@ -97,51 +125,86 @@ def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
     return Job(trunk=branch.as_trunk(), branches=(longer,))
 
 
-def _job(
-    config: StudyConfig,
-    corpus: CorpusFacts,
-    shape: ModelShape,
-    horizons: Sequence[int],
-    *,
-    shortest: int,
-    key: str,
-) -> Job:
-    train = config.train
-    n_params = count_params(shape).under()
-    # Porian et al. 2024 (arXiv:2406.19146): a warm-up longer than N tokens penalises small models.
-    warmup = train.warmup_tokens
-    if warmup is None:
-        warmup = min(n_params, shortest // 10)
-    warmup = max(train.batch_tokens, _whole(warmup, train.batch_tokens))
-    lr = train.base_lr * (shape.width / train.base_width) ** train.lr_width_exponent
-    trunk = RunConfig(
-        shape=shape,
-        data=_data(config, corpus),
-        schedule=Schedule(
-            kind="trunk",
-            warmup_tokens=warmup,
-            decay_exponent=train.lr_decay_exponent,
-            decay_from_tokens=train.lr_decay_from_tokens,
-        ),
-        optimiser=Optimiser(
-            lr=lr,
-            batch_tokens=train.batch_tokens,
-            embedding_lr_factor=train.embedding_lr_factor,
-            weight_decay=train.weight_decay,
-            beta2=train.beta2,
-        ),
-        seed=config.seed,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Maker:
+    """What all jobs of a study share."""
+
+    config: StudyConfig
+    corpus: CorpusFacts
+    shortest: int
+    """Tokens of the ladder's shortest run."""
+    rule: RateRule
+
+    @property
+    def key(self) -> str:
+        """How errors name the pilots' horizons."""
+        kind = self.config.ladder.kind
+        return "ladder.tokens" if kind == "explicit" else f"ladder.{kind} tokens"
+
+    def job(
+        self, shape: ModelShape, horizons: Sequence[int], *, key: str, rate: Rate | None = None
+    ) -> Job:
+        """A trunk and the branches that end at the horizons."""
+        config = self.config
+        trunk = self._trunk(shape, self.rule(shape, horizons) if rate is None else rate)
+        share, batch = config.train.cooldown_fraction, trunk.optimiser.batch_tokens
+        branches = []
+        for horizon in horizons:
+            try:
+                schedule = _cooldown(trunk.schedule, horizon, share, batch)
+            except InputError as error:
+                raise StudyError(f"{key} = {horizon}: {error}") from error
+            branches.append(replace(trunk, schedule=schedule, trunk=trunk.run_id))
+            _check_tokens(trunk.data, horizon, self.corpus, key=key)
+        return Job(trunk=trunk, branches=tuple(branches))
+
+    def _trunk(self, shape: ModelShape, rate: Rate) -> RunConfig:
+        config, train = self.config, self.config.train
+        # Porian et al. 2024 (arXiv:2406.19146): a warm-up longer than N tokens penalises small
+        # models.
+        warmup = train.warmup_tokens
+        if warmup is None:
+            warmup = min(count_params(shape).under(), self.shortest // 10)
+        warmup = max(rate.batch_tokens, _whole(warmup, rate.batch_tokens))
+        return RunConfig(
+            shape=shape,
+            data=_data(config, self.corpus),
+            schedule=Schedule(
+                kind="trunk",
+                warmup_tokens=warmup,
+                decay_exponent=train.lr_decay_exponent,
+                decay_from_tokens=train.lr_decay_from_tokens,
+            ),
+            optimiser=Optimiser(
+                lr=rate.lr,
+                batch_tokens=rate.batch_tokens,
+                embedding_lr_factor=train.embedding_lr_factor,
+                weight_decay=train.weight_decay,
+                beta2=train.beta2,
+            ),
+            seed=config.seed,
+        )
+
+
+def _sweeps(maker: _Maker, rungs: Sequence[Rung]) -> tuple[Job, ...]:
+    """One trunk a corner and rate; its branches end at the corners' horizons."""
+    corners = choose_corners(maker.config, rungs, maker.rule)
+    horizons = whole_horizons(maker.config, corners.horizons)
+    return tuple(
+        maker.job(rung.shape, horizons, key="tune: horizon", rate=rate)
+        for rung in corners.rungs
+        for rate in swept_rates(maker.config, maker.rule(rung.shape, rung.horizons))
     )
-    branches = []
-    for horizon in horizons:
-        try:
-            share, batch = train.cooldown_fraction, train.batch_tokens
-            schedule = _cooldown(trunk.schedule, horizon, share, batch)
-        except InputError as error:
-            raise StudyError(f"{key} = {horizon}: {error}") from error
-        branches.append(replace(trunk, schedule=schedule, trunk=trunk.run_id))
-        _check_tokens(trunk.data, horizon, corpus, key=key)
-    return Job(trunk=trunk, branches=tuple(branches))
+
+
+def _bracket(maker: _Maker, rungs: Sequence[Rung]) -> tuple[Job, ...]:
+    """The largest pilot to its shortest horizon: at its own rate, then a lower and a higher."""
+    top = max(rungs, key=lambda rung: rung.n_params)
+    own = maker.rule(top.shape, top.horizons)
+    return tuple(
+        maker.job(top.shape, top.horizons[:1], key=maker.key, rate=rate)
+        for rate in (own, *bracket_rates(own))
+    )
 
 
 def _cooldown(hold: Schedule, n_tokens: int, share: float, batch: int) -> Schedule:
@@ -150,13 +213,13 @@ def _cooldown(hold: Schedule, n_tokens: int, share: float, batch: int) -> Schedu
     return replace(hold, kind="wsd", n_tokens=total, cooldown_tokens=cooldown)
 
 
-def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job], shortest: int) -> Job:
-    section = config.holdout
+def _holdout(maker: _Maker, pilots: Sequence[Job]) -> Job:
+    config, section = maker.config, maker.config.holdout
     assert section is not None
     depth = section.depth or config.model.depth
     heads = section.heads or config.model.n_heads
     shape = study_shape(config, section.width, depth, heads, key="holdout.width")
-    job = _job(config, corpus, shape, [section.tokens], shortest=shortest, key="holdout.tokens")
+    job = maker.job(shape, [section.tokens], key="holdout.tokens")
     if job.trunk.run_id in {pilot.trunk.run_id for pilot in pilots}:
         raise StudyError(
             f"holdout.width = {section.width}: a pilot has the same shape, and the held-out run "

@@ -31,7 +31,7 @@ class PlannedRun:
 
     run_id: str
     kind: str
-    """`pilot trunk`, `pilot`, `held-out trunk` or `held-out`."""
+    """`sweep`, `bracket`, `pilot` or `held-out`, or the `... trunk` of one."""
     width: int
     depth: int
     n_params: int
@@ -78,10 +78,11 @@ def planned_runs(
     ladder: Ladder, *, threads: int, holdout_threads: int, launch: LaunchSection = _DEFAULTS
 ) -> list[PlannedRun]:
     """Every run of a ladder with its estimated cost, in the order in which it is trained."""
-    runs = [r for job in ladder.pilots for r in _planned(job, "pilot", threads, launch)]
-    if ladder.holdout is not None:
-        runs += _planned(ladder.holdout, "held-out", holdout_threads, launch)
-    return runs
+    return [
+        run
+        for role, job in ladder.jobs
+        for run in _planned(job, role, holdout_threads if role == "held-out" else threads, launch)
+    ]
 
 
 def memory_bytes(run: RunConfig, launch: LaunchSection) -> int:

@@ -9,16 +9,21 @@ from isoflop.ladders import Job, Ladder
 from isoflop.runs import RunFolder
 from isoflop.study.curves import collapse_caveats
 from isoflop.study.folder import StudyFolder
+from isoflop.study.tuning import tuning_problems
 
 
 def with_caveats(
     study: StudyFolder, card: DataCard, ladder: Ladder, analysis: Analysis
 ) -> Analysis:
-    """The analysis with `diverged_runs`, `repeated_data` and `rung_off_collapse` added."""
+    """The analysis with what the runs themselves say among its problems.
+
+    `diverged_runs`, `repeated_data`, `rung_off_collapse`, `lr_regret` and `tuning_failed`.
+    """
     found = (
         *_diverged(study, ladder),
         *_repeated(card, ladder.pilots),
         *collapse_caveats(study, ladder),
+        *tuning_problems(study, ladder),
     )
     return replace(analysis, problems=tuple(dict.fromkeys((*analysis.problems, *found))))
 

@@ -27,16 +27,16 @@ class RunStatusRow:
 
 
 def study_status(study: StudyFolder) -> list[RunStatusRow]:
-    """Every run of the ladder, started or not, pilots first.
+    """Every run of the ladder, started or not: sweeps, pilots, the held-out run.
 
     Raises:
         DataError: the corpus has not been prepared.
         RunError: a run file is corrupt.
     """
     ladder = ladder_of(study, read_card(study.data))
-    jobs = [(job, "pilot") for job in ladder.pilots]
-    jobs += [(ladder.holdout, "held-out")] if ladder.holdout else []
-    return [_row(study, job, index, role) for job, role in jobs for index in range(len(job.runs))]
+    return [
+        _row(study, job, index, role) for role, job in ladder.jobs for index in range(len(job.runs))
+    ]
 
 
 def _row(study: StudyFolder, job: Job, index: int, role: str) -> RunStatusRow:
