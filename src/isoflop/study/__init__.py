@@ -9,6 +9,7 @@ What to use when:
 from isoflop.study.chain import Outcome, demo_line, extend_run, run_study
 from isoflop.study.folder import StudyFolder, open_study
 from isoflop.study.links import (
+    DryRun,
     dry_run,
     fit_study,
     plan_study,
@@ -18,6 +19,7 @@ from isoflop.study.links import (
 from isoflop.study.state import RunStatusRow, study_status
 
 __all__ = [
+    "DryRun",
     "Outcome",
     "RunStatusRow",
     "StudyFolder",
