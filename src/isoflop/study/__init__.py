@@ -7,6 +7,7 @@ What to use when:
 """
 
 from isoflop.study.chain import Outcome, demo_line, extend_run, run_study
+from isoflop.study.curves import collapse_table
 from isoflop.study.folder import StudyFolder, open_study
 from isoflop.study.links import (
     DryRun,
@@ -23,6 +24,7 @@ __all__ = [
     "Outcome",
     "RunStatusRow",
     "StudyFolder",
+    "collapse_table",
     "demo_line",
     "dry_run",
     "extend_run",
