@@ -28,6 +28,16 @@ LEAST = 0.005
 PAIR_RUNGS = 7
 """Rungs from which on two that hide each other are looked for: five others are left to judge by."""
 
+PRIOR_RATIO = 2.0
+"""ASSUMPTION: before any evidence, scatter between rungs over the roughness along their curves. The
+shipped ladder of seven rungs has 4 early and 0.5 late."""
+
+PRIOR_FREEDOM = 4.0
+"""Weight of that prior, in rungs: five rungs alone leave two degrees of freedom."""
+
+ALIKE = 3.0
+"""Places that count as one test, as a curve that is off at one is off at the next."""
+
 DRIFT = 0.005
 """ASSUMPTION: error of the straight line in ln N, a factor e beyond the other rungs (sd of y)."""
 
@@ -148,16 +158,17 @@ def _judge(curves: Curves, k: int, alive: np.ndarray) -> RungShape:
     freedom = np.array([part[2] for part in found])
     square = np.array([part[1] for part in found]) * freedom
     # Scatter falls by a factor ten from the start of a curve to its end: it is pooled with that at
-    # the next places alone, and these share half of their noise.
-    near = np.abs(np.subtract.outer(known, known)) <= 1
-    total = near @ freedom
+    # the next places alone. It is alike there, so that they add no freedom of their own.
+    near = (np.abs(np.subtract.outer(known, known)) <= 1).astype(np.float64)
     others = alive & (np.arange(alive.size) != k)
-    scale = near @ square / total + float(np.median(curves.rough[others])) ** 2
+    rough = float(np.median(curves.rough[others])) ** 2
+    share = freedom / (freedom + PRIOR_FREEDOM)
+    scatter = share * (near @ square / (near @ freedom)) + (1 - share) * PRIOR_RATIO**2 * rough
     drift = DRIFT * _beyond(curves, k, others)
-    floor = np.sqrt(scale * np.array([part[3] for part in found]) + drift**2)
+    floor = np.sqrt((scatter + rough) * np.array([part[3] for part in found]) + drift**2)
     excess = np.array([part[0] for part in found])
-    odds = 2 * stdtr(np.maximum(total / 2, 1.0), -np.abs(excess) / floor)
-    odds = odds * len(found) * int(alive.sum())
+    odds = 2 * stdtr(freedom + PRIOR_FREEDOM, -np.abs(excess) / floor)
+    odds = odds * int(alive.sum()) * (1 + (len(found) - 1) / ALIKE)
     worst = int(np.argmin(odds))
     return RungShape(
         rung=name,

@@ -44,8 +44,8 @@ def draw_parameters(
         times = rng.multinomial(size, np.full(size, 1 / size), n_draws).astype(np.float64)
         target = replace(fitted.target, weight=times[:, which] * fitted.target.weight)
         if (lost := _lost(fitted, n_draws, rng)) is not None:
-            factor = np.exp(lost) if target.level else lost
-            losses = target.losses * factor if target.level else target.losses + factor
+            level = target.level
+            losses = target.losses * np.exp(lost) if level else target.losses + lost
             target = replace(target, losses=losses)
         return _best_of_starts(fitted, target, n_draws, rng)
     if resampling == "wild":
