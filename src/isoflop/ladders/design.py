@@ -101,7 +101,7 @@ def design_ladder(config: StudyConfig, corpus: CorpusFacts, law: TunedLaw | None
         shortest=shortest_horizon(config, rungs),
         rule=plain if law is None else law.rule(config),
     )
-    pilots = [maker.job(rung.shape, rung.horizons, key=maker.key) for rung in rungs]
+    pilots = [job for rung in rungs for job in maker.jobs(rung.shape, rung.horizons, key=maker.key)]
     holdout = _holdout(maker, pilots) if config.holdout else None
     ladder = Ladder(pilots=tuple(pilots), holdout=holdout, tuned=law is not None)
     if config.tune is None:
@@ -141,10 +141,13 @@ class _Maker:
         kind = self.config.ladder.kind
         return "ladder.tokens" if kind == "explicit" else f"ladder.{kind} tokens"
 
-    def job(
+    def jobs(
         self, shape: ModelShape, horizons: Sequence[int], *, key: str, rate: Rate | None = None
-    ) -> Job:
-        """A trunk and the branches that end at the horizons."""
+    ) -> list[Job]:
+        """The trainings of one shape: a trunk and the branches that end at the horizons."""
+        return [self._job(shape, horizons, key, rate)]
+
+    def _job(self, shape: ModelShape, horizons: Sequence[int], key: str, rate: Rate | None) -> Job:
         config = self.config
         trunk = self._trunk(shape, self.rule(shape, horizons) if rate is None else rate)
         share, batch = config.train.cooldown_fraction, trunk.optimiser.batch_tokens
@@ -191,9 +194,10 @@ def _sweeps(maker: _Maker, rungs: Sequence[Rung]) -> tuple[Job, ...]:
     corners = choose_corners(maker.config, rungs, maker.rule)
     horizons = whole_horizons(maker.config, corners.horizons)
     return tuple(
-        maker.job(rung.shape, horizons, key="tune: horizon", rate=rate)
+        job
         for rung in corners.rungs
         for rate in swept_rates(maker.config, maker.rule(rung.shape, rung.horizons))
+        for job in maker.jobs(rung.shape, horizons, key="tune: horizon", rate=rate)
     )
 
 
@@ -202,8 +206,9 @@ def _bracket(maker: _Maker, rungs: Sequence[Rung]) -> tuple[Job, ...]:
     top = max(rungs, key=lambda rung: rung.n_params)
     own = maker.rule(top.shape, top.horizons)
     return tuple(
-        maker.job(top.shape, top.horizons[:1], key=maker.key, rate=rate)
+        job
         for rate in (own, *bracket_rates(own))
+        for job in maker.jobs(top.shape, top.horizons[:1], key=maker.key, rate=rate)
     )
 
 
@@ -219,7 +224,7 @@ def _holdout(maker: _Maker, pilots: Sequence[Job]) -> Job:
     depth = section.depth or config.model.depth
     heads = section.heads or config.model.n_heads
     shape = study_shape(config, section.width, depth, heads, key="holdout.width")
-    job = maker.job(shape, [section.tokens], key="holdout.tokens")
+    (job,) = maker.jobs(shape, [section.tokens], key="holdout.tokens")
     if job.trunk.run_id in {pilot.trunk.run_id for pilot in pilots}:
         raise StudyError(
             f"holdout.width = {section.width}: a pilot has the same shape, and the held-out run "

@@ -230,9 +230,9 @@ def _with_regret(study: StudyFolder, ladder: Ladder, tuning: Tuning) -> Tuning:
     if own is not None:
         # What was measured at the largest pilot outdoes what the law expects of it.
         missed = float(np.log(own / min(loss for _, loss in bracket)))
-        top = ladder.bracket[0].trunk.run_id
+        top = ladder.bracket[0].trunk.shape
         for run in runs:
-            if run.trunk == top:
+            if run.shape == top:
                 known[run.run_id] = max(known[run.run_id], missed)
     return replace(tuning, regret=known, bracket=bracket, summary=_summary(fitted))
 
