@@ -28,6 +28,12 @@ RateRule = Callable[[ModelShape, Sequence[int]], Rate]
 """The rate of a shape whose branches end at the given horizons."""
 
 
+def batch_unit(config: StudyConfig) -> int:
+    """Tokens that every batch of a study is a multiple of: a micro-batch, or a sequence."""
+    micro = config.launch.micro_batch_tokens
+    return micro if isinstance(micro, int) and micro else config.model.context
+
+
 def train_rule(config: StudyConfig) -> RateRule:
     """lr = base_lr · (width/base_width)^lr_width_exponent at train.batch_tokens."""
     train = config.train
@@ -69,7 +75,7 @@ class TunedLaw:
         """
         assert config.tune is not None
         takes_batch = config.tune.batch
-        unit = config.launch.micro_batch_tokens or config.model.context
+        unit = batch_unit(config)
 
         def rate(shape: ModelShape, horizons: Sequence[int]) -> Rate:
             n_params = count_params(shape).under()

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from isoflop._errors import StudyError
-from isoflop.ladders.rates import Rate, RateRule
+from isoflop.ladders.rates import Rate, RateRule, batch_unit
 from isoflop.ladders.rungs import FLOPS_PER_PARAM_TOKEN, Rung
 from isoflop.specs import StudyConfig
 
@@ -94,7 +94,7 @@ def swept_batches(config: StudyConfig) -> tuple[int, ...]:
     """One batch below train.batch_tokens and one above; two above where none below is whole."""
     tune, batch = config.tune, config.train.batch_tokens
     assert tune is not None
-    unit = config.launch.micro_batch_tokens or config.model.context
+    unit = batch_unit(config)
     if batch % (tune.batch_step * unit) == 0:
         return batch // tune.batch_step, batch, batch * tune.batch_step
     return batch, batch * tune.batch_step, batch * tune.batch_step**2
