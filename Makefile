@@ -11,7 +11,8 @@ DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-results study-demo study-kill test test-slow test-gpu check format \
+.PHONY: help install demo demo-results study-demo study-kill study-mistuned study-branches \
+	test test-slow test-gpu check format \
 	bench bench-fit bench-accuracy docs clean
 
 help:  ## this list
@@ -44,6 +45,12 @@ study-demo: $(RUN)  ## the quickstart under five seeds: is the forecast honest?
 
 study-kill: $(RUN)  ## kill -9 a ladder at random moments: do the records stay the same, bit for bit?
 	$(BIN)/python scripts/study_kill.py
+
+study-mistuned: $(RUN)  ## one rung mistuned, twenty times: who names it?
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_mistuned.py
+
+study-branches: $(RUN)  ## a trunk with branches against cosine runs tuned for each horizon
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_branches.py
 
 test: $(DEV)  ## the quick suite
 	$(TEST_ENV) $(BIN)/python -m pytest
