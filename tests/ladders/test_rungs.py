@@ -8,7 +8,7 @@ import pytest
 
 from isoflop._errors import StudyError
 from isoflop.accounting import count_params
-from isoflop.ladders import design_ladder
+from isoflop.ladders import design_ladder, planned_runs
 from isoflop.ladders.design import CorpusFacts
 from isoflop.ladders.families import FAMILIES
 from isoflop.ladders.rungs import Rung, resolve_rungs
@@ -136,6 +136,30 @@ def test_a_design_becomes_trunks_with_branches_in_whole_batches() -> None:
     poor = CorpusFacts(corpus_hash="c", train_tokens={"a": 10**5})
     with pytest.raises(StudyError, match=r"ladder\.isoflop tokens = \d+: needs"):
         design_ladder(config, poor)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"design": "grid", **SIZES, "min_tokens": 1e6, "max_tokens": 1e7},
+        {"design": "isoflop", "min_flops": 1e12, "max_flops": 1e14},
+        {"design": "envelope", **SIZES},
+        {"design": "ray", **SIZES},
+        {"design": "large_d", **SIZES},
+        {"design": "large_n", "max_params": 2e6, "min_tokens": 1e5, "max_tokens": 2e6},
+        *({"family": name, "max_flops": 3e22} for name in FAMILIES),
+    ],
+    ids=lambda keys: keys.get("design") or keys["family"],
+)
+def test_every_design_is_priced_run_by_run(keys: dict[str, Any]) -> None:
+    config = study(**keys) if "design" in keys else study(ModelSection(context=64), **keys)
+    facts = CorpusFacts(corpus_hash="c", train_tokens={"a": 10**15})
+    ladder = design_ladder(config, facts)
+    planned = planned_runs(ladder, threads=1, holdout_threads=1)
+    assert len(planned) == sum(len(job.runs) for job in ladder.pilots)
+    assert len({run.run_id for run in planned}) == len(planned)
+    limit = config.ladder.max_flops
+    assert all(limit is None or run.flops <= limit for run in planned if run.kind == "pilot")
 
 
 def plain(vocab: int, width: int, depth: int, heads: int, ff: int, **more: Any) -> ModelShape:
