@@ -204,6 +204,48 @@ def interval_width(bench: Bench, runs: Sequence[RunConfig]) -> float:
     return float(np.log(found.high[0] / found.low[0]))
 
 
+@dataclass(slots=True)
+class Result:
+    """What both ways came to at one width."""
+
+    branches: list[RunConfig]
+    cosines: list[RunConfig]
+    clusters: list[float]
+    """Mean of ln L(branch) - ln L(cosine) of each seed."""
+    ratio: float
+    """Interval width times root FLOPs, branches over cosine runs."""
+    sweeps: tuple[int, int]
+    """Tokens of the sweeps, trunk and cosine."""
+    rates: str
+
+
+def compare_at(bench: Bench, width: int) -> Result:
+    """Sweep both, train both at their best rates under every seed, compare."""
+    rates, tried = swept(bench, width, "cosine")
+    trunk_rates, trunk_tried = swept(bench, width, "trunk")
+    (trunk_rate,) = trunk_rates.values()
+    jobs = [bench.trunk(width, seed, trunk_rate, bench.horizons) for seed in SEEDS]
+    own = [[bench.cosine(width, seed, rates[h], h) for h in bench.horizons] for seed in SEEDS]
+    bench.train([*(job.runs for job in jobs), *own])
+    clusters = []
+    for job, runs in zip(jobs, own, strict=True):
+        pairs = zip(job.branches, runs, strict=True)
+        clusters.append(float(np.mean([np.log(bench.loss(a) / bench.loss(b)) for a, b in pairs])))
+    branches = [run for job in jobs for run in job.runs]
+    cosines = [run for runs in own for run in runs]
+    ours = interval_width(bench, [run for run in branches if run.trunk]) * spent(branches)[1] ** 0.5
+    theirs = interval_width(bench, cosines) * spent(cosines)[1] ** 0.5
+    return Result(
+        branches=branches,
+        cosines=cosines,
+        clusters=clusters,
+        ratio=ours / theirs,
+        sweeps=(spent(trunk_tried)[0], spent(tried)[0]),
+        rates=f"trunk lr {trunk_rate:g}, cosine lr "
+        f"{' '.join(f'{rates[h]:g}' for h in bench.horizons)}",
+    )
+
+
 def main() -> None:
     """Sweep, train, compare; one line a width and the last line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -211,54 +253,40 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--scale", type=float, default=1.0, help="of the horizons, to try it out")
     options = parser.parse_args()
+    corpus: Path = options.into / "data"
     options.into.mkdir(parents=True, exist_ok=True)
-    prepare_corpus(
-        CONFIG.data, options.into / "data", base=Path(), seed=0, progress=lambda _l, _s: None
-    )
+    prepare_corpus(CONFIG.data, corpus, base=Path(), seed=0, progress=lambda _l, _s: None)
     bench = Bench(
         root=options.into,
         processes=options.processes,
-        facts=_facts(read_card(options.into / "data")),
+        facts=_facts(read_card(corpus)),
         horizons=tuple(max(1, round(h * options.scale / 512)) * 512 for h in HORIZONS),
     )
-    print_line = sys.stdout.write
-    branches: list[RunConfig] = []
-    cosines: list[RunConfig] = []
-    clusters, ratios, sweeps = [], [], [0, 0]
+    results = []
     for width in bench.widths:
-        rates, tried = swept(bench, width, "cosine")
-        (trunk_rate,), trunk_tried = (list(part.values()) if isinstance(part, dict) else part
-                                      for part in swept(bench, width, "trunk"))  # fmt: skip
-        sweeps[0] += spent(trunk_tried)[0]
-        sweeps[1] += spent(tried)[0]
-        jobs = [bench.trunk(width, seed, trunk_rate, bench.horizons) for seed in SEEDS]
-        own = [[bench.cosine(width, seed, rates[h], h) for h in bench.horizons] for seed in SEEDS]
-        bench.train([*(job.runs for job in jobs), *own])
-        for job, runs in zip(jobs, own, strict=True):
-            pairs = zip(job.branches, runs, strict=True)
-            off = [np.log(bench.loss(a) / bench.loss(b)) for a, b in pairs]
-            clusters.append(float(np.mean(off)))
-        ours = [run for job in jobs for run in job.runs]
-        theirs = [run for runs in own for run in runs]
-        ratio = interval_width(bench, [r for r in ours if r.trunk]) * spent(ours)[1] ** 0.5
-        ratios.append(ratio / (interval_width(bench, theirs) * spent(theirs)[1] ** 0.5))
-        branches += ours
-        cosines += theirs
-        print_line(
-            f"width {width}: trunk lr {trunk_rate:g}, cosine lr "
-            f"{' '.join(f'{rates[h]:g}' for h in bench.horizons)}; difference by seed "
-            f"{' '.join(f'{100 * one:+.2f}' for one in clusters[-len(SEEDS) :])} %\n"
-        )
+        results.append(compare_at(bench, width))
+        off = " ".join(f"{100 * one:+.2f}" for one in results[-1].clusters)
+        sys.stdout.write(f"width {width}: {results[-1].rates}; difference by seed {off} %\n")
         sys.stdout.flush()
-    cost = spent(branches)[0] / spent(cosines)[0]
-    print_line(f"sweeps: {sweeps[0]} tokens for the trunks, {sweeps[1]} for the cosines; "
-               f"cooldown {COOLDOWN:.0%}\n")  # fmt: skip
-    mean, low, high = equivalence(clusters)
+    _last_lines(results)
+
+
+def _last_lines(results: Sequence[Result]) -> None:
+    branches, cosines = (
+        sum(spent(getattr(one, name))[0] for one in results) for name in ("branches", "cosines")
+    )
+    trunk_sweeps, cosine_sweeps = (sum(one.sweeps[k] for one in results) for k in (0, 1))
+    sys.stdout.write(
+        f"sweeps: {trunk_sweeps} tokens for the trunks, {cosine_sweeps} for the cosines; "
+        f"cooldown {COOLDOWN:.0%}\n"
+    )
+    mean, low, high = equivalence([value for one in results for value in one.clusters])
     within = low > -BOUND_PCT and high < BOUND_PCT
-    print_line(
-        f"cost={cost:.3f} diff_pct={mean:.3f} diff_low={low:.3f} diff_high={high:.3f} "
-        f"equivalent={str(within).lower()} "
-        f"width_ratio_per_flop={np.exp(np.mean(np.log(ratios))):.3f}\n"
+    ratio = np.exp(np.mean([np.log(one.ratio) for one in results]))
+    sys.stdout.write(
+        f"cost={branches / cosines:.3f} diff_pct={mean:.3f} diff_low={low:.3f} "
+        f"diff_high={high:.3f} equivalent={str(within).lower()} "
+        f"width_ratio_per_flop={ratio:.3f}\n"
     )
 
 

@@ -10,13 +10,12 @@ from isoflop.study.chain import Outcome, demo_line, extend_run, run_study
 from isoflop.study.curves import collapse_table
 from isoflop.study.folder import StudyFolder, open_study
 from isoflop.study.links import (
-    DryRun,
-    dry_run,
     fit_study,
     plan_study,
     prepare_data,
     write_study_report,
 )
+from isoflop.study.pricing import DryRun, dry_run
 from isoflop.study.state import RunStatusRow, study_status
 
 __all__ = [

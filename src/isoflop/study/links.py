@@ -1,22 +1,18 @@
 """The links of the chain, each on what lies in the study folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isoflop import __version__
-from isoflop._errors import DataError, InputError, RunError
+from isoflop._errors import InputError, RunError
 from isoflop._types import Problem
-from isoflop.accounting import train_flops
 from isoflop.data import DataCard, prepare_corpus, read_card
 from isoflop.fitting import Analysis, Forecast, analyse, law_card, make_forecast
-from isoflop.ladders import Job, Ladder, PlannedRun, planned_runs, priced
+from isoflop.ladders import Job, Ladder
 from isoflop.ladders.design import CorpusFacts
-from isoflop.ladders.estimate import own_tokens
-from isoflop.ladders.profiling import profile_ladder
-from isoflop.ladders.supervise import slots_and_threads
 from isoflop.planning import Plan, plan
 from isoflop.reports import Curve, Report, write_law_card, write_report
 from isoflop.runs import Point, RunFolder, read_runs
@@ -55,54 +51,6 @@ def corpus_facts(card: DataCard) -> CorpusFacts:
     """What a ladder needs to know of a corpus."""
     tokens = {domain.name: domain.train_tokens for domain in card.domains}
     return CorpusFacts(corpus_hash=card.corpus_hash, train_tokens=tokens)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DryRun:
-    """Every run that `run` would train, and why steps could not be timed where they could not."""
-
-    runs: tuple[PlannedRun, ...]
-    words: tuple[str, ...] = ()
-
-
-def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent) -> DryRun:
-    """Every run that `run` would train, before anything starts.
-
-    Without a corpus, token budgets are not checked against it. With `profile`, twenty steps of
-    every shape are timed on this machine.
-    """
-    launch = study.config.launch
-    try:
-        facts = corpus_facts(read_card(study.data))
-    except DataError:
-        facts = CorpusFacts.unknown(study.config)
-    with study.named_in_errors():
-        ladder = tuned_ladder(study, facts)
-    _, threads = slots_and_threads(launch, ladder.pilots)
-    holdout = [ladder.holdout] if ladder.holdout else []
-    _, holdout_threads = slots_and_threads(launch, holdout)
-    timed = None
-    if profile:
-        timed = profile_ladder(ladder, launch=launch, threads=threads, progress=stage)
-    planned = planned_runs(
-        ladder,
-        threads=threads,
-        holdout_threads=holdout_threads,
-        launch=launch,
-        profile=timed.steps if timed else None,
-    )
-    words = timed.words if timed else ()
-    if launch.device != "cuda":
-        return DryRun(runs=tuple(planned), words=words)
-    # On accelerators the plan's hardware and MFU price every run; a branch is its cooldown only.
-    own = {
-        run.run_id: train_flops(run.shape, own_tokens(job, run))
-        for _, job in ladder.jobs
-        for run in job.runs
-    }
-    section = study.config.plan
-    runs = [priced(run, own[run.run_id], section.hardware, section.mfu) for run in planned]
-    return DryRun(runs=tuple(runs), words=words)
 
 
 def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
