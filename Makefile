@@ -13,7 +13,8 @@ DEV := $(VENV)/.installed-dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
-	test test-slow test-gpu check format bench bench-fit bench-accuracy bench-train docs clean
+	study-mistuned study-branches test test-slow test-gpu check format \
+	bench bench-fit bench-accuracy bench-train docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -58,6 +59,12 @@ study-transfer: $(RUN)  ## does the best rate of width 64 hold at 512: muP again
 
 study-resume: $(RUN)  ## kill -9 a training at ten random steps; two processes beside one
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_resume.py
+
+study-mistuned: $(RUN)  ## one rung mistuned, twenty times: who names it?
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_mistuned.py
+
+study-branches: $(RUN)  ## a trunk with branches against cosine runs tuned for each horizon
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_branches.py
 
 test: $(DEV)  ## the quick suite
 	$(TEST_ENV) $(BIN)/python -m pytest

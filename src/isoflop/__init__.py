@@ -10,6 +10,7 @@ What to use when:
   a target, a budget -> which runs next.
 - `fit_curves`: whole loss curves of a few pilots -> a law along a run. `read_curves`: the curves
   of a study.
+- `check_collapse`: curves of a ladder -> the rung that is tuned unlike the others.
 - `fit_lr_batch`: a sweep -> learning rate and batch. `best_mixture`: fits -> shares of domains.
   `fit_task`: a ladder -> accuracy of a task.
 - `law_card`, `write_law_card`, `read_law_card`: all that an appendix must say, as a file.
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         analyse,
         best_mixture,
         chain,
+        check_collapse,
         compare,
         fit,
         fit_curves,
@@ -108,6 +110,7 @@ _HOMES = {
         "next_runs",
         "best_mixture",
         "chain",
+        "check_collapse",
         "fit_curves",
         "fit_lr_batch",
         "fit_task",
@@ -167,6 +170,7 @@ __all__ = [
     "analyse",
     "best_mixture",
     "chain",
+    "check_collapse",
     "compare",
     "count_params",
     "export_run",

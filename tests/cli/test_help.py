@@ -29,7 +29,7 @@ VERBS = [
 OPTIONS = {
     "init": {"path", "json"},
     "data": {"study", "into", "set_", "recipes", "json"},
-    "run": {"study", "into", "set_", "dry_run", "extend", "tokens", "label", "json"},
+    "run": {"study", "into", "set_", "dry_run", "profile", "extend", "tokens", "label", "json"},
     "status": {"folder", "json"},
     "fit": {"source", "law", "card", "curves", "json"},
     "compare": {"a", "b", "target", "loss", "flops", "json"},

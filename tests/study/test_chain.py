@@ -268,7 +268,7 @@ def test_the_law_card_plans_as_the_study_does(finished: StudyFolder) -> None:
 
 def test_dry_run_needs_no_corpus_and_starts_nothing(tmp_path: Path, tiny_text: Path) -> None:
     study = _open(tmp_path / "dry", tiny_text)
-    assert len(dry_run(study)) == 3 * 4 + 2
+    assert len(dry_run(study).runs) == 3 * 4 + 2
     assert not study.runs.exists()
 
 

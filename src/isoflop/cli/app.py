@@ -98,6 +98,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list the runs and what they cost.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="With --dry-run: time 20 steps of every shape here.")
+    ] = False,
     extend: Annotated[
         str | None, typer.Option(metavar="RUN", help="Carry this finished run on, with --tokens.")
     ] = None,
@@ -109,12 +112,12 @@ def run(
     from isoflop.cli import verbs
 
     out = Output("run", as_json=json)
-    verbs.check_run_options(dry_run=dry_run, extend=extend, tokens=tokens)
+    verbs.check_run_options(dry_run=dry_run, extend=extend, tokens=tokens, profile=profile)
     from isoflop.study import open_study
 
     folder = open_study(study, into, set_ or [])
     if dry_run:
-        raise typer.Exit(verbs.dry_run(out, folder))
+        raise typer.Exit(verbs.dry_run(out, folder, profile=profile))
     if extend is not None and tokens is not None:
         raise typer.Exit(verbs.extend(out, folder, extend, int(tokens)))
     raise typer.Exit(verbs.run(out, folder, label))

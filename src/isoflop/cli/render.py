@@ -65,14 +65,20 @@ def planned_runs(runs: "Sequence[PlannedRun]") -> Table:
             row += [_hours(r.device_hours), _dollars(r.cost_usd)]
         rows.append(row)
     # A branch's own share of the time is its cooldown, so the sum counts no token twice.
-    total = duration(sum(r.seconds for r in runs))
-    title = f"{len(runs)} runs, about {total} of one process; nothing has been started"
+    how = "steps timed here" if all(r.measured for r in runs) else "by formula"
+    if any(r.measured for r in runs) and not all(r.measured for r in runs):
+        how = "steps timed here, else by formula"
+    title = (
+        f"{len(runs)} runs, about {duration(sum(r.seconds for r in runs))} of one process "
+        f"({_range(runs)}; {how}); nothing has been started"
+    )
     return table_of(title, headings, rows)
 
 
 def planned_rungs(runs: "Sequence[PlannedRun]") -> Table | None:
-    """What each size costs on the accelerator of `[plan]`; None where nothing is priced."""
-    if not any(r.device_hours is not None for r in runs):
+    """What each size costs, where steps were timed or the accelerator of `[plan]` is priced."""
+    priced = any(r.device_hours is not None for r in runs)
+    if not priced and not any(r.measured for r in runs):
         return None
     rungs: dict[tuple[str, int, int], list[PlannedRun]] = {}
     for r in runs:
@@ -81,13 +87,27 @@ def planned_rungs(runs: "Sequence[PlannedRun]") -> Table | None:
         (
             f"{width}x{depth}", kind, len(members), si(members[0].n_params),
             si(max(r.n_tokens for r in members)), f"{max(r.flops for r in members):.3g}",
-            *_price_of(members),
+            *_cost_of(members, priced),
         )
         for (kind, width, depth), members in rungs.items()
     ]  # fmt: skip
-    rows.append(("all", "", len(runs), "", "", "", *_price_of(runs)))
-    headings = ("rung", "kind", "runs", "N", "largest D", "its FLOPs", "GPU-hours", "USD")
-    return table_of("Rung by rung, at the MFU and the dated prices of [plan]", headings, rows)
+    rows.append(("all", "", len(runs), "", "", "", *_cost_of(runs, priced)))
+    headings = ["rung", "kind", "runs", "N", "largest D", "its FLOPs", "hours", "memory"]
+    headings += ["GPU-hours", "USD"] if priced else []
+    at = ", at the MFU and the dated prices of [plan]" if priced else ""
+    return table_of(f"Rung by rung{at}", headings, rows)
+
+
+def _cost_of(runs: "Sequence[PlannedRun]", priced: bool) -> tuple[str, ...]:
+    """Hours with their range, the highest memory, and GPU-hours and money where they are known."""
+    hours = f"{sum(r.seconds for r in runs) / 3600:.3g} ({_range(runs)})"
+    memory = f"{max(r.memory_bytes for r in runs) / 1e9:.2f} GB"
+    return (hours, memory, *(_price_of(runs) if priced else ()))
+
+
+def _range(runs: "Sequence[PlannedRun]") -> str:
+    low, high = sum(r.seconds_low for r in runs), sum(r.seconds_high for r in runs)
+    return f"{duration(low)} to {duration(high)}"
 
 
 def _price_of(runs: "Sequence[PlannedRun]") -> tuple[str, str]:

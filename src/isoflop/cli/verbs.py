@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from isoflop.study import StudyFolder
 
 
-def check_run_options(*, dry_run: bool, extend: str | None, tokens: float | None) -> None:
+def check_run_options(
+    *, dry_run: bool, extend: str | None, tokens: float | None, profile: bool = False
+) -> None:
     """Refuse combinations of options of `run` that contradict each other.
 
     Raises:
-        InputError: --extend without --tokens or the reverse; --extend with --dry-run.
+        InputError: --extend without --tokens or the reverse; --extend with --dry-run; --profile
+            without it.
     """
+    if profile and not dry_run:
+        raise InputError("--profile times the steps of a --dry-run. Give both.")
     if (extend is None) != (tokens is None):
         raise InputError("--extend and --tokens belong together: --extend RUN --tokens 2e7.")
     if extend is not None and dry_run:
@@ -31,15 +36,18 @@ def check_run_options(*, dry_run: bool, extend: str | None, tokens: float | None
         raise InputError(f"`tokens > 0` must hold, but got --tokens {tokens:g}. Give a count.")
 
 
-def dry_run(out: Output, folder: "StudyFolder") -> int:
+def dry_run(out: Output, folder: "StudyFolder", *, profile: bool = False) -> int:
     """List every run that the study would start; exit code."""
     from isoflop.study import dry_run as plan_runs
+    from isoflop.study.progress import stage_bar
 
-    planned = plan_runs(folder)
-    out.show(render.planned_runs(planned))
-    if (rungs := render.planned_rungs(planned)) is not None:
+    with stage_bar(out.progress if profile else None, "profile") as stage:
+        planned = plan_runs(folder, profile=profile, stage=stage)
+    out.show(render.planned_runs(planned.runs))
+    if (rungs := render.planned_rungs(planned.runs)) is not None:
         out.show(rungs)
-    return out.finish({"runs": planned})
+    out.show(*planned.words)
+    return out.finish({"runs": planned.runs, "words": planned.words})
 
 
 def extend(out: Output, folder: "StudyFolder", run_id: str, n_tokens: int) -> int:

@@ -6,11 +6,13 @@ What to use when:
 - `Fit.profile`: how far one parameter may move while the others make up for it.
 - `analyse`: a whole ladder: three approaches to allocation, frontier, ceilings, caveats.
 - `sensitivity`: how the key answers move with outliers, objective, law and counting.
+- `check_collapse`: loss curves of a ladder -> the rung that is not tuned as the others.
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
 - `law_card`: a fit or an analysis -> all that a paper's appendix must say of it.
 - `make_forecast`: the hashed forecast of a run that has not started.
-- `fit_lr_batch`: a sweep -> the best learning rate and batch for any (N, D).
+- `fit_lr_batch`: a sweep -> the best learning rate and batch for any (N, D); `expected_regret`: the
+  cost of others.
 - `best_mixture`: fits of losses on mixture shares -> the best shares. `fit_boosted`: trees.
 - `fit_task`, `chain`: accuracy of a task by way of its loss. `pass_rate_target`: GPT-4's target.
 """
@@ -28,6 +30,7 @@ from isoflop.fitting.analysis import (
 from isoflop.fitting.best_mixture import BestMixture, best_mixture
 from isoflop.fitting.boosted import BoostedFit, fit_boosted
 from isoflop.fitting.certificate import Basin, Certificate
+from isoflop.fitting.collapse import Collapse, RungShape, check_collapse, collapse_problems
 from isoflop.fitting.compare import compare
 from isoflop.fitting.comparison import Comparison, Multiplier, TokensToLoss
 from isoflop.fitting.curve_fit import CurveFit
@@ -39,6 +42,7 @@ from isoflop.fitting.fit_result import Fit, LawScore
 from isoflop.fitting.forecast import Forecast, make_forecast
 from isoflop.fitting.law_card import LawCard, law_card
 from isoflop.fitting.lr_batch import LrBatchFit, fit_lr_batch
+from isoflop.fitting.lr_regret import expected_regret
 from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 from isoflop.fitting.next_runs import next_runs
 from isoflop.fitting.prior import Prior
@@ -57,6 +61,7 @@ __all__ = [
     "Ceiling",
     "Certificate",
     "Chain",
+    "Collapse",
     "Comparison",
     "CurveFit",
     "Design",
@@ -73,13 +78,17 @@ __all__ = [
     "OneMore",
     "Prior",
     "Profile",
+    "RungShape",
     "Sensitivity",
     "TokensToLoss",
     "Variant",
     "analyse",
     "best_mixture",
     "chain",
+    "check_collapse",
+    "collapse_problems",
     "compare",
+    "expected_regret",
     "fit",
     "fit_boosted",
     "fit_curves",

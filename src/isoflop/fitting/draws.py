@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from isoflop._types import Array
+from isoflop.fitting.lr_regret import draw_regret
 from isoflop.fitting.noise import draw_noise, wild_noise
 from isoflop.fitting.objective import Target
 from isoflop.fitting.one_law import DRAW_TOLERANCE, LawFit
@@ -42,6 +43,10 @@ def draw_parameters(
         which, size = np.unique(trunk, return_inverse=True)[1], np.unique(trunk).size
         times = rng.multinomial(size, np.full(size, 1 / size), n_draws).astype(np.float64)
         target = replace(fitted.target, weight=times[:, which] * fitted.target.weight)
+        if (lost := _lost(fitted, n_draws, rng)) is not None:
+            level = target.level
+            losses = target.losses * np.exp(lost) if level else target.losses + lost
+            target = replace(target, losses=losses)
         return _best_of_starts(fitted, target, n_draws, rng)
     if resampling == "wild":
         slope = log_jacobian(fitted.law, fitted.z[None], fitted.inputs)[0]
@@ -51,9 +56,22 @@ def draw_parameters(
 
 def refit(fitted: LawFit, noise: Array, rng: np.random.Generator) -> Array:
     """Log parameters (B, P) refitted to the fit's own losses with noise (B, R) of log loss."""
+    if (lost := _lost(fitted, len(noise), rng)) is not None:
+        noise = noise + lost
     losses = log_predict(fitted.law, fitted.z[None], fitted.inputs) + noise
     losses = np.exp(losses) if fitted.target.level else losses
     return _best_of_starts(fitted, replace(fitted.target, losses=losses), len(noise), rng)
+
+
+def _lost(fitted: LawFit, n_draws: int, rng: np.random.Generator) -> Array | None:
+    """What log losses (B, R) would be lower or higher by, for rows with an `lr_regret`; or None.
+
+    The mean is off the rows already, so a draw gives it back and takes its own: one-sided, as no
+    run is better than a tuned one.
+    """
+    if not fitted.regret.any():
+        return None
+    return np.asarray(fitted.regret - draw_regret(fitted.regret, n_draws, rng))
 
 
 def _best_of_starts(

@@ -56,6 +56,8 @@ class LawFit:
     """Cluster of each row (R,), whose noise it shares."""
     noise: Noise
     certificate: Certificate
+    regret: Array
+    """Expected excess of log loss (R,) that was taken off the rows."""
 
     @property
     def theta(self) -> Array:
@@ -180,6 +182,7 @@ def _law_fit(
         trunk=runs.trunk,
         noise=estimate_noise(residual, slope, runs.trunk, scale),
         certificate=_certify(target, solution, slope, reached, basins),
+        regret=runs.regret,
     )
 
 

@@ -30,7 +30,8 @@ def data_sha256(runs: Runs) -> str:
     UTF-8, lines end in a line feed. The header names the input columns in the order of the
     alphabet, then the target, `trunk` and `weight`; one line a row, ordered by the inputs as the
     law lists them, then by the target. Numbers are the shortest decimals that read back exactly,
-    as Python writes them; trunks are numbered from 0 in the order in which they appear.
+    as Python writes them, losses less `lr_regret`; trunks are numbered from 0 in the order in which
+    they appear.
     """
     names = sorted(runs.columns)
     columns = [*(runs.columns[name] for name in names), runs.loss]

@@ -27,6 +27,9 @@ class Runs:
     """Rows (R,) that the table's column `outlier` marks as suspect; fitted all the same."""
     row: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
     """Where each row stands in the user's table (R,), counted from 0."""
+    regret: Array = field(default_factory=lambda: np.ones(0))
+    """Expected excess of log loss (R,) by rates that are not the best (column `lr_regret`);
+    already taken off `loss`."""
 
     def __post_init__(self) -> None:
         size = self.loss.size
@@ -35,6 +38,7 @@ class Runs:
             "label": np.ones(size),
             "flagged": np.zeros(size, bool),
             "row": np.arange(size),
+            "regret": np.zeros(size),
         }
         for name, values in plain.items():
             if getattr(self, name).size == 0:
@@ -85,6 +89,7 @@ class Runs:
             label=self.label[keep],
             flagged=self.flagged[keep],
             row=self.row[keep],
+            regret=self.regret[keep],
         )
 
 
@@ -92,6 +97,8 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
     """The final rows of a table with the named columns, all checked to be positive numbers.
 
     Mixture shares `w_<domain>` may be zero; where several are named they add up to one.
+
+    A column `lr_regret` is taken off losses: the law is that of tuned runs.
 
     Rows whose `kind` is `intermediate` are left out where the table also has final ones.
 
@@ -118,15 +125,17 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         _check_positive(name, column, keep)
     _check_shares({name: raw[name] for name in names if is_share(name)}, keep)
     trunk = _clusters(table, raw[target].size)
+    regret = _regret(table, target, keep)
     runs = Runs(
         columns={n: raw[n] for n in names},
-        loss=raw[target],
+        loss=raw[target] * np.exp(-regret),
         trunk=trunk,
         target=target,
         weight=raw.get("weight", np.ones(raw[target].size)),
         named="trunk" in table or "run" in table,
         label=_labels(table, raw[target].size),
         flagged=_flags(table, raw[target].size),
+        regret=regret,
     )
     runs = runs.where(keep)
     # A fixed order of rows makes every number the same whatever order the table came in.
@@ -142,6 +151,7 @@ def read_table(table: Table, target: str, names: tuple[str, ...]) -> Runs:
         label=runs.label[order],
         flagged=runs.flagged[order],
         row=runs.row[order],
+        regret=runs.regret[order],
     )
     return ordered
 
@@ -214,6 +224,26 @@ def _flags(table: Table, size: int) -> np.ndarray:
         return np.zeros(size, dtype=bool)
     words = np.char.lower(np.char.strip(column.astype(str)))
     return np.isin(words, ["true", "yes", "1", "1.0"])
+
+
+def _regret(table: Table, target: str, keep: np.ndarray) -> Array:
+    """The column `lr_regret` (R,) where the target is a loss; zeros without."""
+    if "lr_regret" not in table or not target.startswith(("loss", "bpb")):
+        return np.zeros(keep.size)
+    column = _column(table, "lr_regret")
+    if column.size != keep.size:
+        raise FitError(
+            f"All columns must be equally long, but 'lr_regret' has {column.size} of {keep.size} "
+            "rows. Fill in or cut."
+        )
+    bad = keep & ~(np.isfinite(column) & (column >= 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise FitError(
+            f"`lr_regret >= 0` must hold, but got lr_regret={column[row]} in row {row}. "
+            "Give the expected excess as a share of the loss, or 0."
+        )
+    return np.where(keep, column, 0.0)
 
 
 def _clusters(table: Table, size: int) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from isoflop._errors import InputError, StudyError
 from isoflop.accounting import count_params
-from isoflop.ladders.scaling import base_rate, parametrisation_of
+from isoflop.ladders.rates import Rate, RateRule, TunedLaw, train_rule
+from isoflop.ladders.rungs import Rung, resolve_rungs, shortest_horizon
+from isoflop.ladders.scaling import parametrisation_of
+from isoflop.ladders.shapes import study_shape
+from isoflop.ladders.sweeps import bracket_rates, choose_corners, swept_rates, whole_horizons
 from isoflop.specs import (
     DataSpec,
     ModelShape,
@@ -40,10 +43,26 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """The pilots, and the held-out larger run if the study has one."""
+    """The pilots, what tunes them, and the held-out larger run if the study has one."""
 
     pilots: tuple[Job, ...]
     holdout: Job | None
+    sweeps: tuple[Job, ...] = ()
+    """Trainings of `[tune]`, before the pilots."""
+    bracket: tuple[Job, ...] = ()
+    """The largest pilot's shortest branch at its own rate, a lower and a higher one."""
+    tuned: bool = False
+    """Whether the rates are those of a fitted law; else of the rule of [train]."""
+
+    @property
+    def jobs(self) -> tuple[tuple[str, Job], ...]:
+        """Every job with what it is for, in the order of training."""
+        return (
+            *(("sweep", job) for job in self.sweeps),
+            *(("bracket", job) for job in self.bracket[1:]),
+            *(("pilot", job) for job in self.pilots),
+            *((("held-out", self.holdout),) if self.holdout else ()),
+        )
 
     @property
     def pilot_ids(self) -> frozenset[str]:
@@ -65,43 +84,34 @@ class CorpusFacts:
         return CorpusFacts(corpus_hash="unknown", train_tokens=dict.fromkeys(names, 2**62))
 
 
-def design_ladder(config: StudyConfig, corpus: CorpusFacts) -> Ladder:
+def design_ladder(config: StudyConfig, corpus: CorpusFacts, law: TunedLaw | None = None) -> Ladder:
     """Every training of a study; tokens are rounded to whole batches.
+
+    Args:
+        config: the study.
+        corpus: what it trains on.
+        law: what the sweeps of `[tune]` came to; without, rates are those of `[train]`.
 
     Raises:
         StudyError: an impossible shape, too short or two equal runs, more tokens than the corpus
             has without repetition, or a held-out run that is no larger than the pilots or shares
             a training with one; names the key.
     """
-    _check_horizons(config)
-    pilots = []
-    for rung, width in enumerate(config.ladder.widths):
-        depth = config.ladder.depths[rung] if config.ladder.depths else config.model.depth
-        heads = config.ladder.heads[rung] if config.ladder.heads else config.model.n_heads
-        shape = _shape(config, width, depth, heads, key="ladder.widths")
-        horizons = _horizons(config, shape)
-        if horizons:
-            pilots += _jobs(config, corpus, shape, horizons, key="ladder.tokens")
-    if not pilots:
-        raise StudyError(
-            f"ladder.max_flops = {config.ladder.max_flops!r}: leaves no run. Raise or remove it."
-        )
-    holdout = _holdout(config, corpus, pilots) if config.holdout else None
-    return Ladder(pilots=tuple(pilots), holdout=holdout)
-
-
-def shape_of(config: StudyConfig, *, width: int, depth: int, heads: int) -> ModelShape:
-    """The model of one rung."""
-    model = config.model
-    return ModelShape(
-        vocab_size=config.data.vocab_size,
-        width=width,
-        depth=depth,
-        n_heads=heads,
-        ff_width=model.ff_width(width),
-        context=model.context,
-        **model.kind(),
+    rungs = resolve_rungs(config)
+    plain = train_rule(config)
+    maker = _Maker(
+        config=config,
+        corpus=corpus,
+        shortest=shortest_horizon(config, rungs),
+        rule=plain if law is None else law.rule(config),
     )
+    pilots = [job for rung in rungs for job in maker.jobs(rung.shape, rung.horizons, key=maker.key)]
+    holdout = _holdout(maker, pilots) if config.holdout else None
+    ladder = Ladder(pilots=tuple(pilots), holdout=holdout, tuned=law is not None)
+    if config.tune is None:
+        return ladder
+    sweeps = _sweeps(replace(maker, rule=plain), rungs)
+    return replace(ladder, sweeps=sweeps, bracket=_bracket(maker, rungs))
 
 
 def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
@@ -119,102 +129,106 @@ def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
     return Job(trunk=branch.as_trunk(), branches=(longer,))
 
 
-def _shape(config: StudyConfig, width: int, depth: int, heads: int, *, key: str) -> ModelShape:
-    if config.model.ff_width(width) < 1:
-        raise StudyError(
-            f"model.ff_ratio = {config.model.ff_ratio!r}: `ff_ratio * width >= 1` must hold, but "
-            f"{key} has {width}. Raise one of the two."
-        )
-    try:
-        return shape_of(config, width=width, depth=depth, heads=heads)
-    except InputError as error:
-        raise StudyError(f"{key} = {width}: {error}") from error
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Maker:
+    """What all jobs of a study share."""
 
+    config: StudyConfig
+    corpus: CorpusFacts
+    shortest: int
+    """Tokens of the ladder's shortest run."""
+    rule: RateRule
 
-def _check_horizons(config: StudyConfig) -> None:
-    """Two horizons of the same number of batches would be one and the same run."""
-    batch = config.train.batch_tokens
-    horizons = sorted(config.ladder.tokens)
-    for short, long in pairwise(horizons):
-        if _whole(short, batch) == _whole(long, batch):
-            raise StudyError(
-                f"ladder.tokens = {list(horizons)}: {short} and {long} are both "
-                f"{short // batch} batches of train.batch_tokens = {batch}. Leave one out or set "
-                "them further apart."
+    @property
+    def key(self) -> str:
+        """How errors name the pilots' horizons."""
+        kind = self.config.ladder.kind
+        return "ladder.tokens" if kind == "explicit" else f"ladder.{kind} tokens"
+
+    def jobs(
+        self, shape: ModelShape, horizons: Sequence[int], *, key: str, rate: Rate | None = None
+    ) -> list[Job]:
+        """The trainings of one shape: a trunk with its branches, or one cosine a horizon."""
+        job = self._job(shape, horizons, key, rate)
+        train = self.config.train
+        if train.schedule == "wsd":
+            return [job]
+        jobs = []
+        for branch in job.branches:
+            schedule = replace(
+                branch.schedule,
+                kind="cosine",
+                cooldown_tokens=0,
+                final_factor=train.final_factor,
             )
+            own = replace(branch, schedule=schedule, trunk=None)
+            jobs.append(Job(trunk=own, branches=(own,)))
+        return jobs
+
+    def _job(self, shape: ModelShape, horizons: Sequence[int], key: str, rate: Rate | None) -> Job:
+        config = self.config
+        trunk = self._trunk(shape, self.rule(shape, horizons) if rate is None else rate)
+        share, batch = config.train.cooldown_fraction, trunk.optimiser.batch_tokens
+        branches = []
+        for horizon in horizons:
+            try:
+                schedule = _cooldown(trunk.schedule, horizon, share, batch)
+            except InputError as error:
+                raise StudyError(f"{key} = {horizon}: {error}") from error
+            branches.append(replace(trunk, schedule=schedule, trunk=trunk.run_id))
+            _check_tokens(trunk.data, horizon, self.corpus, key=key)
+        return Job(trunk=trunk, branches=tuple(branches))
+
+    def _trunk(self, shape: ModelShape, rate: Rate) -> RunConfig:
+        config, train = self.config, self.config.train
+        # Porian et al. 2024 (arXiv:2406.19146): a warm-up longer than N tokens penalises small
+        # models.
+        warmup = train.warmup_tokens
+        if warmup is None:
+            warmup = min(count_params(shape).under("active"), self.shortest // 10)
+        warmup = max(rate.batch_tokens, _whole(warmup, rate.batch_tokens))
+        return RunConfig(
+            shape=shape,
+            data=_data(config, self.corpus),
+            schedule=Schedule(
+                kind="trunk",
+                warmup_tokens=warmup,
+                decay_exponent=train.lr_decay_exponent,
+                decay_from_tokens=train.lr_decay_from_tokens,
+            ),
+            optimiser=Optimiser(
+                lr=rate.lr,
+                batch_tokens=rate.batch_tokens,
+                embedding_lr_factor=train.embedding_lr_factor,
+                weight_decay=train.weight_decay,
+                beta2=train.beta2,
+            ),
+            seed=config.seed,
+            parametrisation=parametrisation_of(config),
+        )
 
 
-def _horizons(config: StudyConfig, shape: ModelShape) -> list[int]:
-    limit = config.ladder.max_flops
-    n_active = count_params(shape).under("active")
-    return [t for t in sorted(config.ladder.tokens) if limit is None or 6 * n_active * t <= limit]
-
-
-def _jobs(
-    config: StudyConfig,
-    corpus: CorpusFacts,
-    shape: ModelShape,
-    horizons: Sequence[int],
-    *,
-    key: str,
-) -> list[Job]:
-    """The trainings of one shape: one trunk with its branches, or one cosine a horizon."""
-    job = _job(config, corpus, shape, horizons, key=key)
-    if config.train.schedule == "wsd":
-        return [job]
-    final, jobs = config.train.final_factor, []
-    for branch in job.branches:
-        schedule = replace(branch.schedule, kind="cosine", cooldown_tokens=0, final_factor=final)
-        own = replace(branch, schedule=schedule, trunk=None)
-        jobs.append(Job(trunk=own, branches=(own,)))
-    return jobs
-
-
-def _job(
-    config: StudyConfig,
-    corpus: CorpusFacts,
-    shape: ModelShape,
-    horizons: Sequence[int],
-    *,
-    key: str,
-) -> Job:
-    train = config.train
-    n_params = count_params(shape).under("active")
-    # Porian et al. 2024 (arXiv:2406.19146): a warm-up longer than N tokens penalises small models.
-    warmup = train.warmup_tokens
-    if warmup is None:
-        warmup = min(n_params, min(config.ladder.tokens) // 10)
-    warmup = max(train.batch_tokens, _whole(warmup, train.batch_tokens))
-    lr = base_rate(train, shape.width)
-    trunk = RunConfig(
-        shape=shape,
-        data=_data(config, corpus),
-        schedule=Schedule(
-            kind="trunk",
-            warmup_tokens=warmup,
-            decay_exponent=train.lr_decay_exponent,
-            decay_from_tokens=train.lr_decay_from_tokens,
-        ),
-        optimiser=Optimiser(
-            lr=lr,
-            batch_tokens=train.batch_tokens,
-            embedding_lr_factor=train.embedding_lr_factor,
-            weight_decay=train.weight_decay,
-            beta2=train.beta2,
-        ),
-        seed=config.seed,
-        parametrisation=parametrisation_of(config),
+def _sweeps(maker: _Maker, rungs: Sequence[Rung]) -> tuple[Job, ...]:
+    """One trunk a corner and rate; its branches end at the corners' horizons."""
+    corners = choose_corners(maker.config, rungs, maker.rule)
+    horizons = whole_horizons(maker.config, corners.horizons)
+    return tuple(
+        job
+        for rung in corners.rungs
+        for rate in swept_rates(maker.config, maker.rule(rung.shape, rung.horizons))
+        for job in maker.jobs(rung.shape, horizons, key="tune: horizon", rate=rate)
     )
-    branches = []
-    for horizon in horizons:
-        try:
-            share, batch = train.cooldown_fraction, train.batch_tokens
-            schedule = _cooldown(trunk.schedule, horizon, share, batch)
-        except InputError as error:
-            raise StudyError(f"{key} = {horizon}: {error}") from error
-        branches.append(replace(trunk, schedule=schedule, trunk=trunk.run_id))
-        _check_tokens(trunk.data, horizon, corpus, key=key)
-    return Job(trunk=trunk, branches=tuple(branches))
+
+
+def _bracket(maker: _Maker, rungs: Sequence[Rung]) -> tuple[Job, ...]:
+    """The largest pilot to its shortest horizon: at its own rate, then a lower and a higher."""
+    top = max(rungs, key=lambda rung: rung.n_params)
+    own = maker.rule(top.shape, top.horizons)
+    return tuple(
+        job
+        for rate in (own, *bracket_rates(own))
+        for job in maker.jobs(top.shape, top.horizons[:1], key=maker.key, rate=rate)
+    )
 
 
 def _cooldown(hold: Schedule, n_tokens: int, share: float, batch: int) -> Schedule:
@@ -223,31 +237,27 @@ def _cooldown(hold: Schedule, n_tokens: int, share: float, batch: int) -> Schedu
     return replace(hold, kind="wsd", n_tokens=total, cooldown_tokens=cooldown)
 
 
-def _holdout(config: StudyConfig, corpus: CorpusFacts, pilots: Sequence[Job]) -> Job:
-    section = config.holdout
+def _holdout(maker: _Maker, pilots: Sequence[Job]) -> Job:
+    config, section = maker.config, maker.config.holdout
     assert section is not None
     depth = section.depth or config.model.depth
     heads = section.heads or config.model.n_heads
-    shape = _shape(config, section.width, depth, heads, key="holdout.width")
-    (job,) = _jobs(config, corpus, shape, [section.tokens], key="holdout.tokens")
+    shape = study_shape(config, section.width, depth, heads, key="holdout.width")
+    (job,) = maker.jobs(shape, [section.tokens], key="holdout.tokens")
     if job.trunk.run_id in {pilot.trunk.run_id for pilot in pilots}:
         raise StudyError(
             f"holdout.width = {section.width}: a pilot has the same shape, and the held-out run "
-            "would be a branch of its trunk, which the fit has seen. Use a width that is not in "
-            "ladder.widths."
+            "would be a branch of its trunk, which the fit has seen. Use a width that no "
+            "pilot has (none of ladder.widths)."
         )
-    largest = max(_flops(run) for pilot in pilots for run in pilot.branches)
-    ratio = _flops(job.branches[0]) / largest
+    largest = max(6 * pilot.n_params * run.n_tokens for pilot in pilots for run in pilot.branches)
+    ratio = 6 * job.n_params * job.branches[0].n_tokens / largest
     if ratio <= 1:
         raise StudyError(
             f"holdout: {ratio:.2f} times the largest pilot's compute checks no extrapolation. "
             "Raise holdout.width or holdout.tokens."
         )
     return job
-
-
-def _flops(run: RunConfig) -> int:
-    return 6 * count_params(run.shape).under("active") * run.n_tokens
 
 
 def _data(config: StudyConfig, corpus: CorpusFacts) -> DataSpec:

@@ -1,6 +1,7 @@
 """What a ladder will cost before it starts: seconds and bytes per run."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from isoflop.accounting import (
@@ -12,6 +13,7 @@ from isoflop.accounting import (
     training_memory_bytes,
 )
 from isoflop.ladders.design import Job, Ladder
+from isoflop.ladders.profiling import Key, StepProfile, key_of
 from isoflop.specs import LaunchSection, ModelShape, RunConfig
 
 # ASSUMPTION: one thread of a 2023 server core with AVX-512, float32. Fitted to 4.75M tokens each
@@ -23,6 +25,12 @@ _CPU_OVERHEAD_WIDTH = 64 * 2
 # A fused GPU step of a tiny model is bound by kernel launches; large ones reach this share of peak.
 _START_SECONDS = 4.0
 _DEFAULTS = LaunchSection()
+# ASSUMPTION: within 3 % on the machine that it was fitted to, a factor two off on others.
+_FORMULA_RANGE = 2.0
+# Published runs' MFU: a factor 1.3 to 1.4 either way is common (see `accounting.training_days`).
+_MFU_RANGE = 1.4
+# ASSUMPTION: what timed steps leave out: evaluation, checkpoints, other processes on the machine.
+_OVERHEAD = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +39,7 @@ class PlannedRun:
 
     run_id: str
     kind: str
-    """`pilot trunk`, `pilot`, `held-out trunk` or `held-out`."""
+    """`sweep`, `bracket`, `pilot` or `held-out`, or the `... trunk` of one."""
     width: int
     depth: int
     n_params: int
@@ -42,11 +50,17 @@ class PlannedRun:
     seconds: float
     """Estimated time of the run's own work, in all its processes at once."""
     memory_bytes: int
+    """On one device by the formula; measured: highest of the process, or of the GPU."""
     trunk: str | None
+    seconds_low: float
+    seconds_high: float
+    """Range of the estimate: of the steps that were timed, or the formula's usual error."""
+    measured: bool = False
+    """Whether steps were timed on this machine."""
     device_hours: float | None = None
     """Accelerator-hours of the run's own work at the plan's MFU; None on a CPU."""
     cost_usd: tuple[float, float] | None = None
-    """Dated low and high rental price of those hours; None where no price is known."""
+    """Low rent of the low time, high rent of the high time; None where no price is known."""
 
 
 def estimate_seconds(shape: ModelShape, n_tokens: int, *, threads: int = 1) -> float:
@@ -61,27 +75,71 @@ def estimate_seconds(shape: ModelShape, n_tokens: int, *, threads: int = 1) -> f
 def priced(run: PlannedRun, own_flops: float, hardware: str, mfu: float) -> PlannedRun:
     """The run on a named accelerator: hours at `mfu` of its peak, and what they rent for.
 
+    A run whose steps were timed keeps its time. The price range is that of the hours and of the
+    dated rents together.
+
     Raises:
         InputError: no such accelerator.
     """
     accelerator = find_accelerator(hardware)
-    hours = device_hours(own_flops, accelerator, mfu)
+    if run.measured:
+        hours = run.seconds / 3600.0
+        low, high = run.seconds_low, run.seconds_high
+    else:
+        hours = device_hours(own_flops, accelerator, mfu)
+        low, high = 3600.0 * hours / _MFU_RANGE, 3600.0 * hours * _MFU_RANGE
+    price = cost_usd(low / 3600.0, accelerator), cost_usd(high / 3600.0, accelerator)
     return replace(
         run,
         seconds=3600.0 * hours,
+        seconds_low=low,
+        seconds_high=high,
         device_hours=hours,
-        cost_usd=cost_usd(hours, accelerator),
+        cost_usd=None if price[0] is None or price[1] is None else (price[0][0], price[1][1]),
     )
 
 
 def planned_runs(
-    ladder: Ladder, *, threads: int, holdout_threads: int, launch: LaunchSection = _DEFAULTS
+    ladder: Ladder,
+    *,
+    threads: int,
+    holdout_threads: int,
+    launch: LaunchSection = _DEFAULTS,
+    profile: Mapping[Key, StepProfile] | None = None,
 ) -> list[PlannedRun]:
-    """Every run of a ladder with its estimated cost, in the order in which it is trained."""
-    runs = [r for job in ladder.pilots for r in _planned(job, "pilot", threads, launch)]
-    if ladder.holdout is not None:
-        runs += _planned(ladder.holdout, "held-out", holdout_threads, launch)
-    return runs
+    """Every run of a ladder with its estimated cost, in the order in which it is trained.
+
+    Args:
+        ladder: the ladder.
+        threads: of each process.
+        holdout_threads: of the held-out run's.
+        launch: how runs are executed.
+        profile: timed steps by shape and batch; the formula stands in for those that are missing.
+    """
+    known = profile or {}
+    return [
+        _timed(run, job, config, known[key_of(config)]) if key_of(config) in known else run
+        for role, job in ladder.jobs
+        for config, run in zip(
+            job.runs,
+            _planned(job, role, holdout_threads if role == "held-out" else threads, launch),
+            strict=True,
+        )
+    ]
+
+
+def _timed(run: PlannedRun, job: Job, config: RunConfig, step: StepProfile) -> PlannedRun:
+    """The run at the time of its measured steps."""
+    steps = own_tokens(job, config) / config.optimiser.batch_tokens
+    start = _START_SECONDS if run.trunk is None else 0.0
+    return replace(
+        run,
+        seconds=steps * step.seconds + start,
+        seconds_low=steps * step.low + start,
+        seconds_high=steps * step.high * _OVERHEAD + start,
+        memory_bytes=step.memory_bytes,
+        measured=True,
+    )
 
 
 def memory_bytes(run: RunConfig, launch: LaunchSection) -> int:
@@ -111,6 +169,8 @@ def _planned(job: Job, role: str, threads: int, launch: LaunchSection) -> list[P
     for run in job.runs:
         tokens = own_tokens(job, run)
         total = tokens if run.is_trunk else run.n_tokens
+        start = _START_SECONDS if run.trunk is None else 0.0
+        seconds = start + estimate_seconds(run.shape, tokens, threads=threads * launch.processes)
         planned.append(
             PlannedRun(
                 run_id=run.run_id,
@@ -121,8 +181,9 @@ def _planned(job: Job, role: str, threads: int, launch: LaunchSection) -> list[P
                 n_tokens=total,
                 flops=train_flops(run.shape, total),
                 lr=run.optimiser.lr,
-                seconds=estimate_seconds(run.shape, tokens, threads=threads * launch.processes)
-                + (_START_SECONDS if run.trunk is None else 0.0),
+                seconds=seconds,
+                seconds_low=seconds / _FORMULA_RANGE,
+                seconds_high=seconds * _FORMULA_RANGE,
                 memory_bytes=memory_bytes(run, launch),
                 trunk=run.trunk,
             )

@@ -1,7 +1,7 @@
 """How a study's rate, initial weights and multipliers follow width and depth."""
 
 from isoflop.specs import Parametrisation, StudyConfig, TrainSection
-from isoflop.specs.study import PARAMETRISED
+from isoflop.specs.train import PARAMETRISED
 
 _PLAIN_WIDTH_EXPONENT = -0.5
 

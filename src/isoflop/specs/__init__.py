@@ -8,7 +8,9 @@ What to use when:
 - `StudyConfig`: one `study.toml`, read strictly by `read_study`.
 """
 
-from isoflop.specs.launch import RaySection, SlurmSection
+from isoflop.specs.ladder import LadderSection
+from isoflop.specs.launch import LaunchSection, RaySection, SlurmSection
+from isoflop.specs.model import ModelSection
 from isoflop.specs.parametrisation import Parametrisation
 from isoflop.specs.run import DataSpec, Optimiser, RunConfig
 from isoflop.specs.schedule import Schedule
@@ -19,15 +21,13 @@ from isoflop.specs.study import (
     EvalSection,
     FitSection,
     HoldoutSection,
-    LadderSection,
-    LaunchSection,
-    ModelSection,
     PlanSection,
     StudyConfig,
-    TrainSection,
 )
 from isoflop.specs.toml import read_study, study_from_mapping, study_place
+from isoflop.specs.train import TrainSection
 from isoflop.specs.trainer import TrainerColumns, TrainerSection, placeholders_of
+from isoflop.specs.tune import TuneSection
 
 __all__ = [
     "DataSection",
@@ -51,6 +51,7 @@ __all__ = [
     "TrainSection",
     "TrainerColumns",
     "TrainerSection",
+    "TuneSection",
     "placeholders_of",
     "read_study",
     "study_from_mapping",

@@ -1,10 +1,18 @@
-"""`SlurmSection`, `RaySection`: what a study asks of a cluster, checked so that nothing can be
-slipped into a script."""
+"""`LaunchSection`: where trainings run; what is asked of a cluster is checked so that nothing can
+be slipped into a script."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from isoflop.specs.section import Section, require, require_within
+from isoflop.specs.section import (
+    MAX_PROCESSES,
+    MAX_TOKENS,
+    Section,
+    require,
+    require_positive,
+    require_within,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,@+-]*")
 _TIME = re.compile(r"\d+(:\d\d(:\d\d)?)?|\d+-\d+(:\d\d(:\d\d)?)?")
@@ -98,3 +106,48 @@ def _require_match(section: str, key: str, value: str, pattern: re.Pattern[str],
         f"{key} is {rule}",
         "Correct it, or leave the key out for the cluster's default.",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSection(Section):
+    """Where trainings run: `slots` processes at once, `threads` each (0: chosen by cores)."""
+
+    launcher: Literal["local", "slurm", "ray"] = "local"
+    """Where trainings run: processes of this machine, a Slurm cluster, a Ray cluster."""
+    slots: int = 0
+    threads: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool | Literal["auto"] = False
+    """`auto`: measured before the first step of a training that is long enough to repay it."""
+    checkpoint_seconds: float = 60.0
+    micro_batch_tokens: int | Literal["auto"] = 0
+    """Tokens of a batch that are in memory at once, a multiple of model.context that divides
+    train.batch_tokens; 0: the whole batch; `auto`: measured before the first step."""
+    processes: int = 1
+    """Processes that share one training, through torchrun: on GPUs one a device."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How they share it: every process the whole model, or a shard of it (FSDP2)."""
+    gpus_per_job: int = 0
+    """GPUs granted to one training; 0: no GPU is asked for, and whatever is visible is used."""
+    retry_preempted: int = 1000
+    """Times that a job may be preempted or reach its time limit; it goes on from its checkpoint."""
+    retry_lost: int = 3
+    """Times that a job may vanish: killed, its node lost, unknown to the engine."""
+    retry_out_of_memory: int = 4
+    """Times that a job may run out of memory; half as many sequences are in memory each time."""
+    retry_crashed: int = 1
+    """Times that a trainer may fail otherwise. A run that diverges is marked, never tried again."""
+    slurm: SlurmSection = field(default_factory=SlurmSection)
+    ray: RaySection = field(default_factory=RaySection)
+
+    def __post_init__(self) -> None:
+        retries = ("preempted", "lost", "out_of_memory", "crashed")
+        for key in ("gpus_per_job", *(f"retry_{name}" for name in retries)):
+            require_within("launch", self, key, 0, 10**6)
+        require_within("launch", self, "slots", 0, MAX_PROCESSES)
+        require_within("launch", self, "threads", 0, MAX_PROCESSES)
+        if self.micro_batch_tokens != "auto":
+            require_within("launch", self, "micro_batch_tokens", 0, MAX_TOKENS)
+        require_within("launch", self, "processes", 1, MAX_PROCESSES)
+        require_positive("launch", self, "checkpoint_seconds")

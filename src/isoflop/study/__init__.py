@@ -7,20 +7,23 @@ What to use when:
 """
 
 from isoflop.study.chain import Outcome, demo_line, extend_run, run_study
+from isoflop.study.curves import collapse_table
 from isoflop.study.folder import StudyFolder, open_study
 from isoflop.study.links import (
-    dry_run,
     fit_study,
     plan_study,
     prepare_data,
     write_study_report,
 )
+from isoflop.study.pricing import DryRun, dry_run
 from isoflop.study.state import RunStatusRow, study_status
 
 __all__ = [
+    "DryRun",
     "Outcome",
     "RunStatusRow",
     "StudyFolder",
+    "collapse_table",
     "demo_line",
     "dry_run",
     "extend_run",

@@ -7,14 +7,24 @@ from isoflop.data import DataCard
 from isoflop.fitting import Analysis
 from isoflop.ladders import Job, Ladder
 from isoflop.runs import RunFolder
+from isoflop.study.curves import collapse_caveats
 from isoflop.study.folder import StudyFolder
+from isoflop.study.tuning import tuning_problems
 
 
 def with_caveats(
     study: StudyFolder, card: DataCard, ladder: Ladder, analysis: Analysis
 ) -> Analysis:
-    """The analysis with `diverged_runs` and `repeated_data` added to its problems."""
-    found = (*_diverged(study, ladder), *_repeated(card, ladder.pilots))
+    """The analysis with what the runs themselves say among its problems.
+
+    `diverged_runs`, `repeated_data`, `rung_off_collapse`, `lr_regret` and `tuning_failed`.
+    """
+    found = (
+        *_diverged(study, ladder),
+        *_repeated(card, ladder.pilots),
+        *collapse_caveats(study, ladder),
+        *tuning_problems(study, ladder),
+    )
     return replace(analysis, problems=tuple(dict.fromkeys((*analysis.problems, *found))))
 
 

@@ -28,6 +28,7 @@ from isoflop.study.links import (
     report_on,
 )
 from isoflop.study.progress import stage_bar
+from isoflop.study.tuning import tune_study
 
 # (module, extra, what needs it): looked for before hours of work, not after them.
 # The first is only for our own trainer.
@@ -127,6 +128,10 @@ def _run(study: StudyFolder, console: Console | None) -> Outcome:
     with stage_bar(console, "corpus") as stage:
         card = prepare_data(study, stage=stage)
         check_corpus(study.data)
+    with study.named_in_errors():
+        tune_study(
+            study, corpus_facts(card), lambda jobs, title: _train(study, jobs, console, title)
+        )
     ladder = ladder_of(study, card)
     _train(study, list(ladder.pilots), console, "pilots")
     with stage_bar(console, "fits"):

@@ -26,7 +26,7 @@ from isoflop.specs import (
 _STUDY, _SOURCE, _OVERRIDES = "study.toml", ".source", "overrides.json"
 _VERSION = 1
 _STARTS_WITH_A_KEY = re.compile(
-    r"(data|model|train|ladder|holdout|fit|plan|launch|eval|trainer)(\.|:| =)"
+    r"(data|model|train|ladder|tune|holdout|fit|plan|launch|eval|trainer)(\.|:| =)"
 )
 
 

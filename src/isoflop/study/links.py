@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 
 from isoflop import __version__
-from isoflop._errors import DataError, InputError, RunError
+from isoflop._errors import InputError, RunError
 from isoflop._types import Problem
-from isoflop.accounting import train_flops
 from isoflop.data import DataCard, prepare_corpus, read_card
 from isoflop.fitting import Analysis, Forecast, analyse, law_card, make_forecast
-from isoflop.ladders import Job, Ladder, PlannedRun, design_ladder, planned_runs, priced
+from isoflop.ladders import Job, Ladder
 from isoflop.ladders.design import CorpusFacts
-from isoflop.ladders.estimate import own_tokens
-from isoflop.ladders.slots import slots_and_threads
 from isoflop.planning import Plan, plan
 from isoflop.reports import Curve, Report, write_law_card, write_report
 from isoflop.runs import Point, RunFolder, read_runs
@@ -25,6 +22,7 @@ from isoflop.specs import RunConfig
 from isoflop.study.caveats import holdout_caveats, with_caveats
 from isoflop.study.folder import StudyFolder
 from isoflop.study.progress import Stage, silent
+from isoflop.study.tuning import read_tuning, regret_column, tuned_ladder
 
 
 def prepare_data(study: StudyFolder, *, stage: Stage = silent) -> DataCard:
@@ -46,7 +44,7 @@ def prepare_data(study: StudyFolder, *, stage: Stage = silent) -> DataCard:
 def ladder_of(study: StudyFolder, card: DataCard) -> Ladder:
     """The study's ladder on its corpus."""
     with study.named_in_errors():
-        return design_ladder(study.config, corpus_facts(card))
+        return tuned_ladder(study, corpus_facts(card))
 
 
 def corpus_facts(card: DataCard) -> CorpusFacts:
@@ -55,36 +53,10 @@ def corpus_facts(card: DataCard) -> CorpusFacts:
     return CorpusFacts(corpus_hash=card.corpus_hash, train_tokens=tokens)
 
 
-def dry_run(study: StudyFolder) -> list[PlannedRun]:
-    """Every run that `run` would train, before anything starts.
-
-    Without a corpus, token budgets are not checked against it.
-    """
-    launch = study.config.launch
-    try:
-        facts = corpus_facts(read_card(study.data))
-    except DataError:
-        facts = CorpusFacts.unknown(study.config)
-    with study.named_in_errors():
-        ladder = design_ladder(study.config, facts)
-    _, threads = slots_and_threads(launch, ladder.pilots)
-    holdout = [ladder.holdout] if ladder.holdout else []
-    _, holdout_threads = slots_and_threads(launch, holdout)
-    planned = planned_runs(ladder, threads=threads, holdout_threads=holdout_threads, launch=launch)
-    if launch.device != "cuda":
-        return planned
-    # On accelerators the plan's hardware and MFU price every run; a branch is its cooldown only.
-    own = {
-        run.run_id: train_flops(run.shape, own_tokens(job, run))
-        for job in (*ladder.pilots, *holdout)
-        for run in job.runs
-    }
-    section = study.config.plan
-    return [priced(run, own[run.run_id], section.hardware, section.mfu) for run in planned]
-
-
 def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
     """Final points of the pilots, and of them alone: a fit never sees the held-out run.
+
+    Of a tuned ladder with the column `lr_regret`, the expected excess of each run's log loss.
 
     Raises:
         RunError: no pilot has finished.
@@ -93,7 +65,9 @@ def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
     chosen = np.isin(rows["run"], sorted(ladder.pilot_ids))
     if not chosen.any():
         raise RunError(f"{study.runs}: no pilot has finished. Run `isoflop run {study.path}`.")
-    return {name: column[chosen] for name, column in rows.items()}
+    table = {name: column[chosen] for name, column in rows.items()}
+    regret = regret_column(read_tuning(study), table["run"].tolist())
+    return table if regret is None else {**table, "lr_regret": regret}
 
 
 def fit_study(study: StudyFolder) -> Analysis:

@@ -36,18 +36,18 @@ class RunStatusRow:
 
 
 def study_status(study: StudyFolder) -> list[RunStatusRow]:
-    """Every run of the ladder, started or not, pilots first; engines are asked about their jobs.
+    """Every run of the ladder, started or not: sweeps, pilots, the held-out run.
+
+    Engines are asked about their jobs.
 
     Raises:
         DataError: the corpus has not been prepared.
         RunError: a run file is corrupt.
     """
     ladder = ladder_of(study, read_card(study.data))
-    jobs = [(job, "pilot") for job in ladder.pilots]
-    jobs += [(ladder.holdout, "held-out")] if ladder.holdout else []
     launchers: dict[str, Launcher | None] = {}
     rows = []
-    for job, role in jobs:
+    for role, job in ladder.jobs:
         standing = _standing(study, job, launchers)
         rows += [_row(study, job, index, role, standing) for index in range(len(job.runs))]
     return rows

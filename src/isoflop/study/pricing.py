@@ -1,0 +1,64 @@
+"""What a study would train and what it costs, before anything starts."""
+
+from dataclasses import dataclass
+
+from isoflop._errors import DataError
+from isoflop.accounting import train_flops
+from isoflop.data import read_card
+from isoflop.ladders import PlannedRun, planned_runs, priced
+from isoflop.ladders.design import CorpusFacts
+from isoflop.ladders.estimate import own_tokens
+from isoflop.ladders.profiling import profile_ladder
+from isoflop.ladders.slots import slots_and_threads
+from isoflop.study.folder import StudyFolder
+from isoflop.study.links import corpus_facts
+from isoflop.study.progress import Stage, silent
+from isoflop.study.tuning import tuned_ladder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """Every run that `run` would train, and why steps could not be timed where they could not."""
+
+    runs: tuple[PlannedRun, ...]
+    words: tuple[str, ...] = ()
+
+
+def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent) -> DryRun:
+    """Every run that `run` would train, before anything starts.
+
+    Without a corpus, token budgets are not checked against it. With `profile`, twenty steps of
+    every shape are timed on this machine.
+    """
+    launch = study.config.launch
+    try:
+        facts = corpus_facts(read_card(study.data))
+    except DataError:
+        facts = CorpusFacts.unknown(study.config)
+    with study.named_in_errors():
+        ladder = tuned_ladder(study, facts)
+    _, threads = slots_and_threads(launch, ladder.pilots)
+    holdout = [ladder.holdout] if ladder.holdout else []
+    _, holdout_threads = slots_and_threads(launch, holdout)
+    timed = None
+    if profile:
+        timed = profile_ladder(ladder, launch=launch, threads=threads, progress=stage)
+    planned = planned_runs(
+        ladder,
+        threads=threads,
+        holdout_threads=holdout_threads,
+        launch=launch,
+        profile=timed.steps if timed else None,
+    )
+    words = timed.words if timed else ()
+    if launch.device != "cuda":
+        return DryRun(runs=tuple(planned), words=words)
+    # On accelerators the plan's hardware and MFU price every run; a branch is its cooldown only.
+    own = {
+        run.run_id: train_flops(run.shape, own_tokens(job, run))
+        for _, job in ladder.jobs
+        for run in job.runs
+    }
+    section = study.config.plan
+    runs = [priced(run, own[run.run_id], section.hardware, section.mfu) for run in planned]
+    return DryRun(runs=tuple(runs), words=words)
