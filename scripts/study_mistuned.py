@@ -7,8 +7,9 @@ should be named by the loss curves' collapse (`rung_off_collapse`) and by the fi
 `outliers` or diverged runs), the third by neither. The last line gives the shares of seeds.
 
 A tenth of the warm-up does nothing to a model with QK-norm (LOG.md). Here it has a cost: six
-layers without it, at twice the best rate (at three times, rungs part by luck alone). About 20
-minutes on two cores; resumable.
+layers without it, at a rate above the best (0.02 costs 2 % more than 0.005 or 0.01 do). The first
+looks fall into the whole warm-up, so that a rung without it shows. Settings were chosen on seeds 0
+and 1, which are not among the twenty. About 20 minutes on two cores; resumable.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from isoflop.specs import (
 from isoflop.study import collapse_table
 
 ROOT = Path("demo-mistuned")
-REPEATS = 20
+REPEATS, FIRST_SEED = 20, 100
 MIDDLE = 2
 FAULTS = ("lr", "warmup", "order")
 CONFIG = StudyConfig(
@@ -50,7 +51,7 @@ CONFIG = StudyConfig(
         token_shift=False,
     ),
     train=TrainSection(
-        batch_tokens=256, base_lr=0.02, base_width=32, lr_width_exponent=-0.5, warmup_tokens=20_480
+        batch_tokens=256, base_lr=0.02, base_width=32, lr_width_exponent=-0.5, warmup_tokens=40_960
     ),
     ladder=LadderSection(widths=(16, 24, 32, 40, 48), tokens=(75_000, 105_000, 150_000, 210_000)),
 )  # fmt: skip
@@ -90,6 +91,11 @@ def jobs_of(seed: int, card: DataCard) -> tuple[list[Job], dict[str, Job]]:
     facts = CorpusFacts(corpus_hash=card.corpus_hash, train_tokens=tokens)
     base = list(design_ladder(replace(CONFIG, seed=seed), facts).pilots)
     return base, {fault: altered(base[MIDDLE], fault) for fault in FAULTS}
+
+
+def seeds(repeats: int) -> range:
+    """The seeds of the repeats."""
+    return range(FIRST_SEED, FIRST_SEED + repeats)
 
 
 def train(jobs: list[Job], root: Path) -> None:
@@ -149,9 +155,9 @@ def main() -> None:
     prepare_corpus(CONFIG.data, root / "data", base=Path(), seed=0, progress=lambda _l, _s: None)
     card = read_card(root / "data")
     with ThreadPoolExecutor(options.processes) as pool:
-        list(pool.map(lambda seed: train_seed(seed, root, card), range(options.repeats)))
+        list(pool.map(lambda seed: train_seed(seed, root, card), seeds(options.repeats)))
     found: dict[str, list[Verdict]] = {fault: [] for fault in FAULTS}
-    for seed in range(options.repeats):
+    for seed in seeds(options.repeats):
         base, changed = jobs_of(seed, card)
         for fault in FAULTS:
             found[fault].append(verdict(base, changed[fault], root))
