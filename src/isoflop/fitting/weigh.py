@@ -64,7 +64,7 @@ def mixture(one: Held) -> tuple[Array, Array]:
 
 
 def _without_bad(error: Array, variance: Array) -> Array:
-    """Errors (H,) cut at 2 explained sd from their median: a law that misses moves all of them.
+    """Errors (H,) cut at 1.5 explained sd from their median: a law that misses moves all of them.
 
     A bad run among those left out is off by itself; counted as the law's, one in ten widened
     forecasts of 60 branches at 100 times the compute until they covered 97 % at a nominal 90 %.
