@@ -55,7 +55,7 @@ study-kill: $(RUN)  ## kill -9 a ladder at random moments: do the records stay t
 	$(BIN)/python scripts/study_kill.py
 
 study-transfer: $(RUN)  ## does the best rate of width 64 hold at 512: muP against standard
-	$(BIN)/python scripts/study_transfer.py
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_transfer.py
 
 study-resume: $(RUN)  ## kill -9 a training at ten random steps; two processes beside one
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_resume.py
@@ -103,4 +103,4 @@ docs: $(DEV)  ## regenerate docs/formats.md and printed outputs, and test every 
 	$(TEST_ENV) $(BIN)/python -m pytest tests/docs
 
 clean:  ## remove caches and .venv; studies stay
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

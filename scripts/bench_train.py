@@ -21,6 +21,7 @@ import torch
 
 from isoflop.accounting import count_params
 from isoflop.specs import DataSpec, ModelShape, Optimiser, RunConfig, Schedule
+from isoflop.specs.shape import PRESETS
 from isoflop.training import Engine
 from isoflop.training.execution import cpu_has_bf16
 from isoflop.training.trial import hold_trial
@@ -71,9 +72,7 @@ def config_of(width: int, layers: int, vocab: int, context: int) -> RunConfig:
         n_heads=width // 64,
         ff_width=8 * width // 3 // 8 * 8,
         context=context,
-        mlp="swiglu",
-        qk_norm=False,
-        token_shift=False,
+        **PRESETS["llama"],
     )
     return RunConfig(
         shape=shape,

@@ -122,6 +122,9 @@ def test_architecture_names_every_room():
     assert all(f"`{room}`" in text for room in rooms), rooms
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("examples/*.toml")), ids=lambda p: p.name)
+STUDIES = sorted([*ROOT.glob("examples/*.toml"), *ROOT.glob("examples/*/study.toml")])
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda p: p.name)
 def test_example_studies_are_valid(file):
     read_study(file)

@@ -109,7 +109,7 @@ def _covered(name, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 def test_intervals_cover(name):
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("fork")) as pool:
         held = list(pool.map(_covered, [name] * N_LADDERS, range(N_LADDERS), chunksize=10))
     shares = dict(zip(("new run", "mean curve", "N_opt"), np.mean(held, axis=0), strict=True))
     said = {what: share.tolist() for what, share in shares.items()}
@@ -153,7 +153,7 @@ def _peer_case(kind, seed):
 @pytest.mark.parametrize("kind", PEERS)
 def test_no_wider_than_the_narrowest_peer_that_covers(kind):
     count = 200
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("fork")) as pool:
         cases = np.array(list(pool.map(_peer_case, [kind] * count, range(count), chunksize=10)))
     # 95 % of 200 has an sd of 1.5 %.
     assert cases[:, 0].mean() >= 0.91

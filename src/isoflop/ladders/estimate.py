@@ -152,8 +152,8 @@ def memory_bytes(run: RunConfig, launch: LaunchSection) -> int:
     if launch.dtype == "auto":
         dtypes = ("bfloat16",) if launch.device == "cuda" else ("float32", "bfloat16")
     micro = launch.micro_batch_tokens  # `auto` never takes more than the whole batch
-    tokens = micro if micro != "auto" and micro > 0 else run.optimiser.batch_tokens
-    tokens //= launch.processes
+    whole = run.optimiser.batch_tokens // launch.processes
+    tokens = min(micro, whole) if micro != "auto" and micro > 0 else whole
     return max(training_memory_bytes(run.shape, tokens, dtype) for dtype in dtypes)
 
 

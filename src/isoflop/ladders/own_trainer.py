@@ -53,7 +53,7 @@ class _Runner:
         return placeholders_of(config) | {
             "n_tokens": n_tokens,
             "steps": n_tokens // config.optimiser.batch_tokens,
-            "n_params": count_params(config.shape).under(),
+            "n_params": count_params(config.shape).under("active"),
             "run_dir": folder.path / OUTPUT,
             "trunk_dir": trunk / OUTPUT,
             "corpus": self.corpus,

@@ -23,7 +23,9 @@ def parametrisation_of(config: StudyConfig) -> Parametrisation:
         given["base_width"] = train.base_width
     if kind in ("mup", "completep") and train.base_head_width is None:
         heads = model.n_heads
-        if ladder.heads is not None and train.base_width in ladder.widths:
+        if ladder.head_dim is not None:
+            heads = max(1, train.base_width // ladder.head_dim)
+        elif ladder.heads is not None and train.base_width in ladder.widths:
             heads = ladder.heads[ladder.widths.index(train.base_width)]
         given["base_head_width"] = max(1, train.base_width // heads)
     if kind == "completep" and train.base_depth is None:

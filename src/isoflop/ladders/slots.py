@@ -24,7 +24,9 @@ def slots_and_threads(launch: LaunchSection, jobs: Sequence[Job]) -> tuple[int, 
     """
     wide = max((job.trunk.shape.width for job in jobs), default=0) >= _THREADS_PAY_WIDTH
     if launch.launcher != "local":
-        return launch.slots or _MOST_WITH_AN_ENGINE, launch.threads or launch.slurm.cpus or 1
+        granted = launch.slurm.cpus if launch.launcher == "slurm" else 0
+        threads = launch.threads or max(1, (granted or 0) // launch.processes)
+        return launch.slots or _MOST_WITH_AN_ENGINE, threads
     cores = len(os.sched_getaffinity(0))
     if launch.gpus_per_job:
         slots = launch.slots or max(1, len(visible_gpus()) // launch.gpus_per_job)

@@ -196,7 +196,8 @@ class _Queue:
             return True
         shrunk = record
         if verdict.ending == "out_of_memory":
-            shrunk = replace(record, micro_batch=halve_micro_batch(folders, active.job, record))
+            micro = halve_micro_batch(folders, active.job, record, processes=self.launch.processes)
+            shrunk = replace(record, micro_batch=micro)
         out_of_options = verdict.ending == "out_of_memory" and shrunk.micro_batch == 0
         if record.is_spent(self.launch) or out_of_options:
             write_job(place, replace(record, state="given_up"))
@@ -247,13 +248,17 @@ def run_jobs(
     progress(1.0, "")
 
 
-def halve_micro_batch(folders: Sequence[RunFolder], job: Job, record: JobRecord) -> int:
+def halve_micro_batch(
+    folders: Sequence[RunFolder], job: Job, record: JobRecord, *, processes: int = 1
+) -> int:
     """Halve the sequences in memory at once and note it in every execution.json; the new number.
+
+    Of each process, where several share the training.
 
     0 where one sequence alone was too much.
     """
     settings, context = job.trunk.optimiser, job.trunk.shape.context
-    whole = settings.batch_tokens // context
+    whole = settings.batch_tokens // context // processes
     frozen = [stored["micro_batch"] for f in folders if (stored := f.execution()) is not None
               and isinstance(stored.get("micro_batch"), int)]  # fmt: skip
     old = min([record.micro_batch or whole, *(micro or whole for micro in frozen)])

@@ -227,6 +227,7 @@ class StudyConfig(Section):
             "nodes = 1 without a [trainer]",
             "One training of isoflop's own runs on one node.",
         )
+        self._check_processes()
         micro = self.launch.micro_batch_tokens
         context, batch = self.model.context, self.train.batch_tokens
         require(
@@ -235,4 +236,34 @@ class StudyConfig(Section):
             micro,
             f"a multiple of model.context = {context} that divides train.batch_tokens = {batch}",
             "Use 0 for the whole batch at once.",
+        )
+
+    def _check_processes(self) -> None:
+        """Several processes share whole sequences; a trainer of one's own decides all by itself."""
+        processes = self.launch.processes
+        sequences = self.train.batch_tokens // self.model.context
+        require(
+            self.trainer is not None or sequences % processes == 0,
+            "launch.processes",
+            processes,
+            f"a divisor of the {sequences} sequences of a batch",
+            "Change it or train.batch_tokens.",
+        )
+        if self.trainer is None:
+            return
+        plain = {"processes": 1, "parallel": "ddp", "compile": False, "dtype": "auto"}
+        for key, value in plain.items():
+            require(
+                getattr(self.launch, key) == value,
+                f"launch.{key}",
+                getattr(self.launch, key),
+                "left out beside [trainer]",
+                "Your trainer decides this: say it in trainer.command.",
+            )
+        require(
+            not self.eval.multiple_choice and self.launch.micro_batch_tokens != "auto",
+            "trainer",
+            "given",
+            "no eval.multiple_choice and no launch.micro_batch_tokens = 'auto' beside it",
+            "Only isoflop's own trainer does these.",
         )

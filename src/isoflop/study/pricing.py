@@ -51,7 +51,7 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
         profile=timed.steps if timed else None,
     )
     words = timed.words if timed else ()
-    if launch.device != "cuda":
+    if launch.device != "cuda" and not launch.gpus_per_job:
         return DryRun(runs=tuple(planned), words=words)
     # On accelerators the plan's hardware and MFU price every run; a branch is its cooldown only.
     own = {

@@ -12,13 +12,17 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from isoflop._errors import InputError
 from isoflop.runs import RunFolder
 from isoflop.runs.folder import LOCK
+from isoflop.specs import RunConfig
+from isoflop.training import checkpoint as checkpoints
 from isoflop.training.loop import InterruptedRun, train_run
+from isoflop.training.memory import OUT_OF_MEMORY, is_out_of_memory
 from isoflop.training.world import World
 
 _log = logging.getLogger("isoflop.training")
@@ -26,7 +30,7 @@ _LOCK_POLL_S = 0.1
 
 
 def main(arguments: list[str]) -> int:
-    """Train the folders named; exit code 0 done, 2 bad input, 130 interrupted."""
+    """Train the folders named; exit code 0 done, 2 bad input, 71 out of memory, 130 interrupted."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.processes > 1 and "WORLD_SIZE" not in os.environ:
@@ -44,6 +48,11 @@ def main(arguments: list[str]) -> int:
     except InputError as error:
         _log.error("%s", error)
         return 2
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        _log.error("out of memory: %s", error)
+        return OUT_OF_MEMORY
     finally:
         world.leave()
     return 0
@@ -92,9 +101,12 @@ def _train_all(
         for folder in folders:
             _lock(folder, locks, stop_asked)
     world.wait()
+    lost: set[str] = set()
     for folder in folders:
         if world.any_of(bool(stop_asked))[0]:
             raise InterruptedRun
+        if folder.run_id in lost:
+            continue
         branches = [c.schedule for c in configs.values() if c.trunk == folder.run_id]
         train_run(
             corpus,
@@ -106,9 +118,8 @@ def _train_all(
         )
         world.wait()  # the files that rank 0 wrote are there for the next run
         if folder.status().state == "diverged" and configs[folder.run_id].is_trunk:
-            if world.writes:
-                _mark_branches(folder, folders)
-            return
+            marked = partial(_mark_branches, folder, folders, configs)
+            lost |= world.from_first(marked)
 
 
 def _listen() -> list[int]:
@@ -132,11 +143,20 @@ def _lock(folder: RunFolder, locks: contextlib.ExitStack, stop_asked: list[int])
     raise InterruptedRun
 
 
-def _mark_branches(trunk: RunFolder, folders: list[RunFolder]) -> None:
-    """A branch of a diverged trunk can never run: say so in its own folder."""
+def _mark_branches(
+    trunk: RunFolder, folders: list[RunFolder], configs: dict[str, RunConfig]
+) -> set[str]:
+    """Branches whose cooldown a diverged trunk never reached: each is told so in its own folder."""
+    lost = set()
     for folder in folders:
-        if folder.config().trunk == trunk.run_id and folder.final() is None:
+        config = configs[folder.run_id]
+        if config.trunk != trunk.run_id or folder.final() is not None:
+            continue
+        step = config.schedule.hold_tokens // config.optimiser.batch_tokens
+        if not checkpoints.hold(trunk.checkpoints, step).exists():
             folder.beat(state="diverged", reason=f"its trunk {trunk.run_id} diverged")
+            lost.add(folder.run_id)
+    return lost
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -130,7 +132,8 @@ def missing_compiler(device: torch.device) -> str:
     """What `torch.compile` would look for here in vain; empty if it is there."""
     wanted = os.environ.get("CXX", "g++") if device.type == "cpu" else os.environ.get("CC", "cc")
     if any(shutil.which(name) for name in (wanted, *_OTHER_COMPILERS[device.type])):
-        return ""
+        headers = Path(sysconfig.get_path("include")) / "Python.h"
+        return "" if headers.exists() else f"no {headers}; install Python's headers (python3-dev)"
     return f"no compiler {wanted!r} on this machine; install one to use launch.compile"
 
 

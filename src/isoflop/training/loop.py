@@ -124,7 +124,9 @@ def _train(
 
 
 def _goal(folder: RunFolder, config: RunConfig, holds: Sequence[int]) -> _Goal:
-    """What is left to do; marks a run that is done."""
+    """What is left to do; marks a run that is done. One that diverged is not tried again."""
+    if folder.status().state == "diverged":
+        return _Goal(last=0, is_done=True)
     if config.is_trunk and not holds:
         raise RunError(
             f"{folder.path}: is a trunk, which ends where its branches begin. Name one too."

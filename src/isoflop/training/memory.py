@@ -4,6 +4,9 @@ import gc
 
 import torch
 
+OUT_OF_MEMORY = 71
+"""Exit code of a training that had not enough: whoever started it may try with less at once."""
+
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error is a device's or the host's lack of memory for a tensor."""

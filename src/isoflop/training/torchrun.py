@@ -25,7 +25,8 @@ def run_processes(arguments: Sequence[str], n_processes: int, *, threads: int) -
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         _log.error("a process of the training ended with code %d", failure.exitcode)
-        return int(failure.exitcode) if failure.exitcode > 0 else 1
+        code = int(failure.exitcode)
+        return code if code > 0 else 128 - code  # killed by a signal, as shells say it
     except SignalException:
         return 130
     return 0

@@ -97,10 +97,11 @@ class Trainer:
     def _halve(self, n_sequences: int, error: RuntimeError) -> None:
         """Go on with half as many sequences in memory at once; the step is computed again."""
         micro = self.engine.micro_batch or n_sequences
-        if micro == 1 or self.world.size > 1:
+        if self.world.size > 1:  # the others wait: all must begin again, with less each
+            raise error
+        if micro == 1:
             raise RunError(
-                f"out of memory at step {self.step} with {micro} sequences at once in each of "
-                f"{self.world.size} processes. Lower launch.micro_batch_tokens or the model's size."
+                f"out of memory at step {self.step} with one sequence at once. Shrink the model."
             ) from error
         self.engine.optimiser.zero_grad(set_to_none=True)
         free_memory(self.engine.device)

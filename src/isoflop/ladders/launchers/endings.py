@@ -16,7 +16,8 @@ Ending = Literal[
 ]
 """`stopped`: by the driver itself, when it was asked to stop; `cancelled`: by somebody else."""
 
-_DONE, _BAD_INPUT = 0, 2
+# The last is the trainer's own (training/memory.py).
+_DONE, _BAD_INPUT, _OUT_OF_MEMORY = 0, 2, 71
 _MEMORY = re.compile(
     r"\b(MemoryError|OutOfMemoryError|std::bad_alloc)\b|CUDA out of memory"
     r"|can't allocate memory|Cannot allocate memory"
@@ -88,6 +89,7 @@ def verdict_of(folder: Path, attempt: int, poll: Poll, reasons: Mapping[str, Any
     if code == _BAD_INPUT:
         return Verdict(ending="bad_input", reason=text)
     memory = bool(record and record.out_of_memory) or poll.cause == "out_of_memory"
+    memory = memory or code == _OUT_OF_MEMORY
     if memory or (code is not None and _MEMORY.search(f"{told}\n{said}")):
         return Verdict(ending="out_of_memory", reason=f"out of memory: {text}")
     if poll.cause == "cancelled":

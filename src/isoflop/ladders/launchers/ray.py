@@ -35,7 +35,7 @@ class RayLauncher:
             client.submit_job(
                 submission_id=spec.name,
                 entrypoint=f"exec {shlex.join(spec.wrapped())}",
-                entrypoint_num_cpus=spec.threads,
+                entrypoint_num_cpus=spec.threads * self.launch.processes,
                 entrypoint_num_gpus=self.launch.gpus_per_job or None,
                 runtime_env={"env_vars": {**environment, "RAY_JOB_STOP_WAIT_TIME_S": wait}},
                 metadata={"isoflop_run": spec.run_id, "isoflop_attempt": str(spec.attempt)},

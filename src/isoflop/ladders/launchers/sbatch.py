@@ -23,7 +23,7 @@ def render_script(spec: JobSpec, launch: LaunchSection) -> str:
         f"--signal=B:USR1@{slurm.signal_seconds}",
         f"--nodes={slurm.nodes}",
         "--ntasks-per-node=1",
-        f"--cpus-per-task={slurm.cpus or spec.threads}",
+        f"--cpus-per-task={slurm.cpus or spec.threads * launch.processes}",
     ]
     for option, value in (
         ("partition", slurm.partition),
