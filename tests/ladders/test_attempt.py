@@ -19,6 +19,7 @@ from isoflop.ladders.launchers import (
     verdict_of,
 )
 from isoflop.ladders.launchers.attempt import start_of
+from isoflop.training.memory import OUT_OF_MEMORY
 
 ENDED = Poll(state="ended")
 
@@ -87,6 +88,11 @@ def test_a_kill_by_the_kernel_s_memory_killer_is_out_of_memory(tmp_path: Path) -
         verdict = verdict_of(tmp_path, 7, poll, {})
         assert verdict.ending == cause
         assert "so it is" in verdict.reason
+
+
+def test_the_trainer_s_own_code_for_memory_is_read_as_one(tmp_path: Path) -> None:
+    assert OUT_OF_MEMORY == 71  # what endings.py reads, which must not import torch
+    assert run(tmp_path, f"raise SystemExit({OUT_OF_MEMORY})")[0] == "out_of_memory"
 
 
 def test_the_command_has_its_threads_and_its_devices(tmp_path: Path) -> None:

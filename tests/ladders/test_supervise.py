@@ -19,6 +19,7 @@ from isoflop.ladders.command import training_command
 from isoflop.ladders.launchers import JobSpec, Poll, Ticket, find_launcher
 from isoflop.ladders.lock import exclusive
 from isoflop.ladders.slots import free_devices, slots_and_threads
+from isoflop.ladders.supervise import halve_micro_batch
 from isoflop.ladders.tickets import JobRecord, read_job, write_job
 from isoflop.runs import RunFolder, Status
 from isoflop.specs import LaunchSection, RunConfig, Schedule
@@ -256,6 +257,11 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(tmp_path: Path, jobs: 
         {"micro_batch": 2},
     ]
     assert "out of memory in attempt 1" in execution["amended"][0]["why"]
+
+
+def test_halves_are_of_what_each_process_holds(tmp_path: Path, jobs: list[Job]) -> None:
+    folders = [RunFolder.create(tmp_path, jobs[0].trunk)]
+    assert halve_micro_batch(folders, jobs[0], JobRecord(), processes=2) == 1  # 4 sequences in 2
 
 
 def test_a_job_that_never_began_says_what_its_engine_wrote(tmp_path: Path, jobs: list[Job]) -> None:

@@ -21,7 +21,9 @@ from isoflop.specs import Optimiser, RunConfig
 from isoflop.training import train_run
 from isoflop.training.__main__ import main
 from isoflop.training.loop import InterruptedRun
+from isoflop.training.memory import OUT_OF_MEMORY
 from isoflop.training.trainer import Trainer
+from isoflop.training.watch import DivergedRun
 
 Steps = list[tuple[str, int]]
 
@@ -140,6 +142,54 @@ def test_a_diverged_run_is_marked(corpus: Path, tmp_path: Path, tiny_trunk: RunC
     status = folder.status()
     assert status.state == "diverged"
     assert "loss became" in status.reason
+
+
+def test_a_diverged_run_is_not_tried_again(
+    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, steps: Steps
+) -> None:
+    wild = replace(tiny_trunk, optimiser=Optimiser(lr=1e30, batch_tokens=64))
+    folder = RunFolder.create(tmp_path, wild)
+    train_run(corpus, folder, holds=[64 * 50], wish=WISH)
+    before, taken = folder.status(), len(steps)
+    train_run(corpus, folder, holds=[64 * 50], wish=WISH)
+    assert (folder.status(), len(steps)) == (before, taken)
+
+
+def test_branches_that_began_before_their_trunk_diverged_are_trained(
+    corpus: Path,
+    tmp_path: Path,
+    tiny_trunk: RunConfig,
+    tiny_branch: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = replace(
+        tiny_branch, schedule=replace(tiny_branch.schedule, n_tokens=120 * 64)
+    )  # its cooldown begins at step 105
+    whole = Trainer.train_step
+
+    def breaks(trainer: Trainer) -> None:
+        if trainer.config.is_trunk and trainer.step == 80:
+            raise DivergedRun("planted at step 80")
+        whole(trainer)
+
+    monkeypatch.setattr(Trainer, "train_step", breaks)
+    folders = [RunFolder.create(tmp_path, run) for run in (tiny_trunk, tiny_branch, late)]
+    assert main([str(corpus), *(str(folder.path) for folder in folders)]) == 0
+    states = [folder.status().state for folder in folders]
+    assert states == ["diverged", "done", "diverged"]
+    assert folders[1].final() is not None
+    assert "its trunk" in folders[2].status().reason
+
+
+def test_memory_that_is_short_in_several_processes_ends_with_its_own_code(
+    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("planted")
+
+    monkeypatch.setattr("isoflop.training.__main__.train_run", full)
+    folder = RunFolder.create(tmp_path, tiny_trunk)
+    assert main([str(corpus), str(folder.path)]) == OUT_OF_MEMORY
 
 
 def test_a_branch_without_its_trunk_says_so(

@@ -237,7 +237,7 @@ def test_out_of_memory_with_one_sequence_names_the_remedy(
 
     monkeypatch.setattr(Engine, "_gradient", full)
     folder = RunFolder.create(tmp_path, run)
-    with pytest.raises(RunError, match=r"out of memory at step 0 with 1 sequences"):
+    with pytest.raises(RunError, match=r"out of memory at step 0 with one sequence"):
         train_run(corpus, folder, holds=[], wish=PLAIN)
     assert folder.status().state == "failed"
 
