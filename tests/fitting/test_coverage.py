@@ -67,7 +67,7 @@ CELLS = {
     "60 branches, 10 % bad": Cell(
         sizes=np.geomspace(1e4, 1.6e5, 6),
         horizons=np.geomspace(5e5, 8e6, 10),
-        shared=0.003,
+        shared=0.0035,
         own=0.003,
         bad=0.1,
     ),
