@@ -83,17 +83,16 @@ SLURM_CONF = """
 ClusterName=isoflop
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 AuthType=auth/munge
 AuthInfo=socket={root}/munge.socket
 SlurmUser={user}
 SlurmdUser={user}
 StateSaveLocation={root}/state
-SlurmdSpoolDir={root}/spool
+SlurmdSpoolDir={root}/spool-%n
 SlurmctldPidFile={root}/slurmctld.pid
-SlurmdPidFile={root}/slurmd.pid
+SlurmdPidFile={root}/slurmd-%n.pid
 SlurmctldLogFile={root}/slurmctld.log
-SlurmdLogFile={root}/slurmd.log
+SlurmdLogFile={root}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -105,10 +104,13 @@ PreemptMode=REQUEUE
 MailProg=/bin/true
 ReturnToService=2
 KillWait=20
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 Boards=1 SocketsPerBoard=1 CoresPerSocket=2 \
-ThreadsPerCore=1 State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES State=UP PriorityTier=1
 PartitionName=high Nodes=ALL State=UP PriorityTier=10
+"""
+
+SLURM_NODE = """
+NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 Boards=1 \
+SocketsPerBoard=1 CoresPerSocket=2 ThreadsPerCore=1 State=UNKNOWN
 """
 
 
@@ -146,21 +148,24 @@ class SlurmEngine(Engine):
 
 
 @contextlib.contextmanager
-def slurm_engine() -> Iterator[SlurmEngine]:
-    """A Slurm cluster of one node that lives as long as the block."""
+def slurm_engine(n_nodes: int = 1) -> Iterator[SlurmEngine]:
+    """A Slurm cluster of one node or two that lives as long as the block."""
     for command in ("munged", "slurmctld", "slurmd", "sbatch"):
         if shutil.which(command) is None:
             absent(f"{command} is not installed (apt-get install slurm-wlm munge)")
     # Short and open to all: a socket's path has a limit, and munge refuses a private folder.
     root = Path(tempfile.mkdtemp(prefix="isoflop-slurm-", dir="/tmp"))
     root.chmod(0o755)
-    for name in ("state", "spool"):
-        (root / name).mkdir()
+    (root / "state").mkdir()
     (root / "munge.key").write_bytes(secrets.token_bytes(128))
     (root / "munge.key").chmod(0o400)
     host = socket.gethostname().partition(".")[0]
+    names = [host, "localhost"][:n_nodes]  # names that this machine has, as nodes' names are
+    ports = free_ports(1 + n_nodes)
     conf = root / "slurm.conf"
-    text = SLURM_CONF.format(root=root, ports=free_ports(2), host=host, user=getpass.getuser())
+    text = SLURM_CONF.format(root=root, ports=ports, host=host, user=getpass.getuser())
+    for name, port in zip(names, ports[1:], strict=True):
+        text += SLURM_NODE.format(name=name, host=host, port=port)
     conf.write_text(text, encoding="utf-8")
     munge = ["munged", "--foreground", "--force", f"--key-file={root}/munge.key",
              f"--socket={root}/munge.socket", f"--pid-file={root}/munged.pid",
@@ -168,9 +173,10 @@ def slurm_engine() -> Iterator[SlurmEngine]:
     environment = {**os.environ, "SLURM_CONF": str(conf)}
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, root, ignore_errors=True)
-        for words in (munge, ["slurmctld", "-D", "-c", "-f", str(conf)],
-                      ["slurmd", "-D", "-c", "-f", str(conf), "-N", host]):  # fmt: skip
-            stack.enter_context(daemon(words, environment, root / f"{words[0]}.out"))
+        nodes = [["slurmd", "-D", "-c", "-f", str(conf), "-N", name] for name in names]
+        for words in (munge, ["slurmctld", "-D", "-c", "-f", str(conf)], *nodes):
+            said = root / f"{words[0]}-{Path(words[-1]).name}.out"
+            stack.enter_context(daemon(words, environment, said))
             if words is munge:
                 wait_for((root / "munge.socket").exists)
         engine = SlurmEngine(
@@ -179,10 +185,10 @@ def slurm_engine() -> Iterator[SlurmEngine]:
             environment={"SLURM_CONF": str(conf)},
         )
         wait_for(
-            lambda: "idle" in subprocess.run(
-                ["sinfo", "--noheader", "--format=%t"], env=environment, check=False,
-                capture_output=True, text=True,
-            ).stdout,
+            lambda: subprocess.run(
+                ["sinfo", "--noheader", "--Node", "--partition=low", "--format=%t"],
+                env=environment, check=False, capture_output=True, text=True,
+            ).stdout.split() == ["idle"] * n_nodes,
             lambda: [path.read_text()[-2000:] for path in root.glob("*.log")],
         )  # fmt: skip
         yield engine

@@ -27,7 +27,7 @@ def training_command(
     launch: LaunchSection,
     multiple_choice: bool = False,
 ) -> list[str]:
-    """The command that trains run folders in order, in `launch.processes` processes.
+    """The command that trains run folders in order, in `launch.processes` processes a node.
 
     Args:
         corpus: the folder of the prepared corpus.
@@ -47,13 +47,36 @@ def training_command(
         "processes": launch.processes,
         "parallel": launch.parallel,
     }
-    command = [sys.executable, "-m", "isoflop.training", str(corpus), *map(str, runs)]
+    if launch.nodes > 1:
+        options["nodes"] = launch.nodes
+    command = [
+        *_on_every_node(launch, threads),
+        sys.executable,
+        "-m",
+        "isoflop.training",
+        str(corpus),
+        *map(str, runs),
+    ]
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     if multiple_choice:
         command.append("--multiple-choice")
     if not launch.threads:
         command.append("--fewer-threads")  # their number was not asked for: a trial may lower it
     return command
+
+
+def _on_every_node(launch: LaunchSection, threads: int) -> list[str]:
+    """What starts the trainer once on every node of a Slurm job; nothing where there is one.
+
+    Whatever the cluster's habit, a node whose trainer has ended does not end the others: they see
+    it themselves, and rank 0 may still be saving.
+    """
+    if launch.nodes == 1:
+        return []
+    cpus = launch.slurm.cpus or threads * launch.processes
+    n = launch.nodes
+    words = ["srun", f"--nodes={n}", f"--ntasks={n}", "--ntasks-per-node=1"]
+    return [*words, f"--cpus-per-task={cpus}", "--kill-on-bad-exit=0", "--wait=0"]
 
 
 def _sequences(launch: LaunchSection, context: int) -> int | str:

@@ -152,7 +152,7 @@ def memory_bytes(run: RunConfig, launch: LaunchSection) -> int:
     if launch.dtype == "auto":
         dtypes = ("bfloat16",) if launch.device == "cuda" else ("float32", "bfloat16")
     micro = launch.micro_batch_tokens  # `auto` never takes more than the whole batch
-    whole = run.optimiser.batch_tokens // launch.processes
+    whole = run.optimiser.batch_tokens // launch.total_processes
     tokens = min(micro, whole) if micro != "auto" and micro > 0 else whole
     return max(training_memory_bytes(run.shape, tokens, dtype) for dtype in dtypes)
 
@@ -170,7 +170,9 @@ def _planned(job: Job, role: str, threads: int, launch: LaunchSection) -> list[P
         tokens = own_tokens(job, run)
         total = tokens if run.is_trunk else run.n_tokens
         start = _START_SECONDS if run.trunk is None else 0.0
-        seconds = start + estimate_seconds(run.shape, tokens, threads=threads * launch.processes)
+        seconds = start + estimate_seconds(
+            run.shape, tokens, threads=threads * launch.total_processes
+        )
         planned.append(
             PlannedRun(
                 run_id=run.run_id,

@@ -25,7 +25,7 @@ def slots_and_threads(launch: LaunchSection, jobs: Sequence[Job]) -> tuple[int, 
     wide = max((job.trunk.shape.width for job in jobs), default=0) >= _THREADS_PAY_WIDTH
     if launch.launcher != "local":
         granted = launch.slurm.cpus if launch.launcher == "slurm" else 0
-        threads = launch.threads or max(1, (granted or 0) // launch.processes)
+        threads = launch.threads or max(1, granted // launch.processes)
         return launch.slots or _MOST_WITH_AN_ENGINE, threads
     cores = len(os.sched_getaffinity(0))
     if launch.gpus_per_job:

@@ -37,9 +37,11 @@ class SlurmSection(Section):
     """Time limit as sbatch takes it: minutes, H:MM:SS or D-HH. A training that needs longer saves
     itself, is requeued and goes on."""
     nodes: int = 1
-    """Nodes of one job. The command starts on the first: a [trainer] spreads itself (`srun`)."""
+    """Nodes of one job, each with launch.processes processes and launch.gpus_per_job GPUs. A
+    [trainer] is started on the first and spreads itself;
+    `ISOFLOP_RENDEZVOUS` is HOST:PORT there."""
     cpus: int = 0
-    """Cores of a job; 0: launch.threads."""
+    """Cores of a job on each node; 0: launch.threads times launch.processes."""
     mem: str = ""
     """Memory of a node, as in `16G`."""
     gpu_type: str = ""
@@ -125,7 +127,8 @@ class LaunchSection(Section):
     """Tokens of a batch that are in memory at once, a multiple of model.context that divides
     train.batch_tokens; 0: the whole batch; `auto`: measured before the first step."""
     processes: int = 1
-    """Processes that share one training, through torchrun: on GPUs one a device."""
+    """Processes that share one training, through torchrun: on GPUs one a device. With several
+    launch.slurm.nodes, processes on each of them."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How they share it: every process the whole model, or a shard of it (FSDP2)."""
     gpus_per_job: int = 0
@@ -140,6 +143,16 @@ class LaunchSection(Section):
     """Times that a trainer may fail otherwise. A run that diverges is marked, never tried again."""
     slurm: SlurmSection = field(default_factory=SlurmSection)
     ray: RaySection = field(default_factory=RaySection)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that share one training: Slurm alone grants several."""
+        return self.slurm.nodes if self.launcher == "slurm" else 1
+
+    @property
+    def total_processes(self) -> int:
+        """Processes that share one training, on all its nodes."""
+        return self.nodes * self.processes
 
     def __post_init__(self) -> None:
         retries = ("preempted", "lost", "out_of_memory", "crashed")

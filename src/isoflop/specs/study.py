@@ -220,12 +220,17 @@ class StudyConfig(Section):
             f"a multiple of model.context = {self.model.context}",
             "Adjust one of the two.",
         )
+        sequences, total = (
+            self.train.batch_tokens // self.model.context,
+            self.launch.total_processes,
+        )
         require(
-            self.launch.slurm.nodes == 1 or self.trainer is not None,
-            "launch.slurm.nodes",
-            self.launch.slurm.nodes,
-            "nodes = 1 without a [trainer]",
-            "One training of isoflop's own runs on one node.",
+            self.trainer is not None or sequences % total == 0,
+            "launch.processes",
+            self.launch.processes,
+            f"launch.processes on {self.launch.nodes} nodes, {total} in all, divide the "
+            f"{sequences} sequences of train.batch_tokens",
+            "Change launch.processes, launch.slurm.nodes or train.batch_tokens.",
         )
         self._check_processes()
         micro = self.launch.micro_batch_tokens

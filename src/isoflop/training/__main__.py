@@ -1,7 +1,7 @@
 """`python -m isoflop.training CORPUS RUN_DIR …`: train run folders in order.
 
-In one process; with `--processes N` as `torchrun` with N processes on this machine; or started by
-`torchrun -m isoflop.training …` itself, on one node or on several.
+In one process; with `--processes N` as `torchrun` with N processes on this machine, and with
+`--nodes M` as that of one of M nodes; or started by `torchrun -m isoflop.training …` itself.
 """
 
 import argparse
@@ -33,10 +33,8 @@ def main(arguments: list[str]) -> int:
     """Train the folders named; exit code 0 done, 2 bad input, 71 out of memory, 130 interrupted."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if options.processes > 1 and "WORLD_SIZE" not in os.environ:
-        from isoflop.training.torchrun import run_processes
-
-        return run_processes(arguments, options.processes, threads=options.threads)
+    if options.processes * options.nodes > 1 and "WORLD_SIZE" not in os.environ:
+        return _spread(arguments, options)
     stop_asked = _listen()
     world = World.join(options.parallel)
     try:
@@ -58,6 +56,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _spread(arguments: list[str], options: argparse.Namespace) -> int:
+    from isoflop.training.torchrun import run_processes
+
+    try:
+        return run_processes(
+            arguments, options.processes, threads=options.threads, n_nodes=options.nodes
+        )
+    except InputError as error:
+        _log.error("%s", error)
+        return 2
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m isoflop.training")
     parser.add_argument("corpus", type=Path)
@@ -69,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--compile", type=_compile, default=False, metavar="true|false|auto")
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="on each node")
+    parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp")
     parser.add_argument("--multiple-choice", action="store_true")
     return parser

@@ -62,6 +62,16 @@ class Engine:
                 part.compile(dynamic=False)
         return spread(self.model, self.world, self.device, unused=self.config.shape.n_experts > 0)
 
+    def stop_compiling(self) -> None:
+        """Compute as the source says from here on, with the same weights."""
+        self.compiled = False
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.world.size == 1:
+            self.forward = self.model
+        for part in self.model.modules():
+            part._compiled_call_impl = None  # what nn.Module.compile sets, and has no undoing of
+        torch._dynamo.reset()
+
     def step(self, x: Tensor, y: Tensor, factor: float) -> StepResult:
         """One optimiser step on inputs and targets (B, T) at `factor` of the peak rate.
 

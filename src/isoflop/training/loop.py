@@ -184,6 +184,7 @@ def _advance(trainer: Trainer, goal: _Goal, stop_asked: Sequence[int]) -> None:
             saved = now
         if asked:
             trainer.beat(state="preempted", reason="asked to stop")
+            world.wait()  # the first process that is gone ends the others: rank 0 has written
             raise InterruptedRun
         if now - beaten > _HEARTBEAT_S:
             trainer.beat()

@@ -1,5 +1,6 @@
 """`Trainer`: an engine with its data, its run folder and its place in the schedule."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from isoflop.runs import Point, RunFolder
 from isoflop.specs import RunConfig
 from isoflop.training import checkpoint as checkpoints
 from isoflop.training.batches import Batches, ValidationSet
+from isoflop.training.compiling import is_compile_error, why
 from isoflop.training.engine import Engine
 from isoflop.training.evaluate import TaskScore, answer, validation_losses
 from isoflop.training.execution import note
@@ -27,6 +29,8 @@ from isoflop.training.world import ALONE, World
 # processes, and on one CPU nothing.
 _LOOK_EVERY = {"cpu": 8, "cuda": 32}
 _LOOK_STRIDE = 8
+
+_log = logging.getLogger("isoflop.training")
 
 
 @dataclass(slots=True)
@@ -45,6 +49,8 @@ class Trainer:
     watch: LossWatch = field(init=False)
     step: int = 0
     wall_s: float = 0.0
+    has_stepped: bool = False
+    """Whether this run has done steps of its own, here or before a resume."""
 
     def __post_init__(self) -> None:
         config = self.config
@@ -88,10 +94,14 @@ class Trainer:
                 result = self.engine.step(x, y, factor)
                 break
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                if is_out_of_memory(error):
+                    self._halve(own, error)
+                elif is_compile_error(error):
+                    self._stop_compiling(error)
+                else:
                     raise
-                self._halve(own, error)
         self.step += 1
+        self.has_stepped = True
         self.watch.see(self.step - 1, result.loss, result.norm)
 
     def _halve(self, n_sequences: int, error: RuntimeError) -> None:
@@ -109,12 +119,27 @@ class Trainer:
         self.execution["micro_batch"] = micro // 2
         note(self.folder, self.execution, f"out of memory at step {self.step}: micro_batch halved")
 
+    def _stop_compiling(self, error: RuntimeError) -> None:
+        """Go on uncompiled: before the first step only, as it changes the last bits of numbers."""
+        if self.has_stepped or self.world.shards:
+            raise RunError(
+                f"torch.compile failed at step {self.step}: {why(error)}. Go on where it works, or "
+                "set launch.compile = false and delete the run folder to train it again."
+            ) from error
+        self.engine.stop_compiling()
+        self.execution["compile"] = False
+        text = f"not compiled: torch.compile failed here: {why(error)}"
+        _log.warning("%s", text)
+        if self.world.writes:
+            note(self.folder, self.execution, text)
+
     def evaluate(self, *, stride: int) -> dict[str, float]:
         """Mean loss [nats/token] per domain over every stride-th validation window."""
         return validation_losses(self.engine, self.validation, stride=stride)
 
     def restore(self, path: Path) -> None:
         """Take up a checkpoint, this run's or its trunk's."""
+        self.has_stepped = path.parent == self.folder.checkpoints
         state = checkpoints.load(path, self.engine.device)
         self.engine.load(state.model, state.optimiser)
         self.step, self.wall_s = state.step, state.wall_s

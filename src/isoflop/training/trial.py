@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from isoflop.specs import RunConfig
+from isoflop.training.compiling import is_compile_error, why
 from isoflop.training.engine import Engine
 from isoflop.training.memory import free_memory, is_out_of_memory
 
@@ -157,12 +158,13 @@ class _Bench:
         try:
             with torch.random.fork_rng(devices=devices):
                 found = self._timed(plain, device)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            found = {"fault": f"cannot be compiled here: {str(error).splitlines()[0]}"}
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if is_out_of_memory(error):
+                found = {"fault": "out of memory"}
+            elif is_compile_error(error):
+                found = {"fault": f"cannot be compiled here: {why(error)}"}
+            else:
                 raise
-            found = {"fault": "out of memory"}
         free_memory(device)
         return _with(plain, **found)
 

@@ -20,6 +20,7 @@ from typing import Any
 ATTEMPTS, LOCK, LOG = "attempts", "job.lock", "log.txt"
 INTERRUPTED = 130
 _LOCK_POLL_S = 0.1
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # itself, or a process of its own
 
 
 def main(arguments: list[str]) -> int:
@@ -136,16 +137,28 @@ def _run(
     while command.poll() is None:
         if len(asked) > passed:
             if any(number != signal.SIGINT for number in asked[passed:]):
-                with contextlib.suppress(ProcessLookupError):
-                    command.send_signal(signal.SIGTERM)
+                _ask_to_stop(command)
             passed = len(asked)
         time.sleep(0.02)
     return {
         "command_pid": command.pid,
         "log_offset": offset,
         "code": command.returncode,
-        "out_of_memory": command.returncode == -signal.SIGKILL and _out_of_memory_kills() > kills,
+        "out_of_memory": command.returncode in _KILLED and _out_of_memory_kills() > kills,
     }
+
+
+def _ask_to_stop(command: "subprocess.Popen[bytes]") -> None:
+    """Pass a request on: to the command, or to what `srun` has started on the job's nodes.
+
+    On SIGTERM srun kills them at once; Slurm itself takes the signal to every node.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job and isinstance(command.args, list) and command.args[0] == "srun":
+        subprocess.run(["scancel", "--signal=TERM", job], check=False)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        command.send_signal(signal.SIGTERM)
 
 
 def _out_of_memory_kills() -> int:

@@ -7,12 +7,20 @@ from isoflop.specs import LaunchSection
 
 SCRIPTS = "attempt-{attempt:04d}.sbatch"
 
+# Ports below those that systems hand out by themselves, and above those of services.
+_MEETING = (
+    'nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")',
+    "first=${nodes%%$'\\n'*}",
+    'export ISOFLOP_RENDEZVOUS="$first:$((20000 + SLURM_JOB_ID % 10000))"',
+)
+
 
 def render_script(spec: JobSpec, launch: LaunchSection) -> str:
     """The script: what Slurm grants, the study's own setup lines, then the attempt in its place.
 
     `exec` puts the attempt where the shell was, so that the signal before the time limit (`B:`)
-    reaches it; it lets the trainer save and asks Slurm to requeue the job.
+    reaches it; it lets the trainer save and asks Slurm to requeue the job. Several nodes are told
+    where the first one is and a port, by the number of the job.
     """
     slurm = launch.slurm
     directives = [
@@ -37,5 +45,10 @@ def render_script(spec: JobSpec, launch: LaunchSection) -> str:
         kind = f"{slurm.gpu_type}:" if slurm.gpu_type else ""
         directives.append(f"--gres=gpu:{kind}{launch.gpus_per_job}")
     lines = ["#!/bin/bash", *(f"#SBATCH {text}" for text in (*directives, *slurm.directives))]
-    lines += ["set -e", *slurm.setup, f"exec {shlex.join(spec.wrapped())}"]
+    lines += [
+        "set -e",
+        *slurm.setup,
+        *(_MEETING if slurm.nodes > 1 else ()),
+        f"exec {shlex.join(spec.wrapped())}",
+    ]
     return "\n".join(lines) + "\n"
