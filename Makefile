@@ -14,7 +14,7 @@ DEV := $(VENV)/.installed-dev
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
 	study-mistuned study-branches test test-slow test-gpu check format \
-	bench bench-fit bench-accuracy bench-train docs clean
+	bench bench-fit bench-accuracy bench-train bench-gpu docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -93,6 +93,9 @@ bench-fit: $(RUN)  ## the fit beside the field's usual way, on published data
 
 bench-train: $(PEERS)/.installed-train  ## the trainer's speed beside this machine's GEMM and beside transformers
 	$(PEERS)/bin/python scripts/bench_train.py
+
+bench-gpu: $(PEERS)/.installed-train  ## the same at 350M parameters in bf16, on a GPU
+	$(PEERS)/bin/python scripts/bench_gpu.py
 
 bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py

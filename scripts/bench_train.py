@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +48,10 @@ class Result:
     vs_hf: float
 
 
-def gemm_rate(device: torch.device) -> float:
+def gemm_rate(device: torch.device, sizes: Sequence[int] = GEMM_SIZES) -> float:
     """FLOP/s of the fastest square bf16 product among several sizes."""
     best = 0.0
-    for size in GEMM_SIZES:
+    for size in sizes:
         a = torch.randn(size, size, dtype=torch.bfloat16, device=device)
         times = []
         for _ in range(10):
@@ -133,8 +133,12 @@ def peer_step(
     *,
     bf16: bool,
     compiled: bool,
+    micro: int = 0,
 ) -> Step:
-    """One setting's step: forward with labels, backward, clipping, fused AdamW."""
+    """One setting's step: forward with labels, backward, clipping, fused AdamW.
+
+    `micro`: sequences at once; 0: all.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     shape = config.shape
@@ -160,9 +164,10 @@ def peer_step(
 
     def step() -> None:
         torch.set_num_threads(threads)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = forward(input_ids=x, labels=x).loss
-        loss.backward()
+        for part in torch.split(x, micro or len(x)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss = forward(input_ids=part, labels=part).loss * (len(part) / len(x))
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)

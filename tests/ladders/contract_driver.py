@@ -11,15 +11,20 @@ from isoflop.study import open_study
 from isoflop.study.chain import own_trainer
 from isoflop.study.links import ladder_of
 
+# Steps of these trainings take milliseconds: nobody waits two seconds for Slurm's word.
+_POLL_S = 0.25
+
 
 def main(place: str) -> int:
     study = open_study(Path(place))
     launch = study.config.launch
     try:
+        launcher = find_launcher(launch.launcher, launch)
+        launcher.poll_s = min(launcher.poll_s, _POLL_S)
         with exclusive(study.path):
             run_jobs(
                 list(ladder_of(study, read_card(study.data)).pilots),
-                launcher=find_launcher(launch.launcher, launch),
+                launcher=launcher,
                 corpus=study.data,
                 runs=study.runs,
                 launch=launch,

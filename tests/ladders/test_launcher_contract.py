@@ -56,7 +56,8 @@ STEPS = {1280: list(range(1, 11)), 2560: list(range(1, 21))}
 
 
 @pytest.fixture(
-    scope="module", params=["local", "slurm", pytest.param("ray", marks=pytest.mark.slow)]
+    scope="module",
+    params=["local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slurm", "ray"))],
 )
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if request.param == "local":
