@@ -133,7 +133,9 @@ class SlurmEngine(Engine):
         if time.monotonic() - self._hurried_at < 0.5:  # every question is two processes
             return
         self._hurried_at = time.monotonic()
-        for job in self._call("squeue", "--noheader", "--states=PENDING", "--format=%i").split():
+        # One that still leaves its nodes is pending and completing: it is not to start on them.
+        rows = self._call("squeue", "--noheader", "--states=PENDING", "--format=%i %t").splitlines()
+        for job in (row.split()[0] for row in rows if row.split()[1] == "PD"):
             # It may have started meanwhile.
             subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"],
                            env={**os.environ, **self.environment}, check=False,

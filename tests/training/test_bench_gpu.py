@@ -30,7 +30,7 @@ def test_figures_are_shares_of_peak_and_of_the_measured_gemm(bench_gpu: ModuleTy
 
 
 def test_the_shape_has_about_350m_parameters(bench_gpu: ModuleType) -> None:
-    """By hand: 24 layers of 4·1024² + 3·1024·2816 (2 norms not counted in N), a head, an embedding."""
+    """By hand: 24 layers of 4·1024² + 3·1024·2816, the norms that N leaves out, two embeddings."""
     config = bench_gpu.config_350m()
     layers, norms = 24 * (4 * 1024**2 + 3 * 1024 * 2816), (24 * 2 + 1) * 1024
     counted = count_params(config.shape)

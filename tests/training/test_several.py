@@ -146,3 +146,35 @@ def test_a_batch_must_divide(job: tuple[RunConfig, RunConfig]) -> None:
     with pytest.raises(InputError, match="8 sequences cannot be divided among 3 processes"):
         world.share_of(8)
     assert World(size=4).share_of(8) == 2
+
+
+@pytest.mark.parametrize(("code", "passed"), [(2, 2), (130, 130), (1, 1), (-9, 137), (-15, 143)])
+def test_what_became_of_a_worker_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, code: int, passed: int
+) -> None:
+    """A worker that was killed is known by its signal, as a shell says it."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    from isoflop.training import torchrun
+
+    def fail(_module: Any, words: list[str]) -> None:
+        assert words[:4] == ["--standalone", "--nproc-per-node", "2", "-m"]
+        failure = ProcessFailure(local_rank=0, pid=1, exitcode=code, error_file="none")
+        raise ChildFailedError("trainer", {0: failure})
+
+    monkeypatch.setattr(torchrun, "_torchrun", fail)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "1")
+    assert torchrun.run_processes([], 2, threads=1) == passed
+
+
+def test_nodes_that_nothing_brings_together_are_bad_input(
+    corpus: Path, tmp_path: Path, job: tuple[RunConfig, RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isoflop.training.__main__ import main
+
+    monkeypatch.delenv("ISOFLOP_RENDEZVOUS", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "1")
+    assert main([str(corpus), str(tmp_path), "--nodes", "2"]) == 2
