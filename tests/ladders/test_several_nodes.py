@@ -129,7 +129,7 @@ def test_the_batch_must_divide_among_all_processes(launch: dict[str, Any], fine:
     if fine:
         study_from_mapping({**STUDY, "launch": launch})
         return
-    with pytest.raises(StudyError, match=r"in all, divide the 8 sequences.*launch.slurm.nodes"):
+    with pytest.raises(StudyError, match=r"a divisor of the 8 sequences.*launch.slurm.nodes"):
         study_from_mapping({**STUDY, "launch": launch})
 
 

@@ -220,18 +220,6 @@ class StudyConfig(Section):
             f"a multiple of model.context = {self.model.context}",
             "Adjust one of the two.",
         )
-        sequences, total = (
-            self.train.batch_tokens // self.model.context,
-            self.launch.total_processes,
-        )
-        require(
-            self.trainer is not None or sequences % total == 0,
-            "launch.processes",
-            self.launch.processes,
-            f"launch.processes on {self.launch.nodes} nodes, {total} in all, divide the "
-            f"{sequences} sequences of train.batch_tokens",
-            "Change launch.processes, launch.slurm.nodes or train.batch_tokens.",
-        )
         self._check_processes()
         micro = self.launch.micro_batch_tokens
         context, batch = self.model.context, self.train.batch_tokens
@@ -245,14 +233,14 @@ class StudyConfig(Section):
 
     def _check_processes(self) -> None:
         """Several processes share whole sequences; a trainer of one's own decides all by itself."""
-        processes = self.launch.processes
-        sequences = self.train.batch_tokens // self.model.context
+        launch, sequences = self.launch, self.train.batch_tokens // self.model.context
         require(
-            self.trainer is not None or sequences % processes == 0,
+            self.trainer is not None or sequences % launch.total_processes == 0,
             "launch.processes",
-            processes,
-            f"a divisor of the {sequences} sequences of a batch",
-            "Change it or train.batch_tokens.",
+            launch.processes,
+            f"{launch.total_processes} processes on {launch.nodes} nodes are a divisor of the "
+            f"{sequences} sequences of a batch",
+            "Change it, launch.slurm.nodes or train.batch_tokens.",
         )
         if self.trainer is None:
             return
