@@ -408,7 +408,7 @@ def test_the_command_is_the_trainer_s(tmp_path: Path) -> None:
     assert {k: v for k, v in options.items() if k not in ("corpus", "runs")} == {
         "threads": 2, "fewer_threads": False, "micro_batch": 4, "device": "cpu",
         "dtype": "float32", "compile": True, "checkpoint_seconds": 5.0, "processes": 2,
-        "parallel": "fsdp", "multiple_choice": True,
+        "parallel": "fsdp", "multiple_choice": True, "nodes": 1,
     }  # fmt: skip
     free = LaunchSection(compile="auto", micro_batch_tokens="auto")
     options = vars(_parser().parse_args(
