@@ -60,4 +60,6 @@ def _log_best(component: Component, theta: Array, columns: dict[str, Array]) -> 
     # In logs: a resample that misses a size has an exponent so wild that its power overflows.
     powers = zip(component.law.inputs, np.moveaxis(theta[:, 1:], -1, 0), strict=True)
     terms = [power[:, None] * np.log(columns[name]) for name, power in powers]
-    return np.asarray(np.log(theta[:, :1]) + sum(terms))
+    with np.errstate(divide="ignore"):  # its constant may underflow: -inf is cut as far errors are
+        constant = np.log(theta[:, :1])
+    return np.asarray(constant + sum(terms))
