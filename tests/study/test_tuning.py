@@ -5,23 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from planted_sweeps import FACTS, H, Trainer, log_best, loss_of, planted_study
 
 from isoflop._errors import RunError, StudyError
-from isoflop.accounting import count_params
 from isoflop.ladders import Job
-from isoflop.ladders.design import CorpusFacts, design_ladder
-from isoflop.runs import Point, RunFolder, Status
-from isoflop.specs import (
-    DataSection,
-    DomainSection,
-    HoldoutSection,
-    LadderSection,
-    ModelSection,
-    RunConfig,
-    StudyConfig,
-    TrainSection,
-    TuneSection,
-)
+from isoflop.ladders.design import design_ladder
+from isoflop.specs import RunConfig, TrainSection, TuneSection
 from isoflop.study import StudyFolder
 from isoflop.study.tuning import (
     read_tuning,
@@ -32,66 +21,17 @@ from isoflop.study.tuning import (
     tuning_problems,
 )
 
-FACTS = CorpusFacts(corpus_hash="c", train_tokens={"a": 10**9})
-H = np.array([[0.030, -0.012], [-0.012, 0.020]])
-
-
-def log_best(n: float, d: float) -> np.ndarray:
-    """ln lr* and ln B* of the planted law: lr* falls with N and D, B* grows with D."""
-    return np.array(
-        [
-            np.log(6e-3) - 0.4 * np.log(n / 1e5) - 0.15 * np.log(d / 1e6),
-            np.log(700.0) + 0.3 * np.log(d / 1e6),
-        ]
-    )
-
-
-def loss_of(run: RunConfig) -> float:
-    n = count_params(run.shape).under()
-    settings = run.optimiser
-    z = np.log([settings.lr, settings.batch_tokens]) - log_best(n, run.n_tokens)
-    return float((1.5 + 40 / n**0.35 + 60 / run.n_tokens**0.33) * np.exp(0.5 * z @ H @ z))
-
 
 @pytest.fixture
 def study(tmp_path: Path) -> StudyFolder:
-    config = StudyConfig(
-        data=DataSection(domains=(DomainSection(name="a", source="path:x"),)),
-        model=ModelSection(context=64),
-        train=TrainSection(batch_tokens=512, base_lr=8e-3),
-        ladder=LadderSection(
-            widths=(32, 48, 64, 96), tokens=(500_000, 1_000_000, 2_000_000, 4_000_000)
-        ),
-        tune=TuneSection(max_share=2.0),
-        holdout=HoldoutSection(width=160, tokens=4_000_000),
-    )
-    return StudyFolder(path=tmp_path, config=config, base=tmp_path, file=tmp_path / "study.toml")
-
-
-class Trainer:
-    """Writes the planted loss as every branch's final point; counts what it is asked for."""
-
-    def __init__(self, study: StudyFolder, diverges: float = np.inf) -> None:
-        self.study, self.diverges, self.titles, self.trained = study, diverges, [], 0
-
-    def __call__(self, jobs: list[Job], title: str) -> None:
-        self.titles.append(title)
-        for run in (run for job in jobs for run in job.branches):
-            folder = RunFolder.create(self.study.runs, run)
-            self.trained += 1
-            if run.optimiser.lr > self.diverges:
-                folder.set_status(Status(state="diverged"))
-            elif folder.final() is None:
-                folder.append(
-                    Point(step=1, n_tokens=run.n_tokens, flops=1.0, loss=loss_of(run), lr=0.0,
-                          kind="final")
-                )  # fmt: skip
+    return planted_study(tmp_path)
 
 
 def test_the_planted_law_is_found_and_the_ladder_follows_it(study: StudyFolder) -> None:
     train = Trainer(study)
     tune_study(study, FACTS, train)
-    assert train.titles == ["sweeps", "bracket"]
+    # B* of the longest horizon lies above the largest batch of the first round.
+    assert train.titles == ["sweeps", "sweeps, round 2", "bracket"]
     tuning = read_tuning(study)
     assert tuning is not None
     assert tuning.law is not None
@@ -109,7 +49,7 @@ def test_the_planted_law_is_found_and_the_ladder_follows_it(study: StudyFolder) 
         log_lr, log_batch = log_best(job.n_params, middle)
         batch = rate.batch_tokens
         assert batch % 64 == 0
-        assert batch == pytest.approx(np.clip(np.exp(log_batch), 256, 1024), abs=33)
+        assert batch == pytest.approx(np.clip(np.exp(log_batch), *tuning.law.batches), abs=33)
         # At a batch that had to be rounded the best rate moves along the bowl's valley.
         best = log_lr - H[0, 1] / H[0, 0] * (np.log(batch) - log_batch)
         assert np.log(rate.lr) == pytest.approx(best, abs=2e-3)
@@ -203,7 +143,7 @@ def test_corners_reach_as_far_as_the_share_allows(study: StudyFolder) -> None:
 
     small, large = corner(0.6), corner(10.0)
     assert small[0] <= large[0]
-    assert large[:2] == (96, 3_999_744)  # whole in batches of 1024
+    assert large[:2] == (96, 3_997_696)  # whole in batches of 16384, the largest of all
     assert small[2] <= 0.6
     with pytest.raises(StudyError, match=r"tune\.max_share = 0\.001: .*must hold for the cheapest"):
         corner(0.001)
@@ -219,3 +159,67 @@ def test_every_cell_is_swept_at_three_batches_and_one_horizon(study: StudyFolder
     assert {batch: len(rates) for batch, rates in by_batch.items()} == {256: 3, 512: 5, 1024: 3}
     horizons = {tuple(run.n_tokens for run in job.branches) for job in ladder.sweeps}
     assert len(horizons) == 1
+
+
+def test_a_cosine_takes_the_rate_of_its_own_horizon_and_mup_counts_width_once(
+    tmp_path: Path,
+) -> None:
+    # Planted muP transfer: the best rate of the hidden matrices is 0.01 * 64 / width.
+    study = planted_study(
+        tmp_path,
+        train=TrainSection(
+            batch_tokens=512, base_lr=8e-3, parametrisation="mup", base_width=64, schedule="cosine"
+        ),
+        tune=TuneSection(max_share=5.0, rounds=4),
+    )
+
+    def loss(run: RunConfig) -> float:
+        hidden = run.optimiser.lr * run.parametrisation.rule("hidden", run.shape).lr
+        best = 0.01 * 64 / run.shape.width * (run.n_tokens / 1e6) ** -0.15
+        z = np.log([hidden / best, run.optimiser.batch_tokens / 600])
+        return 2.0 * float(np.exp(0.5 * z @ H @ z))
+
+    tune_study(study, FACTS, Trainer(study, loss))
+    tuning = read_tuning(study)
+    assert tuning is not None
+    assert tuning.law is not None
+    assert tuning.law.lr[1:] == pytest.approx((0.0, -0.15), abs=1e-6)
+    ladder = tuned_ladder(study, FACTS)
+    for job in ladder.pilots:
+        (run,) = job.branches
+        hidden = run.optimiser.lr * run.parametrisation.rule("hidden", run.shape).lr
+        best = 0.01 * 64 / run.shape.width * (run.n_tokens / 1e6) ** -0.15
+        off = np.log(run.optimiser.batch_tokens / 600)
+        assert np.log(hidden / best) == pytest.approx(-H[0, 1] / H[0, 0] * off, abs=2e-2)
+    assert ladder.bracket[0] in ladder.pilots
+    assert tuning.regret is not None
+    assert max(tuning.regret.values()) < 1e-4
+
+
+def test_a_bracket_that_is_better_moves_the_regret_of_the_largest(study: StudyFolder) -> None:
+    plain = Trainer(study)
+    ladder_of_top: list[float] = []
+
+    def loss(run: RunConfig) -> float:
+        # The sweeps know nothing of the largest size: there the best rate is 1.6 times higher.
+        return loss_of(run) * (0.98 if run.optimiser.lr in ladder_of_top else 1.0)
+
+    plain.loss = loss
+
+    def train(jobs: list[Job], title: str) -> None:
+        if title == "bracket":
+            ladder_of_top.append(max(job.trunk.optimiser.lr for job in jobs))
+        plain(jobs, title)
+
+    tune_study(study, FACTS, train)
+    ladder, tuning = tuned_ladder(study, FACTS), read_tuning(study)
+    assert tuning is not None
+    assert tuning.regret is not None
+    own, higher = dict(tuning.bracket)[ladder.bracket[0].trunk.optimiser.lr], tuning.bracket[-1][1]
+    missed = float(np.log(own / higher))
+    assert missed > 0.01
+    for run in ladder.pilots[-1].branches:
+        assert tuning.regret[run.run_id] == pytest.approx(missed, abs=1e-3)
+    assert max(tuning.regret[run.run_id] for run in ladder.pilots[0].branches) < missed
+    (problem,) = tuning_problems(study, ladder)
+    assert "The largest pilot is better at" in problem.text

@@ -57,5 +57,9 @@ def draw_regret(regret: Array, n_draws: int, rng: np.random.Generator) -> Array:
 
 def _log_best(component: Component, theta: Array, columns: dict[str, Array]) -> Array:
     """ln of the law's value (B, R) at parameters (B, P)."""
-    inputs = {name: columns[name] for name in component.law.inputs}
-    return np.asarray(np.log(component.law.predict(theta, inputs)))
+    # In logs: a resample that misses a size has an exponent so wild that its power overflows.
+    powers = zip(component.law.inputs, np.moveaxis(theta[:, 1:], -1, 0), strict=True)
+    terms = [power[:, None] * np.log(columns[name]) for name, power in powers]
+    with np.errstate(divide="ignore"):  # its constant may underflow: -inf is cut as far errors are
+        constant = np.log(theta[:, :1])
+    return np.asarray(constant + sum(terms))

@@ -9,6 +9,7 @@ from isoflop.ladders.rates import Rate, RateRule, TunedLaw, train_rule
 from isoflop.ladders.rungs import Rung, resolve_rungs, shortest_horizon
 from isoflop.ladders.scaling import parametrisation_of
 from isoflop.ladders.shapes import study_shape
+from isoflop.ladders.sweep_rounds import SweepRound
 from isoflop.ladders.sweeps import bracket_rates, choose_corners, swept_rates, whole_horizons
 from isoflop.specs import (
     DataSpec,
@@ -84,18 +85,24 @@ class CorpusFacts:
         return CorpusFacts(corpus_hash="unknown", train_tokens=dict.fromkeys(names, 2**62))
 
 
-def design_ladder(config: StudyConfig, corpus: CorpusFacts, law: TunedLaw | None = None) -> Ladder:
+def design_ladder(
+    config: StudyConfig,
+    corpus: CorpusFacts,
+    law: TunedLaw | None = None,
+    rounds: Sequence[SweepRound] = (),
+) -> Ladder:
     """Every training of a study; tokens are rounded to whole batches.
 
     Args:
         config: the study.
         corpus: what it trains on.
         law: what the sweeps of `[tune]` came to; without, rates are those of `[train]`.
+        rounds: the sweeps' further rounds, rates by the N of their corner.
 
     Raises:
         StudyError: an impossible shape, too short or two equal runs, more tokens than the corpus
-            has without repetition, or a held-out run that is no larger than the pilots or shares
-            a training with one; names the key.
+            has without repetition, a held-out run that is no larger than the pilots or shares
+            a training with one, or a further round at another corner; names the key.
     """
     rungs = resolve_rungs(config)
     plain = train_rule(config)
@@ -110,7 +117,7 @@ def design_ladder(config: StudyConfig, corpus: CorpusFacts, law: TunedLaw | None
     ladder = Ladder(pilots=tuple(pilots), holdout=holdout, tuned=law is not None)
     if config.tune is None:
         return ladder
-    sweeps = _sweeps(replace(maker, rule=plain), rungs)
+    sweeps = _sweeps(replace(maker, rule=plain), rungs, rounds)
     return replace(ladder, sweeps=sweeps, bracket=_bracket(maker, rungs))
 
 
@@ -149,12 +156,12 @@ class _Maker:
         self, shape: ModelShape, horizons: Sequence[int], *, key: str, rate: Rate | None = None
     ) -> list[Job]:
         """The trainings of one shape: a trunk with its branches, or one cosine a horizon."""
-        job = self._job(shape, horizons, key, rate)
         train = self.config.train
         if train.schedule == "wsd":
-            return [job]
+            return [self._job(shape, horizons, key, rate)]
         jobs = []
-        for branch in job.branches:
+        for horizon in horizons:
+            (branch,) = self._job(shape, (horizon,), key, rate).branches
             schedule = replace(
                 branch.schedule,
                 kind="cosine",
@@ -208,22 +215,35 @@ class _Maker:
         )
 
 
-def _sweeps(maker: _Maker, rungs: Sequence[Rung]) -> tuple[Job, ...]:
+def _sweeps(maker: _Maker, rungs: Sequence[Rung], rounds: Sequence[SweepRound]) -> tuple[Job, ...]:
     """One trunk a corner and rate; its branches end at the corners' horizons."""
     corners = choose_corners(maker.config, rungs, maker.rule)
     horizons = whole_horizons(maker.config, corners.horizons)
+    shapes = {rung.n_params: rung.shape for rung in corners.rungs}
+    first = {
+        rung.n_params: swept_rates(maker.config, maker.rule(rung.shape, rung.horizons))
+        for rung in corners.rungs
+    }
+    for n_params in (n for one in rounds for n in one if n not in shapes):
+        raise StudyError(
+            f"tune: a further round of the sweeps is at N = {n_params}, which is no corner of this "
+            "ladder. Undo the change of the study, or delete fits/sweeps.json to sweep anew."
+        )
     return tuple(
         job
-        for rung in corners.rungs
-        for rate in swept_rates(maker.config, maker.rule(rung.shape, rung.horizons))
-        for job in maker.jobs(rung.shape, horizons, key="tune: horizon", rate=rate)
+        for one in (first, *rounds)
+        for n_params, rates in one.items()
+        for rate in rates
+        for job in maker.jobs(shapes[n_params], horizons, key="tune: horizon", rate=rate)
     )
 
 
 def _bracket(maker: _Maker, rungs: Sequence[Rung]) -> tuple[Job, ...]:
     """The largest pilot to its shortest horizon: at its own rate, then a lower and a higher."""
     top = max(rungs, key=lambda rung: rung.n_params)
-    own = maker.rule(top.shape, top.horizons)
+    # A cosine has a rate of its own at every horizon.
+    wsd = maker.config.train.schedule == "wsd"
+    own = maker.rule(top.shape, top.horizons if wsd else top.horizons[:1])
     return tuple(
         job
         for rate in (own, *bracket_rates(own))

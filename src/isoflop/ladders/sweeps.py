@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from isoflop._errors import StudyError
-from isoflop.ladders.rates import Rate, RateRule, batch_unit
+from isoflop.ladders.rates import LEAST_COOLDOWN, Rate, RateRule, batch_unit
 from isoflop.ladders.rungs import FLOPS_PER_PARAM_TOKEN, Rung
 from isoflop.specs import StudyConfig
 
@@ -16,6 +16,10 @@ SIDE_RATES = 3
 
 BRACKET = 1.6
 """Factor of the top rung's two extra rates, below and above the law's."""
+
+REACH = 4
+"""Steps of the batch that further rounds may go beyond the first. Not `tune.rounds`: horizons are
+whole in the largest batch, and runs that are done must stay the same when rounds are added."""
 
 LEAST_CELLS = 4
 """(N, D) pairs that `fit_lr_batch` needs."""
@@ -74,20 +78,26 @@ def choose_corners(config: StudyConfig, rungs: Sequence[Rung], rule: RateRule) -
 
 
 def swept_rates(config: StudyConfig, center: Rate) -> list[Rate]:
-    """Rates of one corner: n_lr at the batch of [train], three at one batch below and one above.
-
-    Rates are `lr_step` apart; the middle moves with sqrt(B), as Adam's best rate does.
-    """
+    """Rates of one corner: n_lr at the batch of [train], three at one batch below and one above."""
     tune = config.tune
     assert tune is not None
     rates = []
     for batch in swept_batches(config):
         count = tune.n_lr if batch == center.batch_tokens else SIDE_RATES
-        middle = center.lr * (batch / center.batch_tokens) ** 0.5
-        for place in range(count):
-            factor = tune.lr_step ** (place - count // 2)
-            rates.append(Rate(float(f"{middle * factor:.6g}"), batch))
+        places = range(-(count // 2), count // 2 + 1)
+        rates += [rate_at(center, tune.lr_step, batch, place) for place in places]
     return rates
+
+
+def rate_at(center: Rate, lr_step: float, batch_tokens: int, place: int) -> Rate:
+    """The rate `place` steps above the middle of a batch, which moves with sqrt(B).
+
+    As Adam's best rate does. All rounds of a sweep lie on this one lattice: none trains a point
+    that another has trained.
+    """
+    middle = center.lr * (batch_tokens / center.batch_tokens) ** 0.5
+    factor = lr_step**place
+    return Rate(float(f"{middle * factor:.6g}"), batch_tokens)
 
 
 def swept_batches(config: StudyConfig) -> tuple[int, ...]:
@@ -100,14 +110,39 @@ def swept_batches(config: StudyConfig) -> tuple[int, ...]:
     return batch, batch * tune.batch_step, batch * tune.batch_step**2
 
 
+def reachable_batches(config: StudyConfig, horizons: Sequence[int]) -> tuple[int, ...]:
+    """Every batch that some round may sweep, ascending; no rung takes one beyond them.
+
+    `REACH` steps either way of the first round's: downwards while batches are whole in contexts
+    and micro-batches; upwards while the shortest cooldown has `LEAST_COOLDOWN` batches and the
+    horizons, whole in the largest, stay apart. The first round's alone where tune.batch is off.
+    """
+    tune, found = config.tune, list(swept_batches(config))
+    assert tune is not None
+    if not tune.batch:
+        return tuple(found)
+    step, unit = tune.batch_step, batch_unit(config)
+    for _ in range(REACH):
+        if found[0] % (step * unit) == 0:
+            found.insert(0, found[0] // step)
+    for _ in range(REACH):
+        wider = found[-1] * step
+        cut = _cut(horizons, wider)
+        cooldown = config.train.cooldown_fraction * cut[0]
+        if LEAST_COOLDOWN * wider > cooldown or len(set(cut)) < len(cut):
+            break
+        found.append(wider)
+    return tuple(found)
+
+
 def whole_horizons(config: StudyConfig, horizons: Sequence[int]) -> tuple[int, ...]:
-    """Horizons that are whole in every batch of the sweep, so that a cell has one D.
+    """Horizons that are whole in every batch of every round, so that a cell has one D.
 
     Raises:
         StudyError: two of them come out alike, or one is shorter than a batch.
     """
-    unit = swept_batches(config)[-1]
-    found = tuple(horizon // unit * unit for horizon in horizons)
+    unit = reachable_batches(config, horizons)[-1]
+    found = _cut(horizons, unit)
     if found[0] == 0 or len(set(found)) < len(found):
         raise StudyError(
             f"tune.batch_step: horizons {list(horizons)} of the ladder are too short or too alike "
@@ -133,6 +168,10 @@ def _sweep_flops(config: StudyConfig, corners: Corners, rule: RateRule) -> float
 def _own_flops(config: StudyConfig, rung: Rung) -> float:
     """What a rung costs."""
     return FLOPS_PER_PARAM_TOKEN * rung.n_params * _tokens(config, rung.horizons)
+
+
+def _cut(horizons: Sequence[int], unit: int) -> tuple[int, ...]:
+    return tuple(horizon // unit * unit for horizon in horizons)
 
 
 def _tokens(config: StudyConfig, horizons: Sequence[int]) -> float:

@@ -17,7 +17,9 @@ class TuneSection(Section):
     batch_step: int = 2
     """Factor between neighbouring batches; a sweep has train.batch_tokens, one below, one above."""
     max_share: float = 0.25
-    """Compute of the sweeps, at most this share of the pilots': sets the largest corner."""
+    """Compute of the first sweeps, at most this share of the pilots': sets the largest corner."""
+    rounds: int = 3
+    """Rounds of sweeps at most: a corner whose best rate lies at an edge is swept on from there."""
     batch: bool = True
     """Whether the rungs take the batch of the law, too (to whole contexts); else the rate alone."""
 
@@ -25,6 +27,7 @@ class TuneSection(Section):
         require_within("tune", self, "lr_step", 1.05, 10)
         require_within("tune", self, "batch_step", 2, 64)
         require_within("tune", self, "max_share", 0.001, 100)
+        require_within("tune", self, "rounds", 1, 8)
         require(
             self.n_lr in (3, 5, 7, 9),
             "tune.n_lr",

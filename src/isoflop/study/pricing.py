@@ -13,12 +13,13 @@ from isoflop.ladders.slots import slots_and_threads
 from isoflop.study.folder import StudyFolder
 from isoflop.study.links import corpus_facts
 from isoflop.study.progress import Stage, silent
-from isoflop.study.tuning import tuned_ladder
+from isoflop.study.sweeping import read_rounds
+from isoflop.study.tuning import read_tuning, tuned_ladder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
-    """Every run that `run` would train, and why steps could not be timed where they could not."""
+    """Every run that `run` is known to train, and in words what is not known of them."""
 
     runs: tuple[PlannedRun, ...]
     words: tuple[str, ...] = ()
@@ -28,7 +29,8 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
     """Every run that `run` would train, before anything starts.
 
     Without a corpus, token budgets are not checked against it. With `profile`, twenty steps of
-    every shape are timed on this machine.
+    every shape are timed on this machine. Of the sweeps of `[tune]` only the rounds that are known:
+    at first the first one, and the pilots at the rates of [train].
     """
     launch = study.config.launch
     try:
@@ -50,7 +52,7 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
         launch=launch,
         profile=timed.steps if timed else None,
     )
-    words = timed.words if timed else ()
+    words = (*(timed.words if timed else ()), *_sweeps_to_come(study))
     if launch.device != "cuda" and not launch.gpus_per_job:
         return DryRun(runs=tuple(planned), words=words)
     # On accelerators the plan's hardware and MFU price every run; a branch is its cooldown only.
@@ -62,3 +64,18 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
     section = study.config.plan
     runs = [priced(run, own[run.run_id], section.hardware, section.mfu) for run in planned]
     return DryRun(runs=tuple(runs), words=words)
+
+
+def _sweeps_to_come(study: StudyFolder) -> tuple[str, ...]:
+    """What is not priced, since it hangs on losses: further rounds of the sweeps."""
+    tune = study.config.tune
+    if tune is None or read_tuning(study) is not None:
+        return ()
+    known = 1 + len(read_rounds(study))
+    listed = "the first round" if known == 1 else f"rounds 1 to {known}"
+    left = max(tune.rounds - known, 0)
+    more = f" Up to {left} more follow where a corner's best rate lies at an edge." if left else ""
+    return (
+        f"Of the sweeps {listed} only.{more} The pilots stand here at the rates of "
+        "[train]; they take those of the sweeps.",
+    )

@@ -2,9 +2,10 @@
 
 `fits/tuning.json` is written once the sweeps are fitted: the pilots' ids depend on its law, so it
 is never made again. The bracket of the largest pilot then adds the regret of every run.
+`sweeping` makes the sweeps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,27 +14,24 @@ import numpy as np
 
 from isoflop._errors import FitError, InputError, RunError
 from isoflop._types import Problem
-from isoflop.fitting import LrBatchFit, expected_regret, fit_lr_batch
+from isoflop.fitting import LrBatchFit, expected_regret
 from isoflop.ladders import Job, Ladder
 from isoflop.ladders.design import CorpusFacts, design_ladder
 from isoflop.ladders.rates import TunedLaw
-from isoflop.laws import Estimate
-from isoflop.runs import RunFolder, read_runs
+from isoflop.runs import RunFolder
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.specs import RunConfig
 from isoflop.study.folder import StudyFolder
+from isoflop.study.sweeping import Swept, Train, fit_sweeps, read_rounds, sweep_study
 
 VERSION = 1
 WORTH_TELLING = 0.003
 """Expected regret of a run, as a share of its loss, from which on it is a warning."""
 
-Train = Callable[[list[Job], str], None]
-"""Trains jobs to their end under a title."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """What the sweeps came to; `law` is None where their losses form no bowl."""
+    """What the sweeps came to; `law` is None where the best stayed at an edge, or was no bowl."""
 
     law: TunedLaw | None
     reason: str
@@ -81,7 +79,8 @@ def read_tuning(study: StudyFolder) -> Tuning | None:
 def tuned_ladder(study: StudyFolder, facts: CorpusFacts) -> Ladder:
     """The study's ladder, at the rates of its tuning once there is one."""
     tuning = read_tuning(study)
-    return design_ladder(study.config, facts, None if tuning is None else tuning.law)
+    law = None if tuning is None else tuning.law
+    return design_ladder(study.config, facts, law, read_rounds(study))
 
 
 def tune_study(study: StudyFolder, facts: CorpusFacts, train: Train) -> None:
@@ -90,9 +89,7 @@ def tune_study(study: StudyFolder, facts: CorpusFacts, train: Train) -> None:
         return
     tuning = read_tuning(study)
     if tuning is None:
-        ladder = tuned_ladder(study, facts)
-        train(list(ladder.sweeps), "sweeps")
-        tuning = _from_sweeps(study, ladder.sweeps)
+        tuning = _from_sweeps(sweep_study(study, facts, train))
         _write(study, tuning)
     if tuning.regret is None and tuning.law is not None:
         ladder = tuned_ladder(study, facts)
@@ -112,7 +109,8 @@ def tuning_problems(study: StudyFolder, ladder: Ladder) -> tuple[Problem, ...]:
                 severity="warning",
                 text=f"The sweeps gave no law, and all rungs keep the rates of [train]: "
                 f"{tuning.reason}",
-                remedy="Move train.base_lr towards the best of the sweep, or widen tune.lr_step.",
+                remedy="Raise tune.rounds, or move train.base_lr towards the best of the sweeps, "
+                "and delete fits/tuning.json: finished runs are kept.",
             ),
         )
     known = tuning.regret or {}
@@ -143,48 +141,11 @@ def regret_column(tuning: Tuning | None, runs: Sequence[str]) -> np.ndarray | No
     return np.array([tuning.regret.get(run, 0.0) for run in runs])
 
 
-def _from_sweeps(study: StudyFolder, sweeps: Sequence[Job]) -> Tuning:
-    try:
-        fitted = _fit(study, sweeps)
-    except FitError as error:
-        return Tuning(law=None, reason=str(error), summary={}, regret={})
-    batches = [job.trunk.optimiser.batch_tokens for job in sweeps]
-    law = TunedLaw(
-        lr=_log_linear(fitted.lr),
-        batch_tokens=_log_linear(fitted.batch_tokens),
-        curvature=tuple(map(tuple, fitted.curvature.tolist())),  # type: ignore[arg-type]
-        batches=(min(batches), max(batches)),
-    )
-    return Tuning(law=law, reason="", summary=_summary(fitted))
-
-
-def _fit(study: StudyFolder, jobs: Sequence[Job]) -> LrBatchFit:
-    """The bowl of all final points of the jobs.
-
-    Raises:
-        FitError: too few of them, or no bowl.
-    """
-    ids = [run.run_id for job in jobs for run in job.branches]
-    if all(RunFolder(study.runs / run).final() is None for run in ids):
-        raise FitError("Every run of the sweeps diverged. Lower train.base_lr.")
-    rows = read_runs(study.runs)
-    chosen = np.isin(rows["run"], ids)
-    return fit_lr_batch(
-        {name: column[chosen] for name, column in rows.items()},
-        level=study.config.fit.level,
-        seed=study.config.seed,
-    )
-
-
-def _log_linear(estimate: Estimate) -> tuple[float, float, float]:
-    """(ln c, a, b) of c N^a D^b; an input that the sweep could not tell has exponent 0."""
-    component = estimate.components[0]
-    powers = dict(zip(component.law.inputs, component.theta[1:].tolist(), strict=True))
-    return (
-        float(np.log(component.theta[0])),
-        powers.get("n_params", 0.0),
-        powers.get("n_tokens", 0.0),
-    )
+def _from_sweeps(swept: Swept) -> Tuning:
+    if swept.fitted is None:
+        return Tuning(law=None, reason=swept.reason, summary={"rounds": swept.rounds}, regret={})
+    summary = {**_summary(swept.fitted), "rounds": swept.rounds}
+    return Tuning(law=swept.law, reason="", summary=summary)
 
 
 def _summary(fitted: LrBatchFit) -> dict[str, Any]:
@@ -213,9 +174,9 @@ def _with_regret(study: StudyFolder, ladder: Ladder, tuning: Tuning) -> Tuning:
     """Fit the sweeps and the bracket together; expected regret of every pilot at its rate."""
     bracket = _bracket_losses(study, ladder.bracket)
     try:
-        fitted = _fit(study, (*ladder.sweeps, *ladder.bracket))
+        fitted = fit_sweeps(study, (*ladder.sweeps, *ladder.bracket))
     except FitError:
-        fitted = _fit(study, ladder.sweeps)  # it was a bowl without the bracket
+        fitted = fit_sweeps(study, ladder.sweeps)  # it was a bowl without the bracket
     jobs = [*ladder.pilots, *([ladder.holdout] if ladder.holdout else [])]
     runs = [run for job in jobs for run in job.branches]
     regret = expected_regret(
@@ -234,7 +195,8 @@ def _with_regret(study: StudyFolder, ladder: Ladder, tuning: Tuning) -> Tuning:
         for run in runs:
             if run.shape == top:
                 known[run.run_id] = max(known[run.run_id], missed)
-    return replace(tuning, regret=known, bracket=bracket, summary=_summary(fitted))
+    summary = {**tuning.summary, **_summary(fitted)}
+    return replace(tuning, regret=known, bracket=bracket, summary=summary)
 
 
 def _bracket_losses(study: StudyFolder, jobs: Sequence[Job]) -> tuple[tuple[float, float], ...]:
