@@ -85,8 +85,8 @@ def test_a_batch_that_cannot_be_smaller_is_no_edge(tmp_path: Path) -> None:
 
 
 def test_a_noisy_optimum_outside_the_first_sweep_is_found(tmp_path: Path) -> None:
-    # Noise 0.1 % of the loss, curvature 0.03: a best rate within 0.5 in ln lr costs 0.4 %. One
-    # fixed seed; of seeds 0 to 9 none was off by more than 0.3.
+    # Noise 0.1 % of the loss, one fixed seed. Seeds 0 to 5 were off by at most 0.056 in ln lr; 0.2
+    # costs 0.06 % of the loss.
     study = planted_study(tmp_path)
     rng = np.random.default_rng(0)
     noisy = far(8.0)
@@ -98,7 +98,7 @@ def test_a_noisy_optimum_outside_the_first_sweep_is_found(tmp_path: Path) -> Non
     for job in tuned_ladder(study, FACTS).sweeps:
         for run in job.branches:
             true = np.log(8.0) + log_best(job.n_params, run.n_tokens)[0]
-            assert swept.law.best(job.n_params, run.n_tokens)[0] == pytest.approx(true, abs=0.5)
+            assert swept.law.best(job.n_params, run.n_tokens)[0] == pytest.approx(true, abs=0.2)
 
 
 def falling(run: RunConfig) -> float:
