@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop._types import Array
-from isoflop.fitting.noise import Noise, column_basis, estimate_noise, median_sd
+from isoflop.fitting.noise import Noise, column_basis, estimate_noise
 from isoflop.fitting.one_law import LawFit
 from isoflop.fitting.solver import log_jacobian
 
@@ -44,7 +44,7 @@ def step_beyond(fitted: LawFit, direction: Array, trunk: np.ndarray) -> Step | N
     size = float(h @ fitted.residual) / square
     left = rest @ (fitted.residual - size * direction)
     both = np.concatenate([slope, direction[:, None]], axis=1)
-    noise = estimate_noise(left, both, trunk, _scale(left, both.shape[1]))
+    noise = estimate_noise(left, both, trunk)
     variance = float(h @ covariance(noise, trunk) @ h) / square**2
     freedom = min(noise.freedom_shared, noise.freedom_own)
     return Step(size=size, error=float(np.sqrt(variance)), freedom=freedom, left=left)
@@ -60,8 +60,3 @@ def covariance(noise: Noise, trunk: np.ndarray) -> Array:
     """Covariance (R, R) of log losses: own noise, and the noise that a trunk's runs share."""
     same = (trunk[:, None] == trunk[None, :]).astype(np.float64)
     return np.asarray(noise.own**2 * np.eye(trunk.size) + noise.shared**2 * same)
-
-
-def _scale(residual: Array, n_params: int) -> float:
-    freedom = max(residual.size - n_params, 1)
-    return median_sd(residual) * float(np.sqrt(residual.size / freedom))

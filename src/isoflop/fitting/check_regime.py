@@ -60,7 +60,8 @@ def regime_problems(runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
     if explained < EXPLAINED or abs(change) < CHANGE * abs(steep):
         return ()
     left = residual - along[best] * basis[:, best]
-    noise = estimate_noise(left, np.concatenate([slope, basis[:, [best]]], axis=1), runs.trunk, 0.0)
+    both = np.concatenate([slope, basis[:, [best]]], axis=1)
+    noise = estimate_noise(left, both, runs.trunk, is_normal=True)
     drawn = draw_noise(noise, runs.trunk, DRAWS, np.random.default_rng(5)) @ rest
     usual = ((drawn @ basis) ** 2).max(axis=1) / (drawn**2).sum(axis=1)
     if (1 + (usual >= explained).sum()) / (1 + DRAWS) > ODDS:

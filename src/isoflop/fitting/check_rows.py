@@ -189,8 +189,7 @@ def loss_rises(table: Table, runs: Runs, fitted: LawFit) -> tuple[Problem, ...]:
             ),
         )
     slope = log_jacobian(fitted.law, fitted.z[None], fitted.inputs)[0]
-    scale = median_sd(fitted.residual)
-    noise = estimate_noise(fitted.residual, slope, runs.trunk, scale)
+    noise = estimate_noise(fitted.residual, slope, runs.trunk)
     # Runs on one trunk share its noise, runs on two do not.
     worse = _worse(runs, max(4 * 2**0.5 * noise.own, RISE), max(4 * 2**0.5 * noise.total, RISE))
     if not worse:

@@ -14,7 +14,7 @@ from scipy.special import stdtr
 from isoflop._types import Array, Problem, Table
 from isoflop.fitting.beyond import covariance
 from isoflop.fitting.check_columns import used
-from isoflop.fitting.noise import estimate_noise, median_sd
+from isoflop.fitting.noise import estimate_noise
 from isoflop.fitting.one_law import DRAW_TOLERANCE, LawFit
 from isoflop.fitting.solver import log_jacobian, log_predict, solve
 from isoflop.fitting.table import Runs
@@ -133,9 +133,8 @@ def _judged(rung: Rung, runs: Runs, fitted: LawFit, z: Array) -> Rung:
     keep = ~rung.rows
     slope = log_jacobian(fitted.law, z[None], fitted.inputs)[0]
     residual = np.log(runs.loss) - log_predict(fitted.law, z[None], fitted.inputs)[0]
-    scale = median_sd(residual[keep])
     trunk = np.unique(rung.trunk[keep], return_inverse=True)[1]
-    noise = estimate_noise(residual[keep], slope[keep], trunk, scale)
+    noise = estimate_noise(residual[keep], slope[keep], trunk)
     mean_slope = slope[rung.rows].mean(axis=0)
     pull = mean_slope @ np.linalg.pinv(slope[keep], rcond=1e-9)
     of_law = float(pull @ covariance(noise, trunk) @ pull)

@@ -171,7 +171,7 @@ def _law_fit(
     residual = _residual(target, z)
     slope = log_jacobian(target.law, z[None], target.inputs)[0]
     # Who asks for least squares says that noise is normal: then no residual is too large.
-    scale = _robust_scale(residual, z.size) if target.delta < WIDE else 0.0
+    is_normal = target.delta >= WIDE
     return LawFit(
         law=target.law,
         z=z,
@@ -180,7 +180,7 @@ def _law_fit(
         target=target,
         residual=residual,
         trunk=runs.trunk,
-        noise=estimate_noise(residual, slope, runs.trunk, scale),
+        noise=estimate_noise(residual, slope, runs.trunk, is_normal=is_normal),
         certificate=_certify(target, solution, slope, reached, basins),
         regret=runs.regret,
     )
