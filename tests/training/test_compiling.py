@@ -152,12 +152,13 @@ def test_a_real_compiler_that_fails(
         import torch._inductor.config as settings
 
     monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setattr(settings.cpp, "cxx", (str(compiler),))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     folder = RunFolder.create(tmp_path / "runs", run)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        train_run(corpus, folder, holds=[], wish=COMPILED)
+        # Its own way to change a setting: a plain attribute could not be put back.
+        with settings.patch({"cpp.cxx": (str(compiler),)}):
+            train_run(corpus, folder, holds=[], wish=COMPILED)
     execution = folder.execution()
     assert execution is not None
     assert execution["notes"][0].startswith("not compiled: torch.compile failed here: ")
