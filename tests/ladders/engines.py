@@ -118,6 +118,7 @@ SocketsPerBoard=1 CoresPerSocket=2 ThreadsPerCore=1 State=UNKNOWN
 class SlurmEngine(Engine):
     """slurmctld, slurmd and munged on the loopback interface."""
 
+    n_nodes: int = 1
     _hurried_at: float = -1e9
 
     def preempt(self, folder: Path) -> None:
@@ -133,9 +134,10 @@ class SlurmEngine(Engine):
         if time.monotonic() - self._hurried_at < 0.5:  # every question is two processes
             return
         self._hurried_at = time.monotonic()
-        # One that still leaves its nodes is pending and completing: it is not to start on them.
+        # One that still leaves one of several nodes is pending and completing: it is not to start
+        # on them. (Of a node that was down it is said to be leaving for good.)
         rows = self._call("squeue", "--noheader", "--states=PENDING", "--format=%i %t").splitlines()
-        for job in (row.split()[0] for row in rows if row.split()[1] == "PD"):
+        for job in (row.split()[0] for row in rows if self.n_nodes == 1 or row.split()[1] == "PD"):
             # It may have started meanwhile.
             subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"],
                            env={**os.environ, **self.environment}, check=False,
@@ -190,6 +192,7 @@ def slurm_engine(n_nodes: int = 1) -> Iterator[SlurmEngine]:
             name="slurm",
             launch={"slurm": {"partition": "low", "cpus": 1}},
             environment={"SLURM_CONF": str(conf)},
+            n_nodes=n_nodes,
         )
         wait_for(
             lambda: subprocess.run(
