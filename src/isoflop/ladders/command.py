@@ -96,8 +96,7 @@ def own_command(
 ) -> list[str]:
     """The command that runs a trainer of one's own on run folders in order."""
     micro = _sequences(launch, context)
-    if micro == "auto":
-        micro = 0  # only our own trainer holds a trial
+    assert micro != "auto"  # StudyConfig refuses it: only our own trainer holds a trial
     command = [sys.executable, "-m", "isoflop.ladders.own_trainer", str(corpus), *map(str, runs)]
     command += ["--base", str(own.base.resolve()), "--threads", str(threads)]
     return [*command, "--micro-batch", str(micro), "--trainer", json.dumps(asdict(own.section))]

@@ -33,6 +33,25 @@ class PublishedLadder:
     """[FLOPs] of isoFLOP profiles."""
 
 
+def _shape(
+    width: int,
+    depth: int,
+    n_heads: int,
+    published: float,
+    *,
+    ff_ratio: int = 4,
+    tokens: tuple[float, ...] = (),
+) -> PublishedShape:
+    return PublishedShape(
+        width=width,
+        depth=depth,
+        n_heads=n_heads,
+        ff_width=ff_ratio * width,
+        published=float(published),
+        tokens=tokens,
+    )
+
+
 def _baichuan2() -> PublishedLadder:
     """Seven sizes, each up to 1T tokens, MLP three times the width (SwiGLU)."""
     rows = (
@@ -44,12 +63,7 @@ def _baichuan2() -> PublishedLadder:
         (2240, 24, 14, 1565.60e6),
         (2880, 28, 20, 3019.33e6),
     )
-    shapes = tuple(
-        PublishedShape(
-            width=d, depth=layers, n_heads=h, ff_width=3 * d, published=n, tokens=(1e12,)
-        )
-        for d, layers, h, n in rows
-    )
+    shapes = tuple(_shape(*row, ff_ratio=3, tokens=(1e12,)) for row in rows)
     return PublishedLadder(shapes=shapes, source="Yang et al. 2023, arXiv:2309.10305, Table 5")
 
 
@@ -90,9 +104,7 @@ def _chinchilla() -> PublishedLadder:
     heads of 128 that fill the width stand in: our attention has no other.
     """
     shapes = tuple(
-        PublishedShape(
-            width=d, depth=layers, n_heads=d // head, ff_width=4 * d, published=1e6 * millions
-        )
+        _shape(d, layers, d // head, 1e6 * millions)
         for d, head, models in _CHINCHILLA
         for layers, millions in models
     )
@@ -115,17 +127,7 @@ def _pythia() -> PublishedLadder:
         (4096, 32, 32, 6_444_163_072),
         (5120, 36, 40, 11_327_027_200),
     )
-    shapes = tuple(
-        PublishedShape(
-            width=d,
-            depth=layers,
-            n_heads=h,
-            ff_width=4 * d,
-            published=float(n),
-            tokens=(143_000 * 2_097_152.0,),
-        )
-        for d, layers, h, n in rows
-    )
+    shapes = tuple(_shape(*row, tokens=(143_000 * 2_097_152.0,)) for row in rows)
     return PublishedLadder(shapes=shapes, source="Biderman et al. 2023, arXiv:2304.01373, Table 1")
 
 
@@ -140,10 +142,7 @@ def _cerebras_gpt() -> PublishedLadder:
         (4096, 32, 32, 6.7e9, 133e9),
         (5120, 40, 40, 13e9, 257e9),
     )
-    shapes = tuple(
-        PublishedShape(width=d, depth=layers, n_heads=h, ff_width=4 * d, published=n, tokens=(t,))
-        for d, layers, h, n, t in rows
-    )
+    shapes = tuple(_shape(d, layers, h, n, tokens=(t,)) for d, layers, h, n, t in rows)
     return PublishedLadder(shapes=shapes, source="Dey et al. 2023, arXiv:2304.03208, Table 1")
 
 
@@ -156,15 +155,8 @@ def _olmo() -> PublishedLadder:
         (2048, 16, 16, 1_279_395_840),
     )
     shapes = tuple(
-        PublishedShape(
-            width=d,
-            depth=layers,
-            n_heads=h,
-            ff_width=4 * d,
-            published=float(n),
-            tokens=tuple(20.0 * n * times for times in (1, 2, 5, 10)),
-        )
-        for d, layers, h, n in rows
+        _shape(*row, tokens=tuple(20.0 * row[-1] * times for times in (1, 2, 5, 10)))
+        for row in rows
     )
     return PublishedLadder(shapes=shapes, source="Bhagia et al. 2024, arXiv:2412.04403, section 2")
 

@@ -6,7 +6,6 @@ as points, and says in `status.json` how the run stands, as our own trainer does
 
 import argparse
 import contextlib
-import fcntl
 import json
 import logging
 import signal
@@ -22,7 +21,6 @@ from isoflop._errors import InputError, RunError
 from isoflop.accounting import count_params
 from isoflop.ladders.own_metrics import read_points
 from isoflop.runs import RunFolder, Status
-from isoflop.runs.folder import LOCK
 from isoflop.specs import TrainerColumns, TrainerSection, placeholders_of
 
 _log = logging.getLogger("isoflop.own_trainer")
@@ -177,25 +175,14 @@ def main(arguments: list[str]) -> int:
     try:
         with contextlib.ExitStack() as locks:
             for folder in folders:
-                stream = locks.enter_context((folder.path / LOCK).open("w"))
-                if not _locked(stream.fileno(), runner.asked):
+                held = folder.hold(locks, runner.asked)
+                if held is None:
                     return _INTERRUPTED
-                runner.locks.append(stream.fileno())
+                runner.locks.append(held)
             return _run_all(runner, folders)
     except InputError as error:
         _log.error("%s", error)
         return _BAD_INPUT
-
-
-def _locked(handle: int, asked: list[int]) -> bool:
-    """Wait until no other process trains this run."""
-    while not asked:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            time.sleep(_POLL_S)
-    return False
 
 
 def _run_all(runner: _Runner, folders: list[RunFolder]) -> int:

@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,25 @@ from isoflop.specs.run import CONFIG_VERSION
 
 LOCK = "lock"
 """File in a run folder that the training process keeps locked."""
+
+
+_LOCK_POLL_S = 0.1
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of this file; True where locks are unknown (not POSIX)."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def write_json_atomically(path: Path, data: Any) -> None:
@@ -179,18 +199,23 @@ class RunFolder:
 
         Where locks are unknown (not POSIX), the run's status is all there is: True.
         """
-        try:
-            import fcntl
-        except ImportError:
-            return True
-        try:
-            with (self.path / LOCK).open("rb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        return is_locked(self.path / LOCK)
+
+    def hold(self, locks: ExitStack, asked: Sequence[int]) -> int | None:
+        """Wait until no other process trains this run (one may outlive its driver), and hold it.
+
+        The open file's number, held until `locks` closes; None once `asked` to stop.
+        """
+        import fcntl  # POSIX: asked for only where trainings run
+
+        stream = locks.enter_context((self.path / LOCK).open("w"))
+        while not asked:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return stream.fileno()
+            except BlockingIOError:
+                time.sleep(_LOCK_POLL_S)
+        return None
 
     def _metrics(self) -> bytes:
         path = self.path / "metrics.jsonl"

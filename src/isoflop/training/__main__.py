@@ -6,19 +6,16 @@ In one process; with `--processes N` as `torchrun` with N processes on this mach
 
 import argparse
 import contextlib
-import fcntl
 import logging
 import os
 import signal
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from isoflop._errors import InputError
 from isoflop.runs import RunFolder
-from isoflop.runs.folder import LOCK
 from isoflop.specs import RunConfig
 from isoflop.training import checkpoint as checkpoints
 from isoflop.training.loop import InterruptedRun, train_run
@@ -26,7 +23,6 @@ from isoflop.training.memory import OUT_OF_MEMORY, is_out_of_memory
 from isoflop.training.world import World
 
 _log = logging.getLogger("isoflop.training")
-_LOCK_POLL_S = 0.1
 
 
 def main(arguments: list[str]) -> int:
@@ -110,7 +106,8 @@ def _train_all(
     configs = world.from_first(lambda: {folder.run_id: folder.config() for folder in folders})
     if world.writes:
         for folder in folders:
-            _lock(folder, locks, stop_asked)
+            if folder.hold(locks, stop_asked) is None:
+                raise InterruptedRun
     world.wait()
     lost: set[str] = set()
     for folder in folders:
@@ -139,19 +136,6 @@ def _listen() -> list[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, _frame: received.append(signum))
     return received
-
-
-def _lock(folder: RunFolder, locks: contextlib.ExitStack, stop_asked: list[int]) -> None:
-    """Wait until no other process trains this run: one may have outlived a killed driver."""
-    stream = locks.enter_context((folder.path / LOCK).open("w"))
-    while not stop_asked:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_POLL_S)
-        else:
-            return
-    raise InterruptedRun
 
 
 def _mark_branches(

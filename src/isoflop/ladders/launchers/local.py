@@ -11,6 +11,7 @@ from pathlib import Path
 from isoflop.ladders.launchers.attempt import LOCK, start_of
 from isoflop.ladders.launchers.endings import Attempt, attempts_of, last_lines
 from isoflop.ladders.launchers.protocol import JobSpec, Poll, Ticket
+from isoflop.runs.folder import is_locked
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class LocalLauncher:
         pid, start, host = ticket.job_id.split("@")
         if host != socket.gethostname():
             return Poll(state="unknown", note=f"was started on {host}: only seen from there")
-        if start_of(int(pid)) == start or _is_locked(ticket.folder):
+        if start_of(int(pid)) == start or is_locked(ticket.folder / LOCK):
             return Poll(state="running", note=f"process {pid}")
         # It may have ended between the two looks.
         record = _record(ticket.folder, ticket.attempt)
@@ -64,7 +65,7 @@ class LocalLauncher:
             return
         kept = start_of(int(pid)) == start
         command = record.command_pid if record is not None else None
-        if command and _is_locked(ticket.folder) and (force or not kept):
+        if command and is_locked(ticket.folder / LOCK) and (force or not kept):
             _send(command, signal.SIGKILL if force else signal.SIGTERM)
         elif kept:
             _send(int(pid), signal.SIGKILL if force else signal.SIGTERM)
@@ -76,20 +77,6 @@ class LocalLauncher:
 def _record(folder: Path, attempt: int) -> Attempt | None:
     found = [record for record in attempts_of(folder) if record.number == attempt]
     return found[-1] if found else None
-
-
-def _is_locked(folder: Path) -> bool:
-    """Whether an attempt, or the command of one whose keeper died, holds the folder."""
-    import fcntl  # POSIX: asked for only where processes are started
-
-    try:
-        with (folder / LOCK).open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _send(pid: int, number: signal.Signals) -> None:
