@@ -111,6 +111,8 @@ def test_sweeps_without_a_bowl_leave_the_rule_and_say_so(study: StudyFolder) -> 
     plain = design_ladder(replace(study.config, tune=None), FACTS)
     assert ladder.pilots == plain.pilots
     assert not ladder.tuned
+    # Nothing of it waits for ever in `status`: there is no law to bracket.
+    assert {role for role, _ in ladder.jobs} == {"sweep", *(role for role, _ in plain.jobs)}
     (problem,) = tuning_problems(study, ladder)
     assert problem.code == "tuning_failed"
     assert "diverged" in problem.text

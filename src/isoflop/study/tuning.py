@@ -80,7 +80,10 @@ def tuned_ladder(study: StudyFolder, facts: CorpusFacts) -> Ladder:
     """The study's ladder, at the rates of its tuning once there is one."""
     tuning = read_tuning(study)
     law = None if tuning is None else tuning.law
-    return design_ladder(study.config, facts, law, read_rounds(study))
+    ladder = design_ladder(study.config, facts, law, read_rounds(study))
+    if tuning is not None and law is None:  # without a law there is nothing to bracket
+        return replace(ladder, bracket=())
+    return ladder
 
 
 def tune_study(study: StudyFolder, facts: CorpusFacts, train: Train) -> None:
