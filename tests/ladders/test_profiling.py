@@ -1,6 +1,8 @@
 """Timed steps replace the formula where they can be had, and say why where they cannot."""
 
 import importlib.util
+import json
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +51,19 @@ def test_twenty_steps_of_every_shape_are_timed_here() -> None:
         assert 0 < step.low <= step.seconds <= step.high
         assert step.memory_bytes > 50e6  # a process that has imported torch
         assert (step.device, step.dtype) == ("cpu", "float32")
+
+
+def test_of_several_processes_one_is_timed_with_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    wishes: list[dict[str, Any]] = []
+
+    def run(_words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        wishes.append(json.loads(options["input"]))
+        return subprocess.CompletedProcess([], 1, "", "planted")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    launch = LaunchSection(processes=2)
+    profile_ladder(ladder(8), launch=launch, threads=1, progress=silent)
+    assert wishes[0]["sequences"] == 2  # 4 sequences of a batch
 
 
 def test_a_device_that_is_not_there_leaves_the_formula_with_a_word() -> None:
@@ -103,5 +118,10 @@ def test_the_price_has_the_range_of_time_and_rent_together() -> None:
     assert found.device_hours == 1.0
     guessed = priced(run, 1e15, "H100-SXM", 0.4)
     assert guessed.seconds == pytest.approx(1e15 / (accelerator.bf16_tflops * 1e12 * 0.4))
+    shared = priced(run, 1e15, "H100-SXM", 0.4, n_devices=4)
+    assert shared.seconds == pytest.approx(guessed.seconds / 4)
+    assert shared.device_hours == pytest.approx(guessed.device_hours)
+    four = priced(timed, 1e15, "H100-SXM", 0.4, n_devices=4)
+    assert (four.seconds, four.device_hours) == (3600.0, 4.0)
     with pytest.raises(InputError, match="hardware"):
         priced(run, 1e15, "no-such-chip", 0.4)

@@ -72,8 +72,10 @@ def estimate_seconds(shape: ModelShape, n_tokens: int, *, threads: int = 1) -> f
     return n_tokens * (overhead + 6 * n_params / _CPU_FLOPS_PER_THREAD) / speedup
 
 
-def priced(run: PlannedRun, own_flops: float, hardware: str, mfu: float) -> PlannedRun:
-    """The run on a named accelerator: hours at `mfu` of its peak, and what they rent for.
+def priced(
+    run: PlannedRun, own_flops: float, hardware: str, mfu: float, *, n_devices: int = 1
+) -> PlannedRun:
+    """The run on named accelerators: hours at `mfu` of their peak, and what they rent for.
 
     A run whose steps were timed keeps its time. The price range is that of the hours and of the
     dated rents together.
@@ -82,19 +84,18 @@ def priced(run: PlannedRun, own_flops: float, hardware: str, mfu: float) -> Plan
         InputError: no such accelerator.
     """
     accelerator = find_accelerator(hardware)
-    if run.measured:
-        hours = run.seconds / 3600.0
-        low, high = run.seconds_low, run.seconds_high
-    else:
-        hours = device_hours(own_flops, accelerator, mfu)
-        low, high = 3600.0 * hours / _MFU_RANGE, 3600.0 * hours * _MFU_RANGE
-    price = cost_usd(low / 3600.0, accelerator), cost_usd(high / 3600.0, accelerator)
+    seconds, low, high = run.seconds, run.seconds_low, run.seconds_high
+    if not run.measured:
+        seconds = 3600.0 * device_hours(own_flops, accelerator, mfu) / n_devices
+        low, high = seconds / _MFU_RANGE, seconds * _MFU_RANGE
+    hours = n_devices / 3600.0
+    price = cost_usd(hours * low, accelerator), cost_usd(hours * high, accelerator)
     return replace(
         run,
-        seconds=3600.0 * hours,
+        seconds=seconds,
         seconds_low=low,
         seconds_high=high,
-        device_hours=hours,
+        device_hours=hours * seconds,
         cost_usd=None if price[0] is None or price[1] is None else (price[0][0], price[1][1]),
     )
 

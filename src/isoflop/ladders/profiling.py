@@ -92,6 +92,7 @@ def _profile(run: RunConfig, launch: LaunchSection, threads: int) -> StepProfile
         "config": run.to_json(),
         "steps": STEPS,
         "threads": threads,
+        "sequences": run.optimiser.batch_tokens // run.shape.context // launch.total_processes,
         "micro_batch": micro // run.shape.context if isinstance(micro, int) else 0,
         "device": launch.device,
         "dtype": launch.dtype,

@@ -196,7 +196,9 @@ class _Queue:
             return True
         shrunk = record
         if verdict.ending == "out_of_memory":
-            micro = halve_micro_batch(folders, active.job, record, processes=self.launch.processes)
+            micro = halve_micro_batch(
+                folders, active.job, record, processes=self.launch.total_processes
+            )
             shrunk = replace(record, micro_batch=micro)
         out_of_options = verdict.ending == "out_of_memory" and shrunk.micro_batch == 0
         if record.is_spent(self.launch) or out_of_options:

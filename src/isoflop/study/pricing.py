@@ -62,7 +62,16 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
         for run in job.runs
     }
     section = study.config.plan
-    runs = [priced(run, own[run.run_id], section.hardware, section.mfu) for run in planned]
+    runs = [
+        priced(
+            run,
+            own[run.run_id],
+            section.hardware,
+            section.mfu,
+            n_devices=launch.total_processes,
+        )
+        for run in planned
+    ]
     return DryRun(runs=tuple(runs), words=words)
 
 

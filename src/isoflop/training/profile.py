@@ -1,9 +1,9 @@
 """`python -m isoflop.training.profile`: time and memory of a few steps of one training.
 
-Reads one JSON object on stdin, {"config", "steps", "threads", "micro_batch", "device", "dtype",
-"compile"}, trains throwaway weights on random tokens and prints one JSON object: {"seconds": of
-each step, "memory_bytes", "device", "dtype"}. One process a shape, since a process remembers its
-highest memory only.
+Reads one JSON object on stdin, {"config", "steps", "threads", "sequences" of a step in this
+process, "micro_batch", "device", "dtype", "compile"}, trains throwaway weights on random tokens and
+prints one JSON object: {"seconds": of each step, "memory_bytes", "device", "dtype"}. One process a
+shape, since a process remembers its highest memory only.
 """
 
 import json
@@ -40,7 +40,7 @@ def profile(config: RunConfig, wish: Mapping[str, Any]) -> dict[str, Any]:
     }
     engine = Engine(config, execution)
     context = config.shape.context
-    n_sequences = config.optimiser.batch_tokens // context
+    n_sequences = int(wish["sequences"])
     seconds = []
     for _ in range(int(wish["steps"])):
         tokens = torch.randint(config.shape.vocab_size, (n_sequences, context + 1))
