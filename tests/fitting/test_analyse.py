@@ -39,7 +39,8 @@ def test_profiles_dip_at_their_vertex(wide):
 
 
 def test_floor_ceilings_and_reducible_loss(wide):
-    # One ladder: 90 % intervals miss one truth in ten, three standard errors hardly any.
+    # One ladder: 90 % intervals miss one truth in ten (`test_draws` counts how many), three
+    # standard errors hardly any.
     half = (wide.entropy.high - wide.entropy.low) / 2
     assert abs(wide.entropy.value - TRUTH[0]) < 3 / 1.645 * half
     for ceiling in wide.ceilings:
