@@ -266,3 +266,5 @@ def test_time_that_is_up_saves_on_both_nodes_and_they_go_on(
     launcher.cancel(ticket)
     wait_for(lambda: launcher.poll(ticket).state == "ended", lambda: said(folder))
     assert verdict_of(folder.path, 1, launcher.poll(ticket), {}).ending == "cancelled"
+    wait_for(lambda: attempts_of(folder.path)[1].ended, lambda: said(folder))
+    assert attempts_of(folder.path)[1].code == 130, said(folder)
