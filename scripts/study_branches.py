@@ -18,7 +18,6 @@ About 25 minutes on two cores; resumable.
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from isoflop.accounting import train_flops
-from isoflop.data import DataCard, prepare_corpus, read_card
+from isoflop.data import prepare_corpus, read_card
 from isoflop.fitting import fit
 from isoflop.ladders import Job, design_ladder
 from isoflop.ladders.design import CorpusFacts
@@ -43,6 +42,8 @@ from isoflop.specs import (
     StudyConfig,
     TrainSection,
 )
+from isoflop.study.links import corpus_facts
+from trainings import train
 
 ROOT = Path("demo-branches")
 SEEDS = (0, 1, 2)
@@ -97,19 +98,7 @@ class Bench:
     def train(self, groups: Sequence[Sequence[RunConfig]]) -> None:
         """Train groups of runs, one process a group; what is done is passed over."""
         with ThreadPoolExecutor(self.processes) as pool:
-            list(pool.map(self._train, groups))
-
-    def _train(self, runs: Sequence[RunConfig]) -> None:
-        folders = [RunFolder.create(self.root / "runs", run) for run in runs]
-        if all(folder.status().state in ("done", "diverged") for folder in folders):
-            return
-        command = [sys.executable, "-m", "isoflop.training", str(self.root / "data")]
-        command += [str(folder.path) for folder in folders]
-        command += ["--threads", "1", "--device", "cpu", "--dtype", "float32"]
-        with (self.root / "log.txt").open("ab") as log:
-            done = subprocess.run(command, stdout=log, stderr=log, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"study-branches: a training ended with {done.returncode}")
+            list(pool.map(lambda runs: train(self.root, runs), groups))
 
     def loss(self, run: RunConfig) -> float:
         """The final loss; infinite where the run diverged."""
@@ -150,19 +139,22 @@ def swept(bench: Bench, width: int, kind: str) -> tuple[dict[int, float], list[R
             return [bench.cosine(width, SEEDS[0], lr, horizon) for horizon in horizons]
         return list(bench.trunk(width, SEEDS[0], lr, horizons).runs)
 
-    bench.train([runs_at(lr) for lr in rates])
+    def losses_at() -> dict[int, list[float]]:
+        bench.train([runs_at(lr) for lr in rates])
+        return {
+            h: [bench.loss(runs_at(lr)[-1 - k]) for lr in rates]
+            for k, h in enumerate(reversed(horizons))
+        }
+
+    losses = losses_at()
     for _ in range(2):  # a best rate at the edge is none: one more beyond it, twice at most
-        losses = {h: [bench.loss(runs_at(lr)[-1 - k]) for lr in rates]
-                  for k, h in enumerate(reversed(horizons))}  # fmt: skip
         sides = {at_edge(values) for values in losses.values()} - {0}
         if not sides:
             break
         for side in sides:
             edge = min(rates) / 1.6 if side < 0 else max(rates) * 1.6
             rates = sorted([*rates, float(f"{edge:.4g}")])
-        bench.train([runs_at(lr) for lr in rates])
-    losses = {h: [bench.loss(runs_at(lr)[-1 - k]) for lr in rates]
-              for k, h in enumerate(reversed(horizons))}  # fmt: skip
+        losses = losses_at()
     return {h: best_rate(rates, values) for h, values in losses.items()}, [
         run for lr in rates for run in runs_at(lr)
     ]
@@ -259,7 +251,7 @@ def main() -> None:
     bench = Bench(
         root=options.into,
         processes=options.processes,
-        facts=_facts(read_card(corpus)),
+        facts=corpus_facts(read_card(corpus)),
         horizons=tuple(max(1, round(h * options.scale / 512)) * 512 for h in HORIZONS),
     )
     results = []
@@ -288,11 +280,6 @@ def _last_lines(results: Sequence[Result]) -> None:
         f"diff_high={high:.3f} equivalent={str(within).lower()} "
         f"width_ratio_per_flop={ratio:.3f}\n"
     )
-
-
-def _facts(card: DataCard) -> CorpusFacts:
-    tokens = {domain.name: domain.train_tokens for domain in card.domains}
-    return CorpusFacts(corpus_hash=card.corpus_hash, train_tokens=tokens)
 
 
 if __name__ == "__main__":

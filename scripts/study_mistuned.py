@@ -13,7 +13,6 @@ and 1, which are not among the twenty. About 20 minutes on two cores; resumable.
 """
 
 import argparse
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,7 +23,6 @@ import numpy as np
 from isoflop.data import DataCard, prepare_corpus, read_card
 from isoflop.fitting import check_collapse, fit
 from isoflop.ladders import Job, design_ladder
-from isoflop.ladders.design import CorpusFacts
 from isoflop.runs import RunFolder, read_runs
 from isoflop.specs import (
     DataSection,
@@ -35,6 +33,8 @@ from isoflop.specs import (
     TrainSection,
 )
 from isoflop.study import collapse_table
+from isoflop.study.links import corpus_facts
+from trainings import train
 
 ROOT = Path("demo-mistuned")
 REPEATS, FIRST_SEED = 20, 100
@@ -87,9 +87,7 @@ def altered(job: Job, fault: str) -> Job:
 
 def jobs_of(seed: int, card: DataCard) -> tuple[list[Job], dict[str, Job]]:
     """The ladder of one seed, and its middle rung altered."""
-    tokens = {domain.name: domain.train_tokens for domain in card.domains}
-    facts = CorpusFacts(corpus_hash=card.corpus_hash, train_tokens=tokens)
-    base = list(design_ladder(replace(CONFIG, seed=seed), facts).pilots)
+    base = list(design_ladder(replace(CONFIG, seed=seed), corpus_facts(card)).pilots)
     return base, {fault: altered(base[MIDDLE], fault) for fault in FAULTS}
 
 
@@ -98,25 +96,12 @@ def seeds(repeats: int) -> range:
     return range(FIRST_SEED, FIRST_SEED + repeats)
 
 
-def train(jobs: list[Job], root: Path) -> None:
-    """Train jobs in one process; what is done is passed over."""
-    folders = [RunFolder.create(root / "runs", run) for job in jobs for run in job.runs]
-    if all(folder.status().state in ("done", "diverged") for folder in folders):
-        return
-    paths = [str(folder.path) for folder in folders]
-    command = [sys.executable, "-m", "isoflop.training", str(root / "data"), *paths]
-    command += ["--threads", "1", "--device", "cpu", "--dtype", "float32"]
-    with (root / "log.txt").open("ab") as log:
-        done = subprocess.run(command, stdout=log, stderr=log, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"study-mistuned: a training ended with {done.returncode}: {root}/log.txt")
-
-
 def train_seed(seed: int, root: Path, card: DataCard) -> None:
     """Everything of one seed. A trunk that diverges ends its process: the hot one has its own."""
     base, changed = jobs_of(seed, card)
-    train([*base, changed["warmup"], changed["order"]], root)
-    train([changed["lr"]], root)
+    cool = [*base, changed["warmup"], changed["order"]]
+    train(root, [run for job in cool for run in job.runs])
+    train(root, changed["lr"].runs)
 
 
 def verdict(base: list[Job], rung: Job, root: Path) -> Verdict:
