@@ -5,6 +5,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -327,6 +329,27 @@ def test_a_signal_saves_and_the_next_start_goes_on(
     assert final is not None
     configs = [folder.config() for folder in job]
     assert replace(final, wall_s=0.0) == _train(corpus, tmp_path / "whole", *configs)
+
+
+def test_asked_again_while_it_ends_it_still_says_how_it_ended(
+    corpus: Path, tmp_path: Path, job: tuple[RunFolder, RunFolder]
+) -> None:
+    """Slurm and the keeper both ask; Python gives the handlers back before it is gone."""
+    config = job[0].config()
+    schedule = replace(config.schedule, kind="cosine", n_tokens=1500 * 128)
+    folder = RunFolder.create(
+        tmp_path / "long", replace(config, schedule=schedule, data=replace(config.data, repeat=True))
+    )
+    words = [sys.executable, "-m", "isoflop.training", str(corpus), str(folder.path)]
+    process = subprocess.Popen([*words, "--device", "cpu"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while folder.status().step == 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while process.poll() is None:
+        process.terminate()
+        time.sleep(0.002)
+    assert process.returncode == 130
+    assert folder.status().state == "preempted"
 
 
 def test_a_signal_between_two_runs_stops_the_job(

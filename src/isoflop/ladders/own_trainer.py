@@ -21,6 +21,7 @@ from isoflop._errors import InputError, RunError
 from isoflop.accounting import count_params
 from isoflop.ladders.own_metrics import read_points
 from isoflop.runs import RunFolder, Status
+from isoflop.runs.stopping import listen, stop_listening
 from isoflop.specs import TrainerColumns, TrainerSection, placeholders_of
 
 _log = logging.getLogger("isoflop.own_trainer")
@@ -39,7 +40,8 @@ class _Runner:
     micro_batch: int
     holds: dict[str, int]
     """Tokens at the last branch of each trunk."""
-    asked: list[int] = field(default_factory=list)
+    asked: list[int]
+    """Requests to stop, as they come."""
     locks: list[int] = field(default_factory=list)
     """Open files that hold the run folders: the command holds them too, should it outlive us."""
 
@@ -168,10 +170,8 @@ def main(arguments: list[str]) -> int:
     folders = [RunFolder(path) for path in options.runs]
     runner = _Runner(
         options.corpus, options.base, _section(options.trainer), options.threads,
-        options.micro_batch, _holds(folders),
+        options.micro_batch, _holds(folders), listen(),
     )  # fmt: skip
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, _frame: runner.asked.append(signum))
     try:
         with contextlib.ExitStack() as locks:
             for folder in folders:
@@ -224,4 +224,6 @@ def _refuse_another_trainer(folder: RunFolder, section: TrainerSection) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    stop_listening()
+    sys.exit(code)

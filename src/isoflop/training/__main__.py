@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import logging
 import os
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from isoflop._errors import InputError
 from isoflop.runs import RunFolder
+from isoflop.runs.stopping import listen, stop_listening
 from isoflop.specs import RunConfig
 from isoflop.training import checkpoint as checkpoints
 from isoflop.training.loop import InterruptedRun, train_run
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.processes * options.nodes > 1 and "WORLD_SIZE" not in os.environ:
         return _spread(arguments, options)
-    stop_asked = _listen()
+    stop_asked = listen()
     world = World.join(options.parallel)
     try:
         with contextlib.ExitStack() as locks:
@@ -130,14 +130,6 @@ def _train_all(
             lost |= world.from_first(marked)
 
 
-def _listen() -> list[int]:
-    """A list that receives every SIGTERM and SIGINT from here on."""
-    received: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, _frame: received.append(signum))
-    return received
-
-
 def _mark_branches(
     trunk: RunFolder, folders: list[RunFolder], configs: dict[str, RunConfig]
 ) -> set[str]:
@@ -155,4 +147,6 @@ def _mark_branches(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    stop_listening()
+    sys.exit(code)

@@ -20,6 +20,7 @@ from typing import Any
 ATTEMPTS, LOCK, LOG = "attempts", "job.lock", "log.txt"
 INTERRUPTED = 130
 _LOCK_POLL_S = 0.1
+_ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # itself, or a process of its own
 
 
@@ -85,7 +86,7 @@ def _listen() -> list[int]:
     SIGINT is not passed on: a terminal sends it to the command as well.
     """
     asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in _ASKING:
         signal.signal(number, lambda signum, _frame: asked.append(signum))
     return asked
 
@@ -180,4 +181,7 @@ def _replace(path: Path, record: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ending = main(sys.argv[1:])
+    for asking in _ASKING:  # the handlers are gone while Python ends: see isoflop.runs.stopping
+        signal.signal(asking, signal.SIG_IGN)
+    sys.exit(ending)
