@@ -338,7 +338,8 @@ def test_asked_again_while_it_ends_it_still_says_how_it_ended(
     config = job[0].config()
     schedule = replace(config.schedule, kind="cosine", n_tokens=1500 * 128)
     folder = RunFolder.create(
-        tmp_path / "long", replace(config, schedule=schedule, data=replace(config.data, repeat=True))
+        tmp_path / "long",
+        replace(config, schedule=schedule, data=replace(config.data, repeat=True)),
     )
     words = [sys.executable, "-m", "isoflop.training", str(corpus), str(folder.path)]
     process = subprocess.Popen([*words, "--device", "cpu"], stderr=subprocess.DEVNULL)
