@@ -19,7 +19,7 @@ from isoflop.runs.stopping import listen, stop_listening
 from isoflop.specs import RunConfig
 from isoflop.training import checkpoint as checkpoints
 from isoflop.training.loop import InterruptedRun, train_run
-from isoflop.training.memory import OUT_OF_MEMORY, is_out_of_memory
+from isoflop.training.memory import OUT_OF_MEMORY, is_out_of_memory, keep_freed_memory
 from isoflop.training.world import World
 
 _log = logging.getLogger("isoflop.training")
@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     if options.processes * options.nodes > 1 and "WORLD_SIZE" not in os.environ:
         return _spread(arguments, options)
     stop_asked = listen()
+    keep_freed_memory()
     world = World.join(options.parallel)
     try:
         with contextlib.ExitStack() as locks:

@@ -4,6 +4,7 @@ Suffixes: B batch · T positions · D width · N heads · H head size.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,14 @@ from torch import Tensor, nn
 from isoflop.specs import ModelShape, Parametrisation
 from isoflop.training.attend import attend
 from isoflop.training.norm import rms_norm
+
+
+class Tables(NamedTuple):
+    """What attention looks up by position."""
+
+    rotation: tuple[Tensor, Tensor] | None
+    """cos and sin (T, H/2) of rotary positions."""
+    mask: Tensor
 
 
 class Attention(nn.Module):
@@ -32,7 +41,7 @@ class Attention(nn.Module):
         # sharp attention is.
         self.gain = nn.Parameter(torch.empty(1)) if shape.qk_norm else None
 
-    def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, tables: Tables) -> Tensor:
         b, t, _ = x_BTD.shape
         if self.shift is not None:
             previous = F.pad(x_BTD, (0, 0, 1, -1))
@@ -44,12 +53,12 @@ class Attention(nn.Module):
         if self.gain is not None:
             q_BNTH = rms_norm(q_BNTH, eps=self.eps) * self.gain
             k_BNTH = rms_norm(k_BNTH, eps=self.eps)
-        if rotation is not None:
-            q_BNTH, k_BNTH = rotate(q_BNTH, *rotation), rotate(k_BNTH, *rotation)
+        if tables.rotation is not None:
+            q_BNTH, k_BNTH = (rotate(part, *tables.rotation) for part in (q_BNTH, k_BNTH))
         if self.kv_heads < self.n_heads:
             shared = self.n_heads // self.kv_heads
             k_BNTH, v_BNTH = (part.repeat_interleave(shared, 1) for part in (k_BNTH, v_BNTH))
-        y_BNTH = attend(q_BNTH, k_BNTH, v_BNTH, self.scale)
+        y_BNTH = attend(q_BNTH, k_BNTH, v_BNTH, self.scale, tables.mask)
         return F.linear(y_BNTH.transpose(1, 2).flatten(2), self.out, self.out_bias)
 
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isoflop.specs import ModelShape, Parametrisation
-from isoflop.training.attention import Attention, rotation_table
+from isoflop.training.attend import causal_mask
+from isoflop.training.attention import Attention, Tables, rotation_table
 from isoflop.training.initial import initialise
 from isoflop.training.mlp import Experts, Mlp
 from isoflop.training.norm import norm, rms_norm
@@ -31,12 +32,10 @@ class Block(nn.Module):
         self.attention_norm_bias = nn.Parameter(torch.empty(shape.width)) if biased else None
         self.mlp_norm_bias = nn.Parameter(torch.empty(shape.width)) if biased else None
 
-    def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x_BTD: Tensor, tables: Tables) -> tuple[Tensor, Tensor | None]:
         """The stream after the layer, and the load-balancing loss of its experts."""
         normed = self._normed(x_BTD, self.attention_norm, self.attention_norm_bias)
-        x_BTD = x_BTD + self._scaled(self.attention(normed, rotation))
+        x_BTD = x_BTD + self._scaled(self.attention(normed, tables))
         normed = self._normed(x_BTD, self.mlp_norm, self.mlp_norm_bias)
         if isinstance(self.mlp, Experts):
             y_BTD, balance = self.mlp(normed)
@@ -69,6 +68,7 @@ class Transformer(nn.Module):
         cosine, sine = rotation_table(shape)
         self.register_buffer("cosine", cosine, persistent=False)
         self.register_buffer("sine", sine, persistent=False)
+        self.register_buffer("mask", causal_mask(shape.context), persistent=False)
         initialise(self, shape, parametrisation)
 
     def forward(self, x_BT: Tensor, y_BT: Tensor) -> Tensor:
@@ -95,9 +95,9 @@ class Transformer(nn.Module):
         if shape.embedding_norm:
             h_BTD = rms_norm(h_BTD, eps=shape.norm_eps)
         h_BTD = _times(h_BTD, self.parametrisation.embedding_multiplier)
-        balances = []
+        tables, balances = Tables(rotation, self.get_buffer("mask")), []
         for block in self.blocks:
-            h_BTD, balance = block(h_BTD, rotation)
+            h_BTD, balance = block(h_BTD, tables)
             balances.append(balance)
         centred = shape.norm == "layer"
         h_BTD = norm(
