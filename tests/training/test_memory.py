@@ -1,5 +1,8 @@
-"""What accounting says of activations against the tensors that autograd keeps."""
+"""What accounting says of activations against autograd; what is freed stays for the next step."""
 
+import ctypes
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -45,3 +48,29 @@ def test_activations_kept_are_within_the_slack_that_is_named(kind: str) -> None:
     states = 16 * count_params(model.shape).total
     said = training_memory_bytes(model.shape, 16 * 64) - states
     assert 0.75 < kept / said < 1.15
+
+
+def test_a_step_takes_no_memory_anew_from_the_system() -> None:
+    """Page faults of taking 64 MB again: every page of it as glibc comes, none once told."""
+    faults = """
+import resource, sys, torch
+from isoflop.training.memory import keep_freed_memory
+kept = keep_freed_memory() if sys.argv[1] == "keep" else False
+def take():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+for _ in range(4): take()  # the heap grows to what it needs
+print(int(kept), take(), 64 * 2**20 // resource.getpagesize())
+"""
+    plain, kept = (
+        [int(word) for word in subprocess.run(
+            [sys.executable, "-c", faults, how], check=True, capture_output=True, text=True
+        ).stdout.split()]
+        for how in ("plain", "keep")
+    )  # fmt: skip
+    if not kept[0]:
+        assert not hasattr(ctypes.CDLL(None), "mallopt")
+        return
+    assert plain[1] >= plain[2] / 2
+    assert kept[1] < kept[2] / 100

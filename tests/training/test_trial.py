@@ -126,6 +126,13 @@ def test_what_is_not_clearly_faster_is_not_chosen(
     assert (chosen["micro_batch"], chosen["compile"], chosen["dtype"]) == (0, False, "float32")
 
 
+def test_of_compiled_sizes_the_fastest_is_taken(
+    run: RunConfig, scripted: Callable[[Speed], list[Candidate]]
+) -> None:
+    scripted(lambda one: 200.0 + 3.0 * (one.micro_batch == 4) if one.compile else 100.0)
+    assert _hold(run, 10**9)["micro_batch"] == 4
+
+
 @pytest.mark.parametrize(
     ("seconds", "kinds"),
     [(10, {False}), (100, {False}), (1000, {False, True}), (10_000, {False, True})],
