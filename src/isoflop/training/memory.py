@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
     """Let glibc keep what is freed, for the next step; False where the C library is another.
 
     It gives large blocks back to the system at once, and a step that takes them anew waits for
-    every page to be cleared: a quarter of a step's time on a CPU (docs/faster.md).
+    every page to be cleared: a quarter of a step's time on a CPU (docs/training.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
