@@ -1,8 +1,9 @@
 """A trunk with cooldown branches against cosine runs tuned for each horizon, on one (N, D) grid.
 
 `make study-branches`: two widths, eight horizons a factor 1.41 apart, three seeds. Every cosine
-decays to zero over its own horizon at its own best rate, from a sweep of its (N, D); a trunk has
-one rate, the best of its middle horizon, and every branch cools down over its last 18 %. The last
+decays to zero over its own horizon at the best rate of its (N, D): a power of D through the best
+rates of a sweep at every horizon. A trunk has one rate, the best for its middle horizon, which from
+the shortest horizon on falls as D^-0.4, and every branch cools down over its last 18 %. The last
 line:
 
     cost        tokens of the trunks and their branches over those of the cosine runs, sweeps
@@ -39,6 +40,7 @@ from isoflop.specs import (
     LadderSection,
     ModelSection,
     RunConfig,
+    Schedule,
     StudyConfig,
     TrainSection,
 )
@@ -48,7 +50,7 @@ from trainings import train
 ROOT = Path("demo-branches")
 SEEDS = (0, 1, 2)
 WIDTHS = (32, 48)
-HORIZONS = tuple(round(70_000 * 2 ** (k / 2) / 512) * 512 for k in range(8))
+HORIZONS = tuple(round(200_000 * 2 ** (k / 2) / 512) * 512 for k in range(8))
 COOLDOWN = 0.18
 RATES = tuple(6.25e-3 * 1.6**k for k in range(5))
 """At width 32; others times (width/32)^-0.5. One more at either end where the best is there."""
@@ -63,7 +65,13 @@ CONFIG = StudyConfig(
         validation_tokens=60_000,
     ),
     model=ModelSection(depth=2, n_heads=2, context=32),
-    train=TrainSection(batch_tokens=256, warmup_tokens=6144, cooldown_fraction=COOLDOWN),
+    train=TrainSection(
+        batch_tokens=512,
+        warmup_tokens=16_384,
+        cooldown_fraction=COOLDOWN,
+        lr_decay_exponent=0.4,
+        lr_decay_from_tokens=HORIZONS[0],
+    ),
     ladder=LadderSection(widths=WIDTHS, tokens=HORIZONS),
 )
 
@@ -92,7 +100,12 @@ class Bench:
     def cosine(self, width: int, seed: int, lr: float, horizon: int) -> RunConfig:
         """A cosine to zero over one horizon."""
         (branch,) = self.trunk(width, seed, lr, (horizon,)).branches
-        schedule = replace(branch.schedule, kind="cosine", cooldown_tokens=0, final_factor=0.0)
+        schedule = Schedule(
+            kind="cosine",
+            warmup_tokens=branch.schedule.warmup_tokens,
+            n_tokens=horizon,
+            final_factor=0.0,
+        )
         return replace(branch, schedule=schedule, trunk=None)
 
     def train(self, groups: Sequence[Sequence[RunConfig]]) -> None:
@@ -130,7 +143,7 @@ def at_edge(losses: Sequence[float]) -> int:
 
 
 def swept(bench: Bench, width: int, kind: str) -> tuple[dict[int, float], list[RunConfig]]:
-    """Best rate by horizon (cosine) or at the middle horizon (trunk), and the sweep's runs."""
+    """Best rate by horizon (cosine) or for the middle horizon (trunk), and the sweep's runs."""
     rates, middle = rates_of(width), bench.horizons[len(bench.horizons) // 2]
     horizons = bench.horizons if kind == "cosine" else (middle,)
 
@@ -155,9 +168,16 @@ def swept(bench: Bench, width: int, kind: str) -> tuple[dict[int, float], list[R
             edge = min(rates) / 1.6 if side < 0 else max(rates) * 1.6
             rates = sorted([*rates, float(f"{edge:.4g}")])
         losses = losses_at()
-    return {h: best_rate(rates, values) for h, values in losses.items()}, [
-        run for lr in rates for run in runs_at(lr)
-    ]
+    best = {h: best_rate(rates, values) for h, values in losses.items()}
+    return smooth(best), [run for lr in rates for run in runs_at(lr)]
+
+
+def smooth(best: dict[int, float]) -> dict[int, float]:
+    """The power of D through the best rates: each alone is known to a quarter or so."""
+    if len(best) < 3:
+        return best
+    slope, height = np.polyfit(np.log(list(best)), np.log(list(best.values())), 1)
+    return {h: float(f"{np.exp(height) * h**slope:.3g}") for h in best}
 
 
 def own_tokens(run: RunConfig, longest: int) -> int:
