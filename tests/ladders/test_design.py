@@ -151,3 +151,27 @@ def test_planned_runs_price_everything(study: StudyConfig) -> None:
     assert [r.run_id for r in planned if r.kind == "pilot"] == [
         run.run_id for job in ladder.pilots for run in job.branches
     ]
+
+
+def test_a_temperature_sets_the_shares_by_size(study: StudyConfig) -> None:
+    """p ~ tokens^(1/T): 8 to 1 is 8/9 at T = 1, and 2 to 1 at T = 3."""
+    facts = CorpusFacts(corpus_hash="c", train_tokens={"a": 80_000_000, "b": 10_000_000})
+    for temperature, share in ((1.0, 8 / 9), (3.0, 2 / 3), (1e6, 0.5)):
+        mixed = replace(study, data=replace(study.data, temperature=temperature))
+        weights = dict(design_ladder(mixed, facts).pilots[0].trunk.data.weights)
+        assert weights["a"] == pytest.approx(share, rel=1e-5)
+        assert sum(weights.values()) == pytest.approx(1.0, abs=1e-12)
+    domains = (replace(study.data.domains[0], weight=2.0), study.data.domains[1])
+    with pytest.raises(StudyError, match=r"data\.temperature.*given for a"):
+        replace(study.data, domains=domains, temperature=1.0)
+
+
+def test_a_limit_of_unique_tokens_asks_for_repetition(study: StudyConfig) -> None:
+    domains = (replace(study.data.domains[0], unique_tokens=100_000), study.data.domains[1])
+    limited = replace(study, data=replace(study.data, domains=domains))
+    with pytest.raises(StudyError, match=r"domain 'a', which has 100000\..*data\.repeat = true"):
+        design_ladder(limited, FACTS)
+    ladder = design_ladder(replace(limited, data=replace(limited.data, repeat=True)), FACTS)
+    run = ladder.pilots[0].branches[-1]
+    assert run.data.unique_tokens == (("a", 100_000),)
+    assert run.data.n_unique(run.n_tokens, FACTS.train_tokens) == 100_000 + run.n_tokens // 2

@@ -25,6 +25,20 @@ def test_search_finds_the_closed_form(name):
     np.testing.assert_allclose(found, best.n_params, rtol=1e-9)
 
 
+def test_where_all_tokens_are_new_the_law_of_repeats_is_the_tied_law():
+    """Loss up to the useful size, and the optimum, at that size: A/N^alpha = B/D^alpha."""
+    tied, repeated = find_law("chinchilla_tied"), find_law("repeated")
+    theta = np.array([[*THETA["chinchilla_tied"], 8.0, 3.0]])
+    at = {"n_params": np.array([1e8, 1e9]), "n_tokens": np.array([1e11, 1e12])}
+    plain = tied.predict(np.array([THETA["chinchilla_tied"]]), at)
+    np.testing.assert_allclose(repeated.predict(theta, at), plain, rtol=1e-12)
+    told = repeated.predict(theta, {**at, "n_unique_tokens": at["n_tokens"]})
+    np.testing.assert_allclose(told, plain, rtol=1e-12)
+    found = np.exp(best_log_size(repeated, theta, np.log(FLOPS / 6)[None]))
+    best = optimum(np.array([THETA["chinchilla_tied"]]), FLOPS, law=tied)
+    np.testing.assert_allclose(found, best.n_params, rtol=1e-6)
+
+
 def test_a_law_of_ones_own_has_the_same_optimum_exponents_and_loss():
     def mine(n_params, n_tokens, E, A, alpha, B, beta):
         return E + A / n_params**alpha + B / n_tokens**beta

@@ -299,3 +299,12 @@ def test_plan_tells_how_flat_the_optimum_is() -> None:
     lines = dict(summary_lines(made))
     assert "parameters on the same compute" in lines["Within 0.5 % of the best loss"]
     assert plan(source, n_params=1e9, n_tokens=1e11).near_optimal == ()
+
+
+def test_a_law_of_repeats_plans_with_new_tokens_and_says_so() -> None:
+    made = plan(find_published("muennighoff_repeated"), flops=1e21)
+    tied = plan(find_published("muennighoff"), flops=1e21)
+    assert made.n_params.value == pytest.approx(tied.n_params.value, rel=0.01)
+    (said,) = [problem for problem in made.problems if problem.code == "repeated_data"]
+    assert f"{made.n_tokens.value:.3g} distinct ones" in said.text
+    assert not [problem for problem in tied.problems if problem.code == "repeated_data"]

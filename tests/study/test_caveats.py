@@ -47,7 +47,9 @@ def _study(folder: Path, *, width: int = 32, tokens: int = 64_000, more: str = "
 
 
 def _card(train_tokens: int) -> SimpleNamespace:
-    return SimpleNamespace(domains=[SimpleNamespace(name="prose", train_tokens=train_tokens)])
+    return SimpleNamespace(
+        corpus_hash="c", domains=[SimpleNamespace(name="prose", train_tokens=train_tokens)]
+    )
 
 
 def _ladder(study: StudyFolder) -> Ladder:

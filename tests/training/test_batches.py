@@ -79,3 +79,20 @@ def test_vectorised_windows_are_those_of_a_plain_loop(corpus: Path) -> None:
         x, y = batches.at(start, 60)
         assert torch.equal(x, whole[start : start + 60, :-1])
         assert torch.equal(y, whole[start : start + 60, 1:])
+
+
+def test_a_limit_is_read_again_and_again_and_nothing_else(corpus: Path) -> None:
+    """A quarter of the shard over three epochs: the same windows as a shard of that length."""
+    limit = len(open_tokens(corpus, "train", "prose")) // 4
+    one = DataSpec(corpus_hash="x", weights=(("prose", 1.0),), unique_tokens=(("prose", limit),))
+    n = (limit - 1) // 16
+    tokens = open_tokens(corpus, "train", "prose")[: n * 16].reshape(n, 16)
+    batches = Batches(corpus, replace(one, repeat=True), context=16, seed=1)
+    x, _ = batches.at(0, 3 * n)
+    for epoch in range(3):
+        seen = x[epoch * n : (epoch + 1) * n].tolist()
+        assert sorted(map(tuple, seen)) == sorted(map(tuple, tokens.tolist()))
+    with pytest.raises(InputError, match=rf"'prose' has {limit} training tokens"):
+        Batches(corpus, one, context=16, seed=1).at(0, n + 1)
+    assert abs(one.n_unique(3 * n * 16, batches.train_tokens) - n * 16) <= 16
+    assert one.n_unique(n * 8, batches.train_tokens) == n * 8

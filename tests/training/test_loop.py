@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from isoflop._errors import InputError, RunError
-from isoflop.runs import Point, RunFolder
+from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.specs import Optimiser, RunConfig
 from isoflop.training import train_run
 from isoflop.training.__main__ import main
@@ -413,3 +413,39 @@ def _later(seconds: float, act: Callable[[], None]) -> None:
     timer = threading.Timer(seconds, act)
     timer.daemon = True
     timer.start()
+
+
+def test_points_count_the_distinct_tokens(
+    corpus: Path, tmp_path: Path, tiny_trunk: RunConfig
+) -> None:
+    """All tokens are new up to the limit, then none; a run that repeats nothing says nothing."""
+    limit, steps = 5000, 200
+    run = replace(
+        tiny_trunk,
+        schedule=replace(
+            tiny_trunk.schedule, kind="cosine", n_tokens=steps * 64, decay_exponent=0.0
+        ),
+        data=replace(
+            tiny_trunk.data,
+            weights=(("prose", 1.0),),
+            repeat=True,
+            unique_tokens=(("prose", limit),),
+        ),
+        optimiser=replace(tiny_trunk.optimiser, batch_tokens=64),
+    )
+    fresh = replace(run, seed=run.seed + 1, data=replace(run.data, unique_tokens=()))
+    for one in (run, fresh):
+        train_run(corpus, RunFolder.create(tmp_path, one), holds=[], wish=WISH)
+    points = RunFolder(tmp_path / run.run_id).points()
+    assert points[0].n_tokens < limit < points[-1].n_tokens
+    for point in points:
+        assert point.n_unique_tokens == (None if point.n_tokens <= limit else limit)
+    assert {point.n_unique_tokens for point in RunFolder(tmp_path / fresh.run_id).points()} == {
+        None
+    }
+    table = read_runs(tmp_path, kind="any")
+    places = zip(table["run"].tolist(), table["n_tokens"].tolist(), strict=True)
+    column = dict(zip(places, table["n_unique_tokens"].tolist(), strict=True))
+    assert column[run.run_id, steps * 64] == limit
+    assert column[fresh.run_id, steps * 64] == steps * 64
+    assert "n_unique_tokens" not in read_runs(tmp_path / fresh.run_id)

@@ -91,11 +91,11 @@ def _tokenise(
 
 
 def _hash_recipe(section: DataSection, sources: Sequence[Source], seed: int) -> str:
-    """Hash of everything that decides the tokens: weights and `repeat` belong to the trainings."""
+    """Hash of everything that decides the tokens; how they are mixed belongs to the trainings."""
     asked = asdict(section)
-    del asked["repeat"]
+    del asked["repeat"], asked["temperature"]
     for domain, source in zip(asked["domains"], sources, strict=True):
-        del domain["weight"]
+        del domain["weight"], domain["unique_tokens"]
         domain["version"] = source.version
         if domain["source"].startswith("path:"):
             domain["source"] = "path:"  # the files' hash names them, wherever they lie

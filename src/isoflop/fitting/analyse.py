@@ -65,7 +65,7 @@ def analyse(
     line = frontier_table(runs, flops)
     asked = tuple(budgets) or tuple(float(flops.max()) * more for more in BEYOND)
     allocations, agreement = _allocations(table, asked, chinchilla, options)
-    splits = set(auto.estimate.inputs) == {"n_params", "n_tokens"}
+    splits = set(auto.estimate.needed) == {"n_params", "n_tokens"}
     return Analysis(
         fit=auto,
         chinchilla=chinchilla,

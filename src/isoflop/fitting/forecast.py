@@ -73,16 +73,19 @@ def make_forecast(
     n_tokens: float,
     flops: float,
     *,
+    n_unique_tokens: float | None = None,
     problems: tuple[Problem, ...] = (),
 ) -> Forecast:
     """Forecast the loss of one new run of size N [parameters] on D [tokens], and hash it.
 
-    `problems` are caveats that the table cannot show, such as another depth than the pilots'.
+    `n_unique_tokens`: distinct ones among the D; without, all are new. `problems` are caveats that
+    the table cannot show, such as another depth than the pilots'.
 
     Raises:
         InputError: a size, token count or compute is not positive.
     """
-    inputs = {"n_params": [n_params], "n_tokens": [n_tokens]}
+    unique = n_tokens if n_unique_tokens is None else n_unique_tokens
+    inputs = {"n_params": [n_params], "n_tokens": [n_tokens], "n_unique_tokens": [unique]}
     prediction = analysis.fit.predict(inputs)
     if not flops > 0:
         raise InputError(f"`flops > 0` must hold, but got flops={flops}. Give 6 N D.")

@@ -281,16 +281,27 @@ def _holdout(maker: _Maker, pilots: Sequence[Job]) -> Job:
 
 
 def _data(config: StudyConfig, corpus: CorpusFacts) -> DataSpec:
-    total = sum(domain.weight for domain in config.data.domains)
-    weights = tuple((domain.name, domain.weight / total) for domain in config.data.domains)
-    return DataSpec(corpus_hash=corpus.corpus_hash, weights=weights, repeat=config.data.repeat)
+    data, domains = config.data, config.data.domains
+    sizes = {domain.name: domain.weight for domain in domains}
+    if data.temperature is not None:
+        largest = max(corpus.train_tokens[name] for name in sizes)
+        power = 1 / data.temperature
+        sizes = {name: (corpus.train_tokens[name] / largest) ** power for name in sizes}
+    total = sum(sizes.values())
+    return DataSpec(
+        corpus_hash=corpus.corpus_hash,
+        weights=tuple((name, size / total) for name, size in sizes.items()),
+        repeat=data.repeat,
+        unique_tokens=tuple((d.name, d.unique_tokens) for d in domains if d.unique_tokens),
+    )
 
 
 def _check_tokens(data: DataSpec, n_tokens: int, corpus: CorpusFacts, *, key: str) -> None:
     if data.repeat:
         return
+    available = data.available(corpus.train_tokens)
     for name, share in data.weights:
-        have = corpus.train_tokens[name]
+        have = available[name]
         # 2 % are kept in reserve: windows are whole and domains interleave, not divide, exactly.
         if share * n_tokens > 0.98 * have:
             raise StudyError(

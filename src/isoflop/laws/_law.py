@@ -89,8 +89,15 @@ class Law:
     """Inputs that a fit leaves in their units, because `rescale` cannot undo it."""
     same_unit: tuple[str, ...] = ()
     """Inputs that the law adds or compares: a fit divides them by one scale."""
+    optional: tuple[str, ...] = ()
+    """Inputs that a prediction may leave out, unlike a fit; the formula says what then holds."""
     target: str = "loss"
     """What the law predicts: a column name, or a prefix such as `acc_`."""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Inputs that a prediction needs."""
+        return tuple(name for name in self.inputs if name not in self.optional)
 
     @property
     def names(self) -> tuple[str, ...]:

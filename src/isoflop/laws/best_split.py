@@ -120,7 +120,7 @@ def mean_law(components: Sequence[Component]) -> Law:
     return Law(
         name="weighted mean",
         params=(),
-        inputs=tuple(dict.fromkeys(name for c in components for name in c.law.inputs)),
+        inputs=tuple(dict.fromkeys(name for c in components for name in c.law.needed)),
         predict=predict,
         jacobian=jacobian,
         rescale=keep_units,

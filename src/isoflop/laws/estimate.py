@@ -88,8 +88,13 @@ class Estimate:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the input columns that `predict` needs."""
+        """Names of the input columns that `predict` reads."""
         return tuple(dict.fromkeys(name for c in self.components for name in c.law.inputs))
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Those that `predict` cannot do without."""
+        return tuple(dict.fromkeys(name for c in self.components for name in c.law.needed))
 
     def predict(
         self, inputs: Mapping[str, ArrayLike], of: Of = "run", level: float | None = None
@@ -97,14 +102,15 @@ class Estimate:
         """Predicted loss [unit of the target] with an interval.
 
         Args:
-            inputs: columns of equal length (G,), e.g. `{"n_params": [7e10], "n_tokens": [1e12]}`.
+            inputs: columns of equal length (G,), e.g. `{"n_params": [7e10], "n_tokens": [1e12]}`;
+                without `n_unique_tokens` all tokens are new.
             of: "run" for a new run (noise and back-test spread included), "mean" for the law.
             level: level of the interval; the estimate's own when None.
 
         Raises:
             InputError: a column is missing, not positive, or of another length.
         """
-        columns = check_inputs(inputs, self.inputs)
+        columns = check_inputs(inputs, self._asked(inputs))
         level = self.level if level is None else level
         if not 0 < level < 1:
             raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
@@ -136,10 +142,14 @@ class Estimate:
         Raises:
             InputError: as `predict`.
         """
-        columns = check_inputs(inputs, self.inputs)
+        columns = check_inputs(inputs, self._asked(inputs))
         logs, weights = self._samples(columns, self.distance(columns), of)
         rng = np.random.default_rng([NOISE_SEED, seed])
         return np.asarray(np.exp(logs[rng.choice(len(logs), size, p=weights / weights.sum())]))
+
+    def _asked(self, inputs: Mapping[str, ArrayLike]) -> tuple[str, ...]:
+        """The columns to read: those that may be left out only where they are given."""
+        return tuple(name for name in self.inputs if name in self.needed or name in inputs)
 
     def distance(self, columns: Mapping[str, Array]) -> Array:
         """Log distance (G,) beyond the fitted ranges: 0 inside, ln 4 at 4 times the edge.

@@ -36,7 +36,7 @@ def best_log_size(law: Law, theta: Array, log_budget: Array) -> Array:
     Raises:
         InputError: the law is not one of n_params and n_tokens alone, or has no value.
     """
-    if set(law.inputs) != {"n_params", "n_tokens"}:
+    if set(law.needed) != {"n_params", "n_tokens"}:
         raise InputError(
             f"`law` must be one of n_params and n_tokens, but {law.name!r} needs "
             f"{', '.join(law.inputs)}. Choose a law of both."

@@ -37,8 +37,9 @@ def _useful_size(theta: Array, inputs: Inputs) -> Array:
 
 
 def _unique(inputs: Inputs) -> Array:
-    """U_D (R,): no more tokens are unique than are seen."""
-    return np.asarray(np.minimum(inputs["n_tokens"], inputs["n_unique_tokens"]))
+    """U_D (R,): no more tokens are unique than are seen; left out, all are."""
+    n_tokens = inputs["n_tokens"]
+    return np.asarray(np.minimum(n_tokens, inputs.get("n_unique_tokens", n_tokens)))
 
 
 def _predict(theta: Array, inputs: Inputs) -> Array:
@@ -112,10 +113,11 @@ REPEATED = Law(
     jacobian=_jacobian,
     rescale=_rescale,
     formula="L = E + A/N'^alpha + B/D'^alpha, D' = U_D + U_D R_D (1 - exp(-(D/U_D - 1)/R_D)), "
-    "N' the same with R_N above U_N = min(N, (A/B)^(1/alpha) U_D)",
+    "N' the same with R_N above U_N = min(N, (A/B)^(1/alpha) U_D); U_D = D where left out",
     source="Muennighoff et al. 2023, arXiv:2305.16264, eq. 5 and released code",
     range_note="Without repeats it is the tied law: R_D needs runs of several epochs, R_N runs "
     "larger than their unique data can use.",
     starts=_starts,
     same_unit=("n_tokens", "n_unique_tokens"),
+    optional=("n_unique_tokens",),
 )

@@ -126,7 +126,7 @@ def _estimate_of(source: Estimate | HasEstimate) -> Estimate:
             f"`source` must be an Estimate or have one, but got {type(source).__name__}. "
             "Pass a fit, a published law or an Estimate."
         )
-    if set(estimate.inputs) != {"n_params", "n_tokens"}:
+    if set(estimate.needed) != {"n_params", "n_tokens"}:
         raise InputError(
             "planning needs a law of n_params and n_tokens, but got one of "
             f"{', '.join(estimate.inputs)} ({estimate.best.law.name}). Use a law "

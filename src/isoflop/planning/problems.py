@@ -25,6 +25,23 @@ def plan_problems(
         *_extrapolation(estimate, prediction, ratio),
         *_convention(estimate),
         *_unreachable(solution),
+        *_all_new(estimate, solution),
+    )
+
+
+def _all_new(estimate: Estimate, solution: Solution) -> tuple[Problem, ...]:
+    """Where the law knows repeated data: how many distinct tokens the plan takes for granted."""
+    if "n_unique_tokens" not in estimate.inputs:
+        return ()
+    return (
+        Problem(
+            code="repeated_data",
+            severity="note",
+            text="The plan counts every token as new: it takes "
+            f"{np.exp(solution.log_tokens):.3g} distinct ones.",
+            remedy="With fewer, ask the fit: predict with n_unique_tokens.",
+            affects=("allocation", "forecast"),
+        ),
     )
 
 

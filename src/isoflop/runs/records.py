@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 State = Literal["queued", "running", "done", "diverged", "failed", "preempted"]
 STATES: tuple[State, ...] = get_args(State)
 _BY_DOMAIN = ("loss", "acc", "task_loss")
+_LATER = ("grad_norm", "n_skipped", "n_spikes", "n_unique_tokens")
+"""Keys of a point that older ones lack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Point:
     bits per byte of their correct answers. `grad_norm`: largest norm of the gradient, before
     clipping, since the point before. `n_skipped` steps had a gradient that was no number and left
     the weights alone, `n_spikes` a loss far above its level; both since the first step.
+    `n_unique_tokens`: distinct ones among the tokens seen; None where none was seen twice.
     """
 
     step: int
@@ -66,6 +69,7 @@ class Point:
     grad_norm: float | None = None
     n_skipped: int = 0
     n_spikes: int = 0
+    n_unique_tokens: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The line of metrics.jsonl: domains become `loss_<domain>`, `acc_<domain>` and so on."""
@@ -73,6 +77,8 @@ class Point:
         for prefix in _BY_DOMAIN:
             by_domain = data.pop(f"{prefix}_by_domain")
             data |= {f"{prefix}_{name}": value for name, value in by_domain.items()}
+        if data["n_unique_tokens"] is None:
+            del data["n_unique_tokens"]
         return data
 
     @staticmethod
@@ -92,7 +98,7 @@ class Point:
             }
             for prefix in _BY_DOMAIN
         }
-        later = {key: data[key] for key in ("grad_norm", "n_skipped", "n_spikes") if key in data}
+        later = {key: data[key] for key in _LATER if key in data}
         for key in ("step", "n_tokens", *(key for key in later if key != "grad_norm")):
             _require(_is_count(data[key]), key, data[key], "a whole number, at least 0")
         for key in ("flops", "loss", *(k for k in data if k.startswith(("loss_", "task_loss_")))):

@@ -30,6 +30,7 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
     Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head; `active` for
     a mixture of experts, whose 6·N·D then is its FLOPs), n_tokens,
     flops (6nd), loss [nats/token], loss_<domain>, bpb, lr, batch_tokens, width, depth, n_heads;
+    where some run saw tokens more than once, n_unique_tokens of every run;
     of runs with multiple choice acc_<domain> and task_loss_<domain> [bits/byte], NaN for the
     others (a fit of such a column names the rows that lack it);
     N and C as every convention counts them: n_params_<convention>, flops_<convention>.
@@ -43,12 +44,7 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
         if source.is_file():
             rows.extend(_csv_rows(source))
         else:
-            rows.extend(
-                _row(f, p)
-                for f in run_folders(source)
-                for p in f.points()
-                if kind in ("any", p.kind)
-            )
+            rows.extend(_own_rows(source, kind))
     if not rows:
         places = ", ".join(str(source) for source in sources)
         raise RunError(f"{places}: no {kind} point of any run. Train first, or name another place.")
@@ -63,6 +59,18 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
                 "Read sources of one kind at a time."
             )
     return {name: _column([row[name] for row in rows], name) for name in columns}
+
+
+def _own_rows(source: Path, kind: str) -> list[dict[str, Any]]:
+    rows = [
+        _row(folder, point)
+        for folder in run_folders(source)
+        for point in folder.points()
+        if kind in ("any", point.kind)
+    ]
+    if any("n_unique_tokens" in row for row in rows):  # else no run saw a token twice
+        rows = [{"n_unique_tokens": row["n_tokens"], **row} for row in rows]
+    return rows
 
 
 def run_folders(root: Path) -> Iterator[RunFolder]:
@@ -138,6 +146,8 @@ def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
     row |= {f"flops_{name}": train_flops(shape, point.n_tokens, name) for name in FLOPS_CONVENTIONS}
     if point.bpb is not None:
         row["bpb"] = point.bpb
+    if point.n_unique_tokens is not None:
+        row["n_unique_tokens"] = point.n_unique_tokens
     row |= {f"loss_{name}": value for name, value in point.loss_by_domain.items()}
     row |= {f"acc_{name}": value for name, value in point.acc_by_domain.items()}
     return row | {f"task_loss_{name}": value for name, value in point.task_loss_by_domain.items()}

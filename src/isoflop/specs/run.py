@@ -28,7 +28,7 @@ _LATER: Mapping[str, tuple[str, ...]] = {
     ),
     "schedule": ("final_factor",),
     "optimiser": (),
-    "data": (),
+    "data": ("unique_tokens",),
 }
 """Fields added to a section after the first version, by section."""
 
@@ -41,6 +41,21 @@ class DataSpec:
     weights: tuple[tuple[str, float], ...]
     """(domain, share of tokens), shares summing to one, in the corpus's order."""
     repeat: bool = False
+    unique_tokens: tuple[tuple[str, int], ...] = ()
+    """(domain, tokens): no more than the first so many of its training tokens are read."""
+
+    def available(self, train_tokens: Mapping[str, int]) -> dict[str, int]:
+        """Distinct tokens that each domain offers, of those that the corpus has."""
+        limits = dict(self.unique_tokens)
+        return {
+            name: min(train_tokens[name], limits.get(name, train_tokens[name]))
+            for name, _ in self.weights
+        }
+
+    def n_unique(self, n_tokens: int, train_tokens: Mapping[str, int]) -> int:
+        """U_D: distinct tokens among the first D, the sum over domains of min(share D, U)."""
+        have = self.available(train_tokens)
+        return round(sum(min(share * n_tokens, have[name]) for name, share in self.weights))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +126,8 @@ class RunConfig:
         runs from before it stay as they were.
         """
         data = asdict(self)
-        data["data"]["weights"] = [list(pair) for pair in self.data.weights]
+        for name in ("weights", "unique_tokens"):
+            data["data"][name] = [list(pair) for pair in getattr(self.data, name)]
         for section, names in _LATER.items():
             owner = getattr(self, section)
             defaults = {one.name: one.default for one in fields(owner)}
@@ -139,9 +155,10 @@ class RunConfig:
                 )
             spec = data["data"]
             weights = tuple((str(name), float(share)) for name, share in spec["weights"])
+            limits = tuple((str(name), int(n)) for name, n in spec.get("unique_tokens", ()))
             return RunConfig(
                 shape=ModelShape(**data["shape"]),
-                data=DataSpec(**{**spec, "weights": weights}),
+                data=DataSpec(**{**spec, "weights": weights, "unique_tokens": limits}),
                 schedule=Schedule(**data["schedule"]),
                 optimiser=Optimiser(**data["optimiser"]),
                 seed=data["seed"],

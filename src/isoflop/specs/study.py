@@ -36,6 +36,9 @@ class DomainSection(Section):
     max_mb: float | None = None
     """Keep at most this many megabytes of text (documents chosen by hash, not by order)."""
     licence: str = "unknown"
+    unique_tokens: int | None = None
+    """A training reads no more than this many of the domain's training tokens, again and again
+    (with data.repeat): a pilot can repeat its data as often as the large run will."""
 
     def __post_init__(self) -> None:
         require(
@@ -60,6 +63,7 @@ class DomainSection(Section):
             "Give a positive share or leave the domain out.",
         )
         require_positive("data.domains", self, "max_mb")
+        require_within("data.domains", self, "unique_tokens", 1, MAX_TOKENS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,9 @@ class DataSection(Section):
     min_chars: int = 200
     repeat: bool = False
     """Let a training read the corpus more than once."""
+    temperature: float | None = None
+    """Shares of the domains by their size instead of `weight`: proportional to (training
+    tokens)^(1/temperature); 1 is as they are, larger ones even them out."""
 
     def __post_init__(self) -> None:
         require(
@@ -106,6 +113,16 @@ class DataSection(Section):
             "0 < jaccard <= 1",
             "Use 0.8 unless you know better.",
         )
+        if self.temperature is not None:
+            require_within("data", self, "temperature", 1e-3, 1e6)
+            given = [domain.name for domain in self.domains if domain.weight != 1.0]
+            require(
+                not given,
+                "data.temperature",
+                self.temperature,
+                f"no weights beside it (given for {', '.join(given)})",
+                "Leave the temperature or the weights out.",
+            )
         require_within("data", self, "validation_tokens", 1, MAX_TOKENS)
         require_within("data", self, "min_chars", 0, 10**9)
 

@@ -84,9 +84,9 @@ def _repeated(card: DataCard, jobs: tuple[Job, ...]) -> tuple[Problem, ...]:
     Source: Muennighoff et al. 2023, arXiv:2305.16264: up to about four epochs are nearly as good
     as new tokens, more are not.
     """
-    have = {domain.name: domain.train_tokens for domain in card.domains}
+    tokens = {domain.name: domain.train_tokens for domain in card.domains}
     epochs = max(
-        share * run.n_tokens / max(have[name], 1)
+        share * run.n_tokens / max(run.data.available(tokens)[name], 1)
         for job in jobs
         for run in job.branches
         for name, share in run.data.weights
@@ -97,7 +97,8 @@ def _repeated(card: DataCard, jobs: tuple[Job, ...]) -> tuple[Problem, ...]:
         Problem(
             code="repeated_data",
             severity="warning" if epochs > 4 else "note",
-            text=f"Tokens were seen up to {epochs:.1f} times; the law counts each as new.",
-            remedy="Add documents, or train on fewer tokens.",
+            text=f"Some domain's tokens were seen up to {epochs:.1f} times. Only the law "
+            "`repeated` counts that, and over all domains at once.",
+            remedy="Add documents, train on fewer tokens, or see which law the fit has chosen.",
         ),
     )

@@ -108,8 +108,15 @@ def forecast_holdout(study: StudyFolder, ladder: Ladder, analysis: Analysis) -> 
         remedy = f"Delete {study.runs / branch.run_id} to forecast and train it again."
         return Forecast.from_json(read_json(path, remedy=remedy))
     flops = 6.0 * holdout.n_params * branch.n_tokens
-    caveats = holdout_caveats(read_card(study.data), ladder)
-    forecast = make_forecast(analysis, holdout.n_params, branch.n_tokens, flops, problems=caveats)
+    card = read_card(study.data)
+    forecast = make_forecast(
+        analysis,
+        holdout.n_params,
+        branch.n_tokens,
+        flops,
+        n_unique_tokens=branch.data.n_unique(branch.n_tokens, corpus_facts(card).train_tokens),
+        problems=holdout_caveats(card, ladder),
+    )
     study.fits.mkdir(exist_ok=True)
     write_json_atomically(path, forecast.to_json())
     return forecast

@@ -32,7 +32,11 @@ class Batches:
         self._repeat = data.repeat
         self._names = [name for name, _ in data.weights]
         # A plain view: indexing a memmap itself costs microseconds a window.
-        self._tokens = [np.asarray(open_tokens(corpus, "train", name)) for name in self._names]
+        tokens = {name: np.asarray(open_tokens(corpus, "train", name)) for name in self._names}
+        self.train_tokens = {name: len(ids) for name, ids in tokens.items()}
+        """Training tokens of each domain in the corpus."""
+        available = data.available(self.train_tokens)
+        self._tokens = [ids[: available[name]] for name, ids in tokens.items()]
         self._offsets = np.arange(context + 1)
         self._edges = np.cumsum([share for _, share in data.weights])[:-1]
         self._offset = float(np.random.default_rng([seed, 0]).random())

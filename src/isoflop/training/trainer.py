@@ -196,6 +196,7 @@ class Trainer:
         per_token = {d.name: d.bytes_per_token for d in read_card(self.corpus).domains}
         bits = [loss / math.log(2) / per_token[name] for name, loss in losses.items()]
         schedule, batch = self.config.schedule, self.config.optimiser.batch_tokens
+        unique = self.config.data.n_unique(self.n_tokens, self.batches.train_tokens)
         return Point(
             step=self.step,
             n_tokens=self.n_tokens,
@@ -211,6 +212,7 @@ class Trainer:
             grad_norm=grad_norm,
             n_skipped=self.watch.n_skipped,
             n_spikes=self.watch.n_spikes,
+            n_unique_tokens=unique if unique < self.n_tokens else None,
         )
 
     def _tasks(self) -> dict[str, TaskScore]:
