@@ -182,8 +182,9 @@ def median_sd(residual: Array) -> float:
 
 def _within_maker(jacobian: Array, member: Array) -> Array:
     """Projector on what neither trunk means nor parameters explain: the runs' own noise."""
-    both = np.concatenate([member, jacobian], axis=1)
-    both = both / np.maximum(np.linalg.norm(both, axis=0), 1e-300)
+    # The same span of the parameters as the caller takes off: one that has no effect, at a fit that
+    # has run to its bounds, must not count here and not there.
+    both = np.concatenate([member / np.sqrt(member.sum(axis=0)), column_basis(jacobian)], axis=1)
     basis, values, _ = np.linalg.svd(both, full_matrices=False)
     basis = basis[:, values > 1e-8 * values.max()]
     return np.asarray(np.eye(len(member)) - basis @ basis.T)
