@@ -94,9 +94,9 @@ def data(
         fetched = verbs.fetch(out, study, recipe)
         out.show(render.fetched(fetched))
         raise typer.Exit(out.finish({"fetched": fetched}))
-    card = verbs.prepare(out, study, into, set_ or [])
-    out.show(render.card(card))
-    raise typer.Exit(out.finish(card))
+    card, problems = verbs.prepare(out, study, into, set_ or [])
+    out.show(render.card(card), *render.problem_lines(problems))
+    raise typer.Exit(out.finish(card, problems))
 
 
 @app.command()

@@ -166,27 +166,35 @@ def recipes(rows: Sequence[dict[str, Any]]) -> Table:
 def fetched(rows: "Sequence[Fetched]") -> Table:
     """What was fetched: one row a recipe."""
     cells = [
-        (f"package:{r.name}", r.version, r.documents, f"{r.bytes / 1e6:.1f}", r.licence, r.folder)
+        (f"package:{r.name}", r.version, r.documents, f"{r.bytes / 1e6:.1f}", r.licence)
         for r in rows
     ]
-    headings = ("source", "version", "documents", "MB", "licence", "folder")
+    headings = ("source", "version", "documents", "MB", "licence")
     return table_of("fetched", headings, cells)
 
 
 def card(card: "DataCard") -> Table:
     """A data card: one row a domain."""
     headings = (
-        "domain", "documents", "exact dups", "near dups", "train tokens", "val tokens",
-        "bytes/token", "licence",
+        "domain", "documents", "exact dups", "near dups", "contaminated", "train tokens",
+        "val tokens", "bytes/token", "licence",
     )  # fmt: skip
     rows = [
         (
-            d.name, d.documents, d.exact_duplicates, d.near_duplicates, si(d.train_tokens),
+            d.name, d.documents, d.exact_duplicates, d.near_duplicates,
+            d.contaminated_documents if card.protected else "-", si(d.train_tokens),
             si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence,
         )
         for d in card.domains
     ]  # fmt: skip
     return table_of(f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}", headings, rows)
+
+
+def problem_lines(problems: "Sequence[Problem]") -> "list[RenderableType]":
+    """One line a problem."""
+    from isoflop.reports import terminal
+
+    return [*terminal.problem_lines(problems)]
 
 
 def analysis(analysis: "Analysis") -> "list[RenderableType]":

@@ -10,7 +10,7 @@ from isoflop.cli.output import Output
 from isoflop.cli.own_law import is_own, law_named, own_function
 
 if TYPE_CHECKING:
-    from isoflop._types import Table
+    from isoflop._types import Problem, Table
     from isoflop.data import DataCard
     from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis, Comparison, CurveFit, Design
@@ -192,14 +192,18 @@ def _runs_of(source: Path, kind: str) -> "Table":
     return read_runs(source, kind=kind)
 
 
-def prepare(out: Output, source: Path, into: Path | None, overrides: list[str]) -> "DataCard":
-    """Prepare the corpus of a study with progress on stderr; its data card."""
+def prepare(
+    out: Output, source: Path, into: Path | None, overrides: list[str]
+) -> "tuple[DataCard, tuple[Problem, ...]]":
+    """Prepare the corpus of a study with progress on stderr; its data card and its problems."""
+    from isoflop.data.leaks import leak_problems
     from isoflop.study import open_study, prepare_data
     from isoflop.study.progress import stage_bar
 
     folder = open_study(source, into, overrides)
     with stage_bar(out.progress, "corpus") as stage:
-        return prepare_data(folder, stage=stage)
+        card = prepare_data(folder, stage=stage)
+    return card, leak_problems(card)
 
 
 def fetch(out: Output, word: Path, names: Sequence[str]) -> "list[Fetched]":

@@ -66,7 +66,7 @@ def read_parquet(path: Path, name: str, reading: Reading) -> Iterator[Document]:
     import pyarrow.parquet as parquet
 
     try:
-        with parquet.ParquetFile(path) as table:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as table:
             _check_column(path, table.schema_arrow, reading.text_column)
             batches = table.iter_batches(batch_size=BATCH_ROWS, columns=[reading.text_column])
             yield from _documents(path, name, batches, reading)
