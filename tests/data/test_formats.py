@@ -171,7 +171,9 @@ def test_a_cut_parquet_file_is_named(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", [f"document {i}" for i in range(1000)])
     whole = path.read_bytes()
     damaged = bytearray(whole)
-    damaged[4:30] = b"\xff" * 26  # the header of the first page
+    chunk = pyarrow.parquet.ParquetFile(path).metadata.row_group(0).column(1)
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
+    damaged[begin : begin + 26] = b"\xff" * 26  # the header of the column's first page
     for broken in (whole[: len(whole) // 2], whole[:-1], b"", b"PAR1", bytes(damaged)):
         path.write_bytes(broken)
         with pytest.raises(DataError, match=r"a\.parquet: cut or not Parquet.*Restore or remove"):

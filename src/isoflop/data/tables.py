@@ -171,7 +171,8 @@ def _no_column(path: Path, wanted: str, names: list[str]) -> DataError:
 
 
 def _broken(path: Path, kind: str, error: Exception) -> DataError:
-    return DataError(f"{path}: cut or not {kind} ({error}). Restore or remove it.")
+    words = " ".join(str(error).split())  # Arrow's messages have several lines
+    return DataError(f"{path}: cut or not {kind} ({words}). Restore or remove it.")
 
 
 def _import() -> Any:
