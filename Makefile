@@ -14,7 +14,7 @@ DEV := $(VENV)/.installed-dev
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
 	study-mistuned study-branches test test-slow test-gpu check format \
-	bench bench-fit bench-accuracy bench-train bench-gpu docs clean
+	bench bench-fit bench-accuracy bench-train bench-gpu bench-contamination docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -90,6 +90,9 @@ bench: $(RUN)  ## seconds that a user waits: help, a fit of 1,000 rows, a plan
 
 bench-fit: $(RUN)  ## the fit beside the field's usual way, on published data
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_fit.py
+
+bench-contamination: $(RUN)  ## hidden validation passages: which edits are found, and how fast
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/contamination.py
 
 bench-train: $(PEERS)/.installed-train  ## the trainer's speed beside this machine's GEMM and beside transformers
 	$(PEERS)/bin/python scripts/bench_train.py

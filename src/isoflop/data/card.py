@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ CARD_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainCard:
-    """One domain: documents = exact_duplicates + near_duplicates + train_ + val_documents."""
+    """One domain: documents = exact_ + near_duplicates + contaminated_ + train_ + val_documents."""
 
     name: str
     source: str
@@ -47,6 +47,16 @@ class DomainCard:
     """Validation bytes per token, end marks counted: bpb = loss / (ln 2 · bytes_per_token)."""
     train_sha256: str
     val_sha256: str
+    contaminated_documents: int = 0
+    """Left out of train: they share too many 13-grams with protected text."""
+    contaminated_tokens: int = 0
+    touched_documents: int = 0
+    """Train documents, left out or not, that share a 13-gram with protected text."""
+
+    @property
+    def contaminated_share(self) -> float:
+        """Share of the train tokens that decontamination took."""
+        return self.contaminated_tokens / max(1, self.contaminated_tokens + self.train_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,8 @@ class DataCard:
     vocab_size: int
     domains: tuple[DomainCard, ...]
     tokenizer_sha256: str
+    protected: tuple[str, ...] = ()
+    """What train was decontaminated against: `validation:DOMAIN` and benchmarks; empty: nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data: what `card.json` holds."""
@@ -78,16 +90,24 @@ class DataCard:
             for number, domain in enumerate(data["domains"], start=1):
                 _check(DomainCard, domain, f"domain {number}: ")
             domains = tuple(DomainCard(**domain) for domain in data["domains"])
-            return DataCard(**{**data, "domains": domains})
+            protected = tuple(data.get("protected", ()))
+            return DataCard(**{**data, "domains": domains, "protected": protected})
         except ValueError as error:
             raise DataError(f"{place}: not a data card: {error}. {remedy}") from error
 
 
 def _check(record: type, data: Any, where: str) -> None:
-    """ValueError naming the key unless `data` has exactly the keys of a record, well typed."""
+    """ValueError naming the key unless `data` has the keys of a record and no others, well typed.
+
+    Fields with a default were added later: an older card has none of them.
+    """
     if not isinstance(data, dict):
         raise ValueError(f"{where}not a JSON object")
-    wanted = {field.name: field.type for field in fields(record)}
+    wanted = {
+        field.name: field.type
+        for field in fields(record)
+        if field.name in data or field.default is MISSING
+    }
     for key in sorted(wanted.keys() ^ data.keys()):
         raise ValueError(f"{where}the key {key!r} is {'missing' if key in wanted else 'unknown'}")
     for key, kind in wanted.items():
@@ -99,6 +119,9 @@ def _check(record: type, data: Any, where: str) -> None:
         elif kind is float:
             good = type(value) in (int, float) and 0 < value <= sys.float_info.max
             rule = "a finite number above 0"
+        elif key == "protected":
+            good = isinstance(value, list) and all(isinstance(name, str) for name in value)
+            rule = "a list of names"
         else:
             good, rule = isinstance(value, list) and len(value) > 0, "a list of domains"
         if not good:

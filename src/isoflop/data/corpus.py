@@ -5,20 +5,24 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
+from isoflop.data.leaks import Benchmark, find_leaks, resolve_benchmarks
 from isoflop.data.packing import Packing, Pool, pool_documents, write_card, write_corpus
 from isoflop.data.shards import shard_path
 from isoflop.data.sources import Source, read_documents, resolve_source
 from isoflop.data.split import choose_validation
 from isoflop.data.tokenizer import Tokenizer, train_tokenizer
-from isoflop.specs import DataSection
+from isoflop.specs import DataSection, DecontaminateSection, DomainSection
 
 Progress = Callable[[str, float], None]
+_LATER_KEYS = ("decontaminate",)
+_LATER_DOMAIN_KEYS = ("formats", "languages", "text_column", "split", "subset")
 
 
 def prepare_corpus(
@@ -45,7 +49,8 @@ def prepare_corpus(
     sources = [
         resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
     ]
-    recipe_hash = _hash_recipe(section, sources, seed)
+    benchmarks = resolve_benchmarks(section.decontaminate, base=base)
+    recipe_hash = _hash_recipe(section, sources, seed, benchmarks)
     finished = _finished(folder, recipe_hash, section)
     if finished is not None:
         progress("the corpus is prepared", 1.0)
@@ -60,7 +65,10 @@ def prepare_corpus(
     texts = [[pool.documents[i] for i in pool.kept_of(d)] for d in range(len(domains))]
     tokenizer = train_tokenizer(texts, section.vocab_size)
     packing = _tokenise(pool, tokenizer, section, seed=seed, progress=progress)
-    progress("writing shards", 0.95)
+    if section.decontaminate is not None:
+        progress("comparing train with held-out text and benchmarks", 0.95)
+        packing = _decontaminate(packing, section, section.decontaminate, benchmarks)
+    progress("writing shards", 0.96)
     card = write_corpus(folder, recipe_hash, domains, packing, tokenizer)
     progress(f"the corpus is prepared (peak memory {_peak_megabytes():.0f} MB)", 1.0)
     return card
@@ -90,17 +98,52 @@ def _tokenise(
     )
 
 
-def _hash_recipe(section: DataSection, sources: Sequence[Source], seed: int) -> str:
+def _decontaminate(
+    packing: Packing,
+    section: DataSection,
+    asked: DecontaminateSection,
+    benchmarks: Sequence[Benchmark],
+) -> Packing:
+    """The packing with the train documents that hold protected text; validation stays as it is."""
+    names = [domain.name for domain in section.domains]
+    leaks = find_leaks(
+        packing.pool.documents,
+        {name: packing.members(number, "train") for number, name in enumerate(names)},
+        {name: packing.members(number, "val") for number, name in enumerate(names)},
+        benchmarks,
+        asked,
+    )
+    return replace(packing, leaks=leaks)
+
+
+def _hash_recipe(
+    section: DataSection,
+    sources: Sequence[Source],
+    seed: int,
+    benchmarks: Sequence[Benchmark] = (),
+) -> str:
     """Hash of everything that decides the tokens; how they are mixed belongs to the trainings."""
     asked = asdict(section)
     del asked["repeat"], asked["temperature"]
+    _leave_out_defaults(DataSection, asked, _LATER_KEYS)
+    if benchmarks:  # like the sources: by content, wherever they lie
+        asked["decontaminate"]["benchmarks"] = [one.version for one in benchmarks]
     for domain, source in zip(asked["domains"], sources, strict=True):
-        del domain["weight"], domain["unique_tokens"]
+        del domain["weight"], domain["unique_tokens"], domain["max_document_mb"]
+        _leave_out_defaults(DomainSection, domain, _LATER_DOMAIN_KEYS)
         domain["version"] = source.version
         if domain["source"].startswith("path:"):
             domain["source"] = "path:"  # the files' hash names them, wherever they lie
     text = json.dumps([CARD_VERSION, seed, asked], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _leave_out_defaults(record: type, asked: dict[str, Any], keys: Sequence[str]) -> None:
+    """Keys added since the first release count only where they differ from their default."""
+    defaults = {one.name: one.default for one in fields(record)}
+    for key in keys:
+        if asked[key] == defaults[key]:
+            del asked[key]
 
 
 def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isoflop.data.card import DataCard, DomainCard
 from isoflop.data.dedup import Duplicates, find_duplicates
+from isoflop.data.leaks import Leaks, write_record
 from isoflop.data.readers import Document
 from isoflop.data.shards import Split, shard_path, write_shard, write_text
 from isoflop.data.sources import Documents
@@ -41,11 +42,22 @@ class Packing:
     tokens: dict[int, NDArray[np.uint16]]
     held_out: frozenset[int]
     seed: int
+    leaks: Leaks | None = None
+    """Train documents that hold protected text, where the recipe asks for a look."""
+
+    @property
+    def dropped(self) -> frozenset[int]:
+        """Train documents left out for what they share with protected text."""
+        return self.leaks.dropped if self.leaks else frozenset()
 
     def members(self, domain: int, split: Split) -> list[int]:
         """Documents of a shard in seeded order; by content, so renaming files changes nothing."""
         documents = self.pool.documents
-        members = [i for i in self.pool.kept_of(domain) if (i in self.held_out) == (split == "val")]
+        members = [
+            i
+            for i in self.pool.kept_of(domain)
+            if i not in self.dropped and (i in self.held_out) == (split == "val")
+        ]
         return sorted(
             members,
             key=lambda i: hashlib.sha256(b"%d/%b" % (self.seed, documents[i].digest)).digest(),
@@ -97,7 +109,10 @@ def write_corpus(
         vocab_size=tokenizer.vocab_size,
         domains=cards,
         tokenizer_sha256=tokenizer_sha256,
+        protected=packing.leaks.names if packing.leaks else (),
     )
+    names = [domains[number].source.section.name for number in packing.pool.domain]
+    write_record(folder, packing.leaks, packing.pool.documents, names)
     write_card(folder, card)
     return card
 
@@ -114,6 +129,7 @@ def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing
     val_tokens, val_sha256 = pack("val", val)
     mine = pool.domain == number
     sizes = np.bincount(pool.duplicates.component)
+    dropped = [i for i in packing.dropped if mine[i]]
     return DomainCard(
         name=section.name,
         source=section.source,
@@ -136,6 +152,9 @@ def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing
         bytes_per_token=sum(pool.documents[i].n_bytes for i in val) / val_tokens,
         train_sha256=train_sha256,
         val_sha256=val_sha256,
+        contaminated_documents=len(dropped),
+        contaminated_tokens=sum(len(packing.tokens[i]) for i in dropped),
+        touched_documents=sum(bool(mine[i]) for i in packing.leaks.found) if packing.leaks else 0,
     )
 
 

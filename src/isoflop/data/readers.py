@@ -1,123 +1,121 @@
-"""Documents of the user's own files: text, source code and JSON lines."""
+"""Documents of the user's own files: text, source code, HTML, JSON lines and tables."""
 
-import gzip
 import hashlib
-import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isoflop._errors import DataError
+from isoflop.data.documents import Document, make_document
+from isoflop.data.kinds import TEXT_SUFFIXES, Reading, choose_files, kind_of
+from isoflop.data.lines import read_jsonl
+from isoflop.data.pages import read_page
+from isoflop.data.tables import read_arrow, read_csv, read_parquet
 
-_CODE = "py pyi c h cc cpp hpp cu java js ts go rs rb jl r sh sql html css lua scala kt swift hs ml"
-TEXT_SUFFIXES = frozenset(f".{suffix}" for suffix in ("txt", "md", "rst", "tex", *_CODE.split()))
-JSONL_SUFFIXES = (".jsonl", ".jsonl.gz")
+__all__ = [
+    "TEXT_SUFFIXES", "Document", "Reading", "hash_files", "list_files", "make_document",
+    "read_files",
+]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """One document: its name within the source and its text with `\\n` line ends."""
-
-    name: str
-    text: str
-    digest: bytes
-    """SHA-256 of the text in UTF-8: every choice among documents goes by it, never by order."""
-    n_bytes: int
-    replaced: bool = False
-    """Whether bytes that are not UTF-8 were replaced by U+FFFD."""
+PLAIN = Reading()
 
 
-def make_document(name: str, content: str | bytes) -> Document:
-    """A document from raw content: UTF-8 decoded, line ends `\\n`, stripped."""
-    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    try:
-        text, replaced = raw.decode("utf-8-sig"), False
-    except UnicodeDecodeError:
-        text, replaced = raw.decode("utf-8-sig", "replace"), True
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    data = text.encode()
-    digest = hashlib.sha256(data).digest()
-    return Document(name=name, text=text, digest=digest, n_bytes=len(data), replaced=replaced)
-
-
-def list_files(source: Path, *, key: str) -> tuple[Path, ...]:
+def list_files(source: Path, *, key: str, reading: Reading = PLAIN) -> tuple[Path, ...]:
     """The readable files of a folder (recursive, hidden ones left out), sorted; or the one file.
 
     Raises:
-        DataError: nothing there, or no file of a known kind.
+        DataError: nothing there, no file of a kind asked for, or a folder of two minds.
     """
     if source.is_file():
+        if reading.formats and kind_of(source.name, reading) is None:
+            raise DataError(
+                f"{key}: {source} is none of formats = {list(reading.formats)}. "
+                "Leave formats out or name the kind of the file."
+            )
         return (source,)
     if not source.is_dir():
         raise DataError(f"{key}: {source} does not exist. Correct the path of the source.")
-    files = tuple(
+    visible = [
         path
         for path in sorted(source.rglob("*"))
-        if _is_readable(path.name)
-        and path.is_file()
+        if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(source).parts)
-    )
+    ]
+    files = tuple(choose_files(visible, reading, place=f"{key}: {source}"))
     if not files:
+        wanted = ", ".join([*reading.formats, *reading.languages]) or (
+            ".txt, .md, source code, .jsonl, .csv, .tsv, .parquet, .arrow"
+        )
         raise DataError(
-            f"{key}: {source} holds no text (.txt, .md, source code, .jsonl, .jsonl.gz). "
+            f"{key}: {source} holds no text ({wanted}). "
             "Point the source at a folder or file with documents."
         )
     return files
 
 
 def hash_files(source: Path, files: tuple[Path, ...]) -> str:
-    """SHA-256 over names and contents of the files: what tells whether a source has changed."""
+    """SHA-256 over names and contents of the files: what tells whether a source has changed.
+
+    Raises:
+        DataError: a file cannot be read, or is gone since it was listed.
+    """
     total = hashlib.sha256()
     for path in files:
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{_name(path, source)}\0{content}\n".encode())
+        try:
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        total.update(f"{_name(path, source)}\0{content}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
-def read_files(source: Path, files: tuple[Path, ...]) -> Iterator[Document]:
-    """The documents of the files: one a file, or one a line of a JSONL file (key `text`).
+def read_files(
+    source: Path, files: tuple[Path, ...], reading: Reading = PLAIN
+) -> Iterator[Document]:
+    """The documents of the files: one a file, or one a line or row of JSONL and tables.
 
     Raises:
-        DataError: a file cannot be read, or a line is not JSON with a text; names file and line.
+        DataError: a file cannot be read, is gone since it was listed, holds no such column, or a
+            document is longer than `reading.max_bytes`; names file and line or row.
     """
     for path in files:
+        name = _name(path, source)
+        kind = kind_of(path.name, reading)
         try:
-            if path.name.endswith(JSONL_SUFFIXES):
-                yield from _read_jsonl(path, _name(path, source))
+            if kind == "jsonl":
+                yield from read_jsonl(path, name, reading)
+            elif kind in ("csv", "tsv"):
+                yield from read_csv(path, name, reading, "," if kind == "csv" else "\t")
+            elif kind == "parquet":
+                yield from read_parquet(path, name, reading)
+            elif kind == "arrow":
+                yield from read_arrow(path, name, reading)
             else:
-                yield make_document(_name(path, source), path.read_bytes())
+                content = _read_whole(path, reading.max_bytes)
+                yield read_page(name, content) if kind == "html" else make_document(name, content)
         except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
-            raise DataError(f"{path}: cannot be read ({error}). Restore or remove it.") from error
+            raise _unreadable(path, error) from error
 
 
-def _read_jsonl(path: Path, name: str) -> Iterator[Document]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as stream:
-        for number, raw in enumerate(stream, start=1):
-            line = raw.decode("utf-8-sig", "replace")
-            if not line.strip():
-                continue
-            try:
-                text = json.loads(line)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
-                raise DataError(
-                    f"{path}:{number}: not a JSON object with the key `text` "
-                    f"({type(error).__name__}: {error}). Mend or remove the line."
-                ) from error
-            if not isinstance(text, str):
-                raise DataError(
-                    f"{path}:{number}: `text` must be a string, but got "
-                    f"{type(text).__name__}. Mend or remove the line."
-                )
-            document = make_document(f"{name}:{number}", text)
-            broken = "\ufffd" in line and b"\xef\xbf\xbd" not in raw
-            yield replace(document, replaced=True) if broken else document
+def _read_whole(path: Path, max_bytes: int) -> bytes:
+    """One byte more than allowed is read at most, so a file that grows does no harm either."""
+    with path.open("rb") as stream:
+        content = stream.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            size = path.stat().st_size
+            raise DataError(
+                f"{path}: one document of {size / 1e6:.1f} MB, and max_document_mb = "
+                f"{max_bytes / 1e6:g}. Split the file into documents (one JSONL line each), or "
+                "raise max_document_mb of the domain."
+            )
+    return content
 
 
-def _is_readable(name: str) -> bool:
-    return name.endswith(JSONL_SUFFIXES) or Path(name).suffix.lower() in TEXT_SUFFIXES
+def _unreadable(path: Path, error: Exception) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: gone since the folder was listed. Restore it, or run again.")
+    return DataError(f"{path}: cannot be read ({error}). Restore or remove it.")
 
 
 def _name(path: Path, source: Path) -> str:

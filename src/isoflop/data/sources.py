@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from isoflop._errors import DataError
-from isoflop.data.readers import Document, hash_files, list_files, read_files
+from isoflop.data.hub import hub_version, read_hub
+from isoflop.data.readers import Document, Reading, hash_files, list_files, read_files
 from isoflop.data.recipes import find_recipe, read_recipe
 from isoflop.specs import DomainSection
 
@@ -44,7 +45,7 @@ def resolve_source(section: DomainSection, *, base: Path, cache: Path) -> Source
     """The source of a domain; paths are relative to `base`, downloads go into `cache`.
 
     Raises:
-        DataError: unknown recipe; nothing at the path.
+        DataError: unknown recipe; nothing at the path; a data set that is not to be had.
     """
     kind, _, place = section.source.partition(":")
     if kind == "package":
@@ -52,14 +53,23 @@ def resolve_source(section: DomainSection, *, base: Path, cache: Path) -> Source
         licence = recipe.licence if section.licence == "unknown" else section.licence
         read = partial(read_recipe, recipe, cache=cache)
         return Source(section=section, version=recipe.version, licence=licence, read=read)
+    if kind == "hf":
+        return Source(
+            section=section,
+            version=hub_version(section, base=base),
+            licence=section.licence,
+            read=partial(read_hub, section, base=base),
+        )
+    reading = Reading.of(section)
     path = base / Path(place).expanduser()
-    files = list_files(path, key=f"data.domains.source = {section.source!r} of {section.name!r}")
+    key = f"data.domains.source = {section.source!r} of {section.name!r}"
+    files = list_files(path, key=key, reading=reading)
     version = f"sha256:{hash_files(path, files)}"
     return Source(
         section=section,
         version=version,
         licence=section.licence,
-        read=partial(read_files, path, files),
+        read=partial(read_files, path, files, reading),
     )
 
 

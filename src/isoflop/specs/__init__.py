@@ -12,6 +12,7 @@ from isoflop.specs.ladder import LadderSection
 from isoflop.specs.launch import LaunchSection, RaySection, SlurmSection
 from isoflop.specs.model import ModelSection
 from isoflop.specs.parametrisation import Parametrisation
+from isoflop.specs.reading import LANGUAGES, DecontaminateSection, Format
 from isoflop.specs.run import DataSpec, Optimiser, RunConfig
 from isoflop.specs.schedule import Schedule
 from isoflop.specs.shape import ModelShape
@@ -30,11 +31,14 @@ from isoflop.specs.trainer import TrainerColumns, TrainerSection, placeholders_o
 from isoflop.specs.tune import TuneSection
 
 __all__ = [
+    "LANGUAGES",
     "DataSection",
     "DataSpec",
+    "DecontaminateSection",
     "DomainSection",
     "EvalSection",
     "FitSection",
+    "Format",
     "HoldoutSection",
     "LadderSection",
     "LaunchSection",

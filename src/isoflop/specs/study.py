@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from isoflop.specs.ladder import LadderSection
 from isoflop.specs.launch import LaunchSection
 from isoflop.specs.model import ModelSection
+from isoflop.specs.reading import DecontaminateSection, Format, check_reading
 from isoflop.specs.section import (
     MAX_LAYERS,
     MAX_TOKENS,
@@ -29,16 +30,30 @@ class DomainSection(Section):
 
     name: str
     source: str
-    """`package:NAME` (a recipe that a pip package provides, see `isoflop data --recipes`) or
-    `path:FOLDER_OR_FILE` (text, Markdown, source files, JSONL), relative to the study file."""
+    """`package:NAME` (a recipe of texts that packages carry, see `isoflop data --recipes`),
+    `path:FOLDER_OR_FILE` (see docs/data.md for what is read), relative to the study file, or
+    `hf:NAME` (a data set of the Hugging Face hub, or a folder that its library loads)."""
     weight: float = 1.0
-    """Share of training tokens, relative to the other domains'."""
+    """Share of training tokens, relative to the other domains': they need not sum to one."""
     max_mb: float | None = None
     """Keep at most this many megabytes of text (documents chosen by hash, not by order)."""
     licence: str = "unknown"
     unique_tokens: int | None = None
     """A training reads no more than this many of the domain's training tokens, again and again
     (with data.repeat): a pilot can repeat its data as often as the large run will."""
+    formats: tuple[Format, ...] = ()
+    """With `path:`: read files of these kinds only. Left out: text, source code and JSONL; tables
+    where a folder holds none of these."""
+    languages: tuple[str, ...] = ()
+    """With `path:`: read source files of these languages only, told by suffix."""
+    text_column: str = "text"
+    """Key or column with the document in JSONL, CSV, TSV, Parquet and Arrow files."""
+    split: str = ""
+    """With `hf:`: the split of the data set; left out: train."""
+    subset: str = ""
+    """With `hf:`: the configuration of the data set, where it has several."""
+    max_document_mb: float = 100.0
+    """A longer document, line or field is refused: memory is bounded by it."""
 
     def __post_init__(self) -> None:
         require(
@@ -49,10 +64,10 @@ class DomainSection(Section):
             "Rename the domain.",
         )
         require(
-            self.source.startswith(("package:", "path:")),
+            self.source.startswith(("package:", "path:", "hf:")),
             "data.domains.source",
             self.source,
-            "package:NAME or path:FOLDER",
+            "package:NAME, path:FOLDER or hf:NAME",
             "Say where the documents come from.",
         )
         require(
@@ -64,6 +79,7 @@ class DomainSection(Section):
         )
         require_positive("data.domains", self, "max_mb")
         require_within("data.domains", self, "unique_tokens", 1, MAX_TOKENS)
+        check_reading(self, kind=self.source.partition(":")[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +98,7 @@ class DataSection(Section):
     temperature: float | None = None
     """Shares of the domains by their size instead of `weight`: proportional to (training
     tokens)^(1/temperature); 1 is as they are, larger ones even them out."""
+    decontaminate: DecontaminateSection | None = None
 
     def __post_init__(self) -> None:
         require(

@@ -1,0 +1,186 @@
+"""Documents in a column of a table: CSV, TSV, Parquet, and the Arrow files of saved data sets.
+
+Rows are read a batch at a time; names are `file:row`, rows counted from 1 as a reader counts them.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from isoflop._errors import DataError, MissingExtraError
+from isoflop.data.documents import Document, make_document
+from isoflop.data.kinds import Reading
+from isoflop.data.lines import bounded_lines
+
+BATCH_ROWS = 256
+"""Rows decoded at once: more is not faster, and a batch of long documents must fit in memory."""
+
+
+def read_csv(path: Path, name: str, reading: Reading, delimiter: str) -> Iterator[Document]:
+    """One document a row, from the column that the header calls `reading.text_column`.
+
+    Raises:
+        DataError: no such column, a row without it, or quotes that do not close; names the line.
+    """
+    # The module's own limit is global and smaller than a document: it is raised, never lowered.
+    csv.field_size_limit(max(csv.field_size_limit(), reading.max_bytes))
+    with path.open("rb") as stream:
+        # Bytes that are not UTF-8 pass as surrogates, so that they are found out and marked.
+        lines = (
+            raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
+            for number, raw in bounded_lines(stream, path, reading.max_bytes)
+        )
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
+        begin = 1
+        try:
+            column = _position(path, next(rows, []), reading.text_column)
+            begin = rows.line_num + 1
+            for number, row in enumerate(rows, start=1):
+                if not row:  # an empty line
+                    begin = rows.line_num + 1
+                    continue
+                if len(row) <= column:
+                    raise DataError(
+                        f"{path}:{begin}: a row of {len(row)} fields has none for the column "
+                        f"{reading.text_column!r}. Mend or remove the row."
+                    )
+                content = row[column].encode("utf-8", "surrogateescape")
+                _check_size(path, number, len(content), reading)
+                yield make_document(f"{name}:{number}", content)
+                begin = rows.line_num + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{begin}: not a row of a table ({error}); it begins on this line. "
+                "Mend its quotes or remove the row."
+            ) from error
+
+
+def read_parquet(path: Path, name: str, reading: Reading) -> Iterator[Document]:
+    """One document a row of the column `reading.text_column`; null is empty text.
+
+    Raises:
+        DataError: cut or not Parquet, no such column of text, or a document too long.
+    """
+    pyarrow = _import()
+    import pyarrow.parquet as parquet
+
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as table:
+            _check_column(path, table.schema_arrow, reading.text_column)
+            batches = table.iter_batches(batch_size=BATCH_ROWS, columns=[reading.text_column])
+            yield from _documents(path, name, batches, reading)
+    except pyarrow.ArrowException as error:
+        raise _broken(path, "Parquet", error) from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # what Arrow says of pages that do not unpack
+        raise _broken(path, "Parquet", error) from error
+
+
+def read_arrow(path: Path, name: str, reading: Reading) -> Iterator[Document]:
+    """The same of an Arrow file: the stream that `Dataset.save_to_disk` writes, or a file.
+
+    Raises:
+        DataError: as `read_parquet`.
+    """
+    pyarrow = _import()
+    try:
+        with pyarrow.memory_map(str(path)) as source:
+            try:
+                table = pyarrow.ipc.open_stream(source)
+                batches: Iterable[Any] = table
+            except pyarrow.ArrowInvalid:
+                source.seek(0)
+                table = pyarrow.ipc.open_file(source)
+                batches = (table.get_batch(i) for i in range(table.num_record_batches))
+            _check_column(path, table.schema, reading.text_column)
+            # A batch of a memory map is cut into small ones without a copy.
+            small = (
+                batch.slice(at, BATCH_ROWS).select([reading.text_column])
+                for batch in batches
+                for at in range(0, batch.num_rows, BATCH_ROWS)
+            )
+            yield from _documents(path, name, small, reading)
+    except pyarrow.ArrowException as error:
+        raise _broken(path, "Arrow", error) from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _broken(path, "Arrow", error) from error
+
+
+def _documents(
+    path: Path, name: str, batches: Iterable[Any], reading: Reading
+) -> Iterator[Document]:
+    pyarrow = _import()
+    row = 0
+    for batch in batches:
+        column = batch.column(0)
+        if pyarrow.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        # As bytes: Arrow does not check that a string is UTF-8, and a broken one must be marked.
+        for value in column.cast(pyarrow.large_binary()):
+            row += 1
+            buffer = value.as_buffer()
+            if buffer is not None:
+                _check_size(path, row, buffer.size, reading)
+            yield make_document(f"{name}:{row}", b"" if buffer is None else buffer.to_pybytes())
+
+
+def _check_size(path: Path, row: int, size: int, reading: Reading) -> None:
+    if size > reading.max_bytes:
+        raise DataError(
+            f"{path}, row {row}: a document of {size / 1e6:.1f} MB, and max_document_mb = "
+            f"{reading.max_bytes / 1e6:g}. Split it, or raise max_document_mb of the domain."
+        )
+
+
+def _position(path: Path, header: list[str], wanted: str) -> int:
+    if header.count(wanted) != 1:
+        raise _no_column(path, wanted, header)
+    return header.index(wanted)
+
+
+def _check_column(path: Path, schema: Any, wanted: str) -> None:
+    types = _import().types
+    if schema.names.count(wanted) != 1:
+        raise _no_column(path, wanted, schema.names)
+    kind = schema.field(wanted).type
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    if not any(
+        check(value)
+        for check in (
+            types.is_string, types.is_large_string, types.is_string_view, types.is_binary,
+            types.is_large_binary, types.is_binary_view,
+        )
+    ):  # fmt: skip
+        raise DataError(
+            f"{path}: the column {wanted!r} holds {kind}, not text. "
+            "Set text_column to a column of strings, or remove the file."
+        )
+
+
+def _no_column(path: Path, wanted: str, names: list[str]) -> DataError:
+    found = "twice" if names.count(wanted) > 1 else "nowhere"
+    return DataError(
+        f"{path}: the column {wanted!r} is {found} among {', '.join(names[:12]) or 'none'}. "
+        "Set text_column of the domain to a column that all its files have, or part the files "
+        "into domains."
+    )
+
+
+def _broken(path: Path, kind: str, error: Exception) -> DataError:
+    words = " ".join(str(error).split())  # Arrow's messages have several lines
+    return DataError(f"{path}: cut or not {kind} ({words}). Restore or remove it.")
+
+
+def _import() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+    except ImportError as error:
+        raise MissingExtraError(
+            "pyarrow", extra="data", needed_for="reading Parquet, Arrow and .zst files"
+        ) from error
+    return pyarrow
