@@ -75,9 +75,12 @@ def data(
     recipes: Annotated[
         bool, typer.Option("--recipes", help="List the corpora that pip packages provide.")
     ] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Only show percentiles of quality, domain by domain.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Prepare the corpus: read, remove duplicates, split, train the tokeniser, pack."""
+    """Prepare the corpus: read, filter, remove duplicates, split, train the tokeniser, pack."""
     from isoflop.cli import render, verbs
 
     out = Output("data", as_json=json)
@@ -85,9 +88,13 @@ def data(
         listed = render.recipe_rows()
         out.show(render.recipes(listed))
         raise typer.Exit(out.finish({"recipes": listed}))
-    card = verbs.prepare(out, study, into, set_ or [])
-    out.show(render.card(card))
-    raise typer.Exit(out.finish(card))
+    if quality:
+        tables = verbs.survey(out, study, into, set_ or [])
+        out.show(*render.quality(tables))
+        raise typer.Exit(out.finish({"domains": tables}))
+    card, problems = verbs.prepare(out, study, into, set_ or [])
+    out.show(*render.cards(card, problems))
+    raise typer.Exit(out.finish(card, problems))
 
 
 @app.command()

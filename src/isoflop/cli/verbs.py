@@ -10,8 +10,8 @@ from isoflop.cli.output import Output
 from isoflop.cli.own_law import is_own, law_named, own_function
 
 if TYPE_CHECKING:
-    from isoflop._types import Table
-    from isoflop.data import DataCard
+    from isoflop._types import Problem, Table
+    from isoflop.data import DataCard, QualityTable
     from isoflop.fitting import Analysis, Comparison, CurveFit, Design
     from isoflop.planning import Plan
     from isoflop.study import StudyFolder
@@ -191,14 +191,30 @@ def _runs_of(source: Path, kind: str) -> "Table":
     return read_runs(source, kind=kind)
 
 
-def prepare(out: Output, source: Path, into: Path | None, overrides: list[str]) -> "DataCard":
-    """Prepare the corpus of a study with progress on stderr; its data card."""
+def survey(
+    out: Output, source: Path, into: Path | None, overrides: list[str]
+) -> "tuple[QualityTable, ...]":
+    """The quality of a study's documents before any filter, with progress on stderr."""
+    from isoflop.study import open_study, study_quality
+    from isoflop.study.progress import stage_bar
+
+    folder = open_study(source, into, overrides)
+    with stage_bar(out.progress, "quality") as stage:
+        return study_quality(folder, stage=stage)
+
+
+def prepare(
+    out: Output, source: Path, into: Path | None, overrides: list[str]
+) -> "tuple[DataCard, tuple[Problem, ...]]":
+    """Prepare the corpus of a study with progress on stderr; its data card and its problems."""
+    from isoflop.data import quality_problems
     from isoflop.study import open_study, prepare_data
     from isoflop.study.progress import stage_bar
 
     folder = open_study(source, into, overrides)
     with stage_bar(out.progress, "corpus") as stage:
-        return prepare_data(folder, stage=stage)
+        card = prepare_data(folder, stage=stage)
+    return card, quality_problems(card)
 
 
 def plan_for(

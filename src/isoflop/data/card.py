@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,17 @@ from isoflop._errors import DataError
 from isoflop.data.shards import DTYPE, Split, hash_file, shard_path
 
 CARD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleCount:
+    """Documents that one quality rule drops."""
+
+    rule: str
+    first: int
+    """Those that fail no rule before it: these add up to all that were dropped."""
+    all: int
+    """All that fail it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,10 @@ class DomainCard:
     """Validation bytes per token, end marks counted: bpb = loss / (ln 2 · bytes_per_token)."""
     train_sha256: str
     val_sha256: str
+    filtered_documents: int = 0
+    """Left out before duplicates were looked for: they fail a quality rule."""
+    filtered_bytes: int = 0
+    filtered_by: tuple[RuleCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,20 +92,33 @@ class DataCard:
             _check(DataCard, data, "")
             for number, domain in enumerate(data["domains"], start=1):
                 _check(DomainCard, domain, f"domain {number}: ")
-            domains = tuple(DomainCard(**domain) for domain in data["domains"])
+            domains = tuple(_domain(domain) for domain in data["domains"])
             return DataCard(**{**data, "domains": domains})
         except ValueError as error:
             raise DataError(f"{place}: not a data card: {error}. {remedy}") from error
 
 
+def _domain(data: Mapping[str, Any]) -> DomainCard:
+    counts = data.get("filtered_by", [])
+    for count in counts:
+        _check(RuleCount, count, "filtered_by: ")
+    return DomainCard(**{**data, "filtered_by": tuple(RuleCount(**count) for count in counts)})
+
+
 def _check(record: type, data: Any, where: str) -> None:
-    """ValueError naming the key unless `data` has exactly the keys of a record, well typed."""
+    """ValueError naming the key unless `data` has the keys of a record, well typed.
+
+    Keys with a default may be missing: cards of earlier versions lack them.
+    """
     if not isinstance(data, dict):
         raise ValueError(f"{where}not a JSON object")
     wanted = {field.name: field.type for field in fields(record)}
-    for key in sorted(wanted.keys() ^ data.keys()):
+    later = {field.name for field in fields(record) if field.default is not MISSING}
+    for key in sorted((wanted.keys() ^ data.keys()) - (later - data.keys())):
         raise ValueError(f"{where}the key {key!r} is {'missing' if key in wanted else 'unknown'}")
     for key, kind in wanted.items():
+        if key not in data:
+            continue
         value = data[key]
         if kind is str:
             good, rule = isinstance(value, str), "text"
@@ -99,8 +127,10 @@ def _check(record: type, data: Any, where: str) -> None:
         elif kind is float:
             good = type(value) in (int, float) and 0 < value <= sys.float_info.max
             rule = "a finite number above 0"
-        else:
+        elif key == "domains":
             good, rule = isinstance(value, list) and len(value) > 0, "a list of domains"
+        else:
+            good, rule = isinstance(value, list), "a list"
         if not good:
             raise ValueError(f"{where}{key} = {value!r} is not {rule}")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from isoflop.specs.ladder import LadderSection
 from isoflop.specs.launch import LaunchSection
 from isoflop.specs.model import ModelSection
+from isoflop.specs.quality import QualitySection
 from isoflop.specs.section import (
     MAX_LAYERS,
     MAX_TOKENS,
@@ -39,6 +40,7 @@ class DomainSection(Section):
     unique_tokens: int | None = None
     """A training reads no more than this many of the domain's training tokens, again and again
     (with data.repeat): a pilot can repeat its data as often as the large run will."""
+    quality: QualitySection | None = None
 
     def __post_init__(self) -> None:
         require(
