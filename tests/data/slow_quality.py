@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 
+STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
 BLOCKS = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA")
 
 
@@ -91,9 +92,7 @@ def statistics(text):
         "words": len(words),
         "mean_word_length": sum(map(len, words)) / len(words) if words else 0,
         "alpha_words": sum(any(c.isalpha() for c in t) for t in tokens) / len(tokens),
-        "stop_words": len(
-            set(tokens) & set(["the", "be", "to", "of", "and", "that", "have", "with"])
-        ),
+        "stop_words": len(set(tokens) & STOP_WORDS),
         "symbol_ratio": max(text.count("#"), text.count("...") + text.count("…")) / len(tokens),
         "dup_lines": duplicates(lines)[0] / len(lines),
         "dup_line_chars": duplicates(lines)[1] / n,
