@@ -197,6 +197,13 @@ def test_a_worker_that_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
         list(quality_workers.measure_batches(["a b"], n_processes=2, progress=lambda share: None))
 
 
+def test_the_longest_documents_are_judged_by_their_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("isoflop.data.quality.LONGEST_CHARS", 1000)
+    assert one("word " * 1000)["words"] == 200
+
+
 def test_no_text() -> None:
     columns = measure_quality([])
     assert list(columns) == list(STATISTICS)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from isoflop.data import (
     measure_quality,
     prepare_corpus,
     quality_problems,
+    quality_store,
     read_card,
     survey_quality,
 )
@@ -223,6 +225,30 @@ def test_a_broken_or_older_store_is_measured_anew(base: Path, tmp_path: Path) ->
     parquet.write_table(old.drop_columns(["words"]), path)
     (tmp_path / "card.json").unlink()
     assert prepare(base, tmp_path, RULES) == first
+
+
+def test_a_killed_measurement_goes_on_where_it_was(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prepare(base, tmp_path / "whole", RULES)
+    measure = quality_store.measure_batches
+    calls: list[int] = []
+
+    def dying(texts: list[str], **rest: Any) -> Any:
+        calls.append(len(texts))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measure(texts, **rest)
+
+    monkeypatch.setattr(quality_store, "PART_BYTES", 10_000)
+    monkeypatch.setattr(quality_store, "measure_batches", dying)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(base, tmp_path / "cut", RULES)
+    before, calls[2:] = sum(calls[:2]), [0]
+    assert parquet.read_table(quality_path(tmp_path / "cut", "mixed")).num_rows == before
+    assert prepare(base, tmp_path / "cut", RULES) == whole
+    assert sum(calls) == 160
+    assert [*(tmp_path / "cut" / "work").rglob(".*")] == []
 
 
 def test_an_emptied_domain_names_the_rules_and_keeps_the_corpus(base: Path, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ QUALITY_VERSION = 1
 """Raised when a statistic changes its meaning: columns of another version are not used."""
 BATCH_CHARS = 1_000_000
 """Text taken at once: some 60 MB of arrays."""
+LONGEST_CHARS = 4_000_000
+"""ASSUMPTION: a longer document is like its beginning. What one takes in memory is bounded."""
 ZLIB_LEVEL = 1
 """The level changes the ratio of prose by a tenth, and the time threefold."""
 
@@ -49,7 +51,8 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _measure(texts: Sequence[str]) -> Columns:
+def _measure(whole: Sequence[str]) -> Columns:
+    texts = [text[:LONGEST_CHARS] for text in whole]
     found: Columns = dict(measure_words(take_apart(texts)))
     lines = np.array([measure_lines(text) for text in texts], dtype=np.float64)
     found |= dict(zip(LineStatistics._fields, lines.T, strict=True))

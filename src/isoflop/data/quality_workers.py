@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -54,8 +54,8 @@ def _shared(parts: Iterable[list[str]], n_processes: int) -> Iterator[Columns]:
     with ExitStack() as stack:
         idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         for _ in range(n_processes):
-            worker = stack.enter_context(_start())
-            stack.callback(worker.terminate)
+            worker = _start()
+            stack.callback(_stop, worker)
             idle.put(worker)
 
         def ask(texts: list[str]) -> Columns:
@@ -85,6 +85,15 @@ def _start() -> "subprocess.Popen[bytes]":
         env=environment,
         start_new_session=True,  # Ctrl-C is told to the parent alone, which then ends its workers
     )
+
+
+def _stop(worker: "subprocess.Popen[bytes]") -> None:
+    worker.kill()  # it holds nothing that is not sent
+    worker.wait()
+    for stream in (worker.stdin, worker.stdout):
+        if stream is not None:
+            with suppress(BrokenPipeError):  # what a dead worker was still to be told
+                stream.close()
 
 
 def _ask(worker: "subprocess.Popen[bytes]", texts: list[str]) -> Columns:
