@@ -115,6 +115,8 @@ def quality_problems(card: DataCard) -> tuple[Problem, ...]:
     """One `filtered_domain` for each domain that lost more than half to its filters."""
     found = []
     for domain in card.domains:
+        if not domain.filtered_documents:
+            continue
         documents = domain.filtered_documents / (domain.filtered_documents + domain.documents)
         size = domain.filtered_bytes / (domain.filtered_bytes + domain.bytes)
         if max(documents, size) > ALARM_SHARE:
