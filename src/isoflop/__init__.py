@@ -18,6 +18,7 @@ What to use when:
   money.
 - `find_published`: the constants of a paper as an `Estimate`.
 - `export_run`: a trained run as Hugging Face files.
+- `measure_quality`: quality statistics of texts; `judge` applies rules of `QualitySection` to them.
 - `open_study`, `run_study`: a `study.toml`, done from corpus to report.
 
 Names load when they are first used: `import isoflop` takes milliseconds and needs no NumPy.
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from isoflop._types import Interval, Prediction, Problem
     from isoflop.accounting import count_params, find_accelerator, train_flops
+    from isoflop.data import judge, measure_quality
     from isoflop.fitting import (
         Analysis,
         Comparison,
@@ -76,7 +78,14 @@ if TYPE_CHECKING:
     from isoflop.planning import Plan, plan
     from isoflop.reports import read_law_card, write_law_card
     from isoflop.runs import read_curves, read_runs
-    from isoflop.specs import ModelShape, Parametrisation, RunConfig, StudyConfig, read_study
+    from isoflop.specs import (
+        ModelShape,
+        Parametrisation,
+        QualitySection,
+        RunConfig,
+        StudyConfig,
+        read_study,
+    )
     from isoflop.study import open_study, run_study
 
 __version__ = "0.1.0"
@@ -94,6 +103,7 @@ _HOMES = {
     ),
     "isoflop._types": ("Interval", "Prediction", "Problem"),
     "isoflop.accounting": ("count_params", "find_accelerator", "train_flops"),
+    "isoflop.data": ("judge", "measure_quality"),
     "isoflop.fitting": (
         "Analysis",
         "Comparison",
@@ -131,7 +141,14 @@ _HOMES = {
     "isoflop.planning": ("Plan", "plan"),
     "isoflop.reports": ("read_law_card", "write_law_card"),
     "isoflop.runs": ("read_curves", "read_runs"),
-    "isoflop.specs": ("ModelShape", "Parametrisation", "RunConfig", "StudyConfig", "read_study"),
+    "isoflop.specs": (
+        "ModelShape",
+        "Parametrisation",
+        "QualitySection",
+        "RunConfig",
+        "StudyConfig",
+        "read_study",
+    ),
     "isoflop.study": ("open_study", "run_study"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -161,6 +178,7 @@ __all__ = [
     "Plan",
     "Prediction",
     "Problem",
+    "QualitySection",
     "RunConfig",
     "RunError",
     "Sensitivity",
@@ -181,8 +199,10 @@ __all__ = [
     "fit_curves",
     "fit_lr_batch",
     "fit_task",
+    "judge",
     "law_card",
     "make_forecast",
+    "measure_quality",
     "next_runs",
     "open_study",
     "plan",

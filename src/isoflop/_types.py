@@ -82,6 +82,7 @@ PROBLEM_CODES: dict[str, str] = {
     "mixed_kinds": "Points of annealed and of constant learning rate are mixed.",
     "intermediate_points": "No point is the end of its schedule: all are of unfinished trainings.",
     "mixed_metrics": "Losses of several tokenizers, metrics or units are mixed.",
+    "filtered_domain": "Quality filters took more than half of a domain.",
     "duplicated_runs": "A run is in the table more than once.",
     "loss_rises": "More compute gives a higher loss.",
     "units_mismatch": "Parameters, tokens and FLOPs do not seem to be counted in ones.",

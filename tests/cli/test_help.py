@@ -28,7 +28,7 @@ VERBS = [
 # Options are frozen: a new one needs a reason, a page in docs and a line here.
 OPTIONS = {
     "init": {"path", "json"},
-    "data": {"study", "recipe", "into", "set_", "recipes", "json"},
+    "data": {"study", "recipe", "into", "set_", "recipes", "quality", "json"},
     "run": {"study", "into", "set_", "dry_run", "profile", "extend", "tokens", "label", "json"},
     "status": {"folder", "json"},
     "fit": {"source", "law", "card", "curves", "json"},

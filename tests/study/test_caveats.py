@@ -48,7 +48,8 @@ def _study(folder: Path, *, width: int = 32, tokens: int = 64_000, more: str = "
 
 def _card(train_tokens: int) -> SimpleNamespace:
     return SimpleNamespace(
-        corpus_hash="c", domains=[SimpleNamespace(name="prose", train_tokens=train_tokens)]
+        corpus_hash="c",
+        domains=[SimpleNamespace(name="prose", train_tokens=train_tokens, filtered_documents=0)],
     )
 
 

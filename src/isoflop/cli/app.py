@@ -80,9 +80,12 @@ def data(
     recipes: Annotated[
         bool, typer.Option("--recipes", help="List the corpora that packages provide.")
     ] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Only show percentiles of quality, domain by domain.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Prepare the corpus: read, remove duplicates, split, train the tokeniser, pack."""
+    """Prepare the corpus: read, filter, remove duplicates, split, train the tokeniser, pack."""
     from isoflop.cli import render, verbs
 
     out = Output("data", as_json=json)
@@ -94,8 +97,12 @@ def data(
         fetched = verbs.fetch(out, study, recipe)
         out.show(render.fetched(fetched))
         raise typer.Exit(out.finish({"fetched": fetched}))
+    if quality:
+        tables = verbs.survey(out, study, into, set_ or [])
+        out.show(*render.quality(tables))
+        raise typer.Exit(out.finish({"domains": tables}))
     card, problems = verbs.prepare(out, study, into, set_ or [])
-    out.show(render.card(card), *render.problem_lines(problems))
+    out.show(*render.cards(card, problems))
     raise typer.Exit(out.finish(card, problems))
 
 

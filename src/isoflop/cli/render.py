@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from isoflop._types import Problem
-    from isoflop.data import DataCard
+    from isoflop.data import DataCard, QualityTable
     from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis
     from isoflop.ladders import PlannedRun
@@ -190,11 +190,50 @@ def card(card: "DataCard") -> Table:
     return table_of(f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}", headings, rows)
 
 
-def problem_lines(problems: "Sequence[Problem]") -> "list[RenderableType]":
-    """One line a problem."""
+def cards(card_: "DataCard", problems: "Sequence[Problem]") -> "list[RenderableType]":
+    """A data card, what filters dropped rule by rule where there are any, and its problems."""
     from isoflop.reports import terminal
 
-    return [*terminal.problem_lines(problems)]
+    parts: list[RenderableType] = [card(card_)]
+    rows = []
+    for d in card_.domains:
+        total = d.documents + d.filtered_documents
+        rows += [
+            (d.name, count.rule, count.first, count.all, f"{count.all / total:.1%}")
+            for count in d.filtered_by
+        ]
+        if d.filtered_by:
+            dropped = d.filtered_documents
+            rows.append((d.name, "all rules", dropped, dropped, f"{dropped / total:.1%}"))
+    if rows:
+        headings = ("domain", "rule", "first to fail", "fail it", "share")
+        title = "Documents that quality rules dropped; each one's reasons: data/dropped.parquet"
+        parts.append(table_of(title, headings, rows))
+    return [*parts, *terminal.problem_lines(problems)]
+
+
+def quality(tables: "Sequence[QualityTable]") -> "list[RenderableType]":
+    """Percentiles of every statistic, domain by domain, and what the published rules would keep."""
+    from isoflop.data.quality_filter import PERCENTILES
+
+    parts: list[RenderableType] = []
+    for table in tables:
+        languages = ", ".join(
+            f"{name} {count}" for name, count in list(table.languages.items())[:5]
+        )
+        headings = ("statistic", *(f"{p} %" for p in PERCENTILES))
+        rows = [
+            (name, *(f"{value:.4g}" for value in values))
+            for name, values in table.percentiles.items()
+        ]
+        title = f"{table.domain}: {table.documents} documents; languages: {languages}"
+        parts.append(table_of(title, headings, rows))
+    names = list(tables[0].keeps)
+    shares = [(t.domain, *(f"{t.keeps[name]:.1%}" for name in names)) for t in tables]
+    parts.append(
+        table_of("Documents that each published rule set keeps", ("domain", *names), shares)
+    )
+    return parts
 
 
 def analysis(analysis: "Analysis") -> "list[RenderableType]":

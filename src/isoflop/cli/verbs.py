@@ -11,7 +11,7 @@ from isoflop.cli.own_law import is_own, law_named, own_function
 
 if TYPE_CHECKING:
     from isoflop._types import Problem, Table
-    from isoflop.data import DataCard
+    from isoflop.data import DataCard, QualityTable
     from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis, Comparison, CurveFit, Design
     from isoflop.planning import Plan
@@ -192,18 +192,30 @@ def _runs_of(source: Path, kind: str) -> "Table":
     return read_runs(source, kind=kind)
 
 
+def survey(
+    out: Output, source: Path, into: Path | None, overrides: list[str]
+) -> "tuple[QualityTable, ...]":
+    """The quality of a study's documents before any filter, with progress on stderr."""
+    from isoflop.study import open_study, study_quality
+    from isoflop.study.progress import stage_bar
+
+    folder = open_study(source, into, overrides)
+    with stage_bar(out.progress, "quality") as stage:
+        return study_quality(folder, stage=stage)
+
+
 def prepare(
     out: Output, source: Path, into: Path | None, overrides: list[str]
 ) -> "tuple[DataCard, tuple[Problem, ...]]":
     """Prepare the corpus of a study with progress on stderr; its data card and its problems."""
-    from isoflop.data.leaks import leak_problems
+    from isoflop.data import leak_problems, quality_problems
     from isoflop.study import open_study, prepare_data
     from isoflop.study.progress import stage_bar
 
     folder = open_study(source, into, overrides)
     with stage_bar(out.progress, "corpus") as stage:
         card = prepare_data(folder, stage=stage)
-    return card, leak_problems(card)
+    return card, (*quality_problems(card), *leak_problems(card))
 
 
 def fetch(out: Output, word: Path, names: Sequence[str]) -> "list[Fetched]":

@@ -14,6 +14,17 @@ CARD_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleCount:
+    """Documents that one quality rule drops."""
+
+    rule: str
+    first: int
+    """Those that fail no rule before it: these add up to all that were dropped."""
+    all: int
+    """All that fail it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainCard:
     """One domain: documents = exact_ + near_duplicates + contaminated_ + train_ + val_documents."""
 
@@ -47,6 +58,10 @@ class DomainCard:
     """Validation bytes per token, end marks counted: bpb = loss / (ln 2 · bytes_per_token)."""
     train_sha256: str
     val_sha256: str
+    filtered_documents: int = 0
+    """Left out before duplicates were looked for: they fail a quality rule."""
+    filtered_bytes: int = 0
+    filtered_by: tuple[RuleCount, ...] = ()
     contaminated_documents: int = 0
     """Left out of train: they share too many 13-grams with protected text."""
     contaminated_tokens: int = 0
@@ -89,11 +104,18 @@ class DataCard:
             _check(DataCard, data, "")
             for number, domain in enumerate(data["domains"], start=1):
                 _check(DomainCard, domain, f"domain {number}: ")
-            domains = tuple(DomainCard(**domain) for domain in data["domains"])
+            domains = tuple(_domain(domain) for domain in data["domains"])
             protected = tuple(data.get("protected", ()))
             return DataCard(**{**data, "domains": domains, "protected": protected})
         except ValueError as error:
             raise DataError(f"{place}: not a data card: {error}. {remedy}") from error
+
+
+def _domain(data: Mapping[str, Any]) -> DomainCard:
+    counts = data.get("filtered_by", [])
+    for count in counts:
+        _check(RuleCount, count, "filtered_by: ")
+    return DomainCard(**{**data, "filtered_by": tuple(RuleCount(**count) for count in counts)})
 
 
 def _check(record: type, data: Any, where: str) -> None:
@@ -122,8 +144,10 @@ def _check(record: type, data: Any, where: str) -> None:
         elif key == "protected":
             good = isinstance(value, list) and all(isinstance(name, str) for name in value)
             rule = "a list of names"
-        else:
+        elif key == "domains":
             good, rule = isinstance(value, list) and len(value) > 0, "a list of domains"
+        else:
+            good, rule = isinstance(value, list), "a list"
         if not good:
             raise ValueError(f"{where}{key} = {value!r} is not {rule}")
 

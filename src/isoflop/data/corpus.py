@@ -14,11 +14,20 @@ import numpy as np
 from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
 from isoflop.data.leaks import Benchmark, find_leaks, resolve_benchmarks
 from isoflop.data.packing import Packing, Pool, pool_documents, write_card, write_corpus
+from isoflop.data.quality import QUALITY_VERSION
+from isoflop.data.quality_filter import (
+    Dropped,
+    QualityTable,
+    filter_documents,
+    keep_reasons,
+    quality_table,
+)
 from isoflop.data.shards import shard_path
-from isoflop.data.sources import Source, read_documents, resolve_source
+from isoflop.data.sources import Documents, Source, read_documents, resolve_source
 from isoflop.data.split import choose_validation
 from isoflop.data.tokenizer import Tokenizer, train_tokenizer
 from isoflop.specs import DataSection, DecontaminateSection, DomainSection
+from isoflop.specs.quality import QualitySection
 
 Progress = Callable[[str, float], None]
 _LATER_KEYS = ("decontaminate",)
@@ -59,7 +68,8 @@ def prepare_corpus(
     for number, source in enumerate(sources):
         progress(f"reading {source.section.name}", 0.02 + 0.18 * number / len(sources))
         domains.append(read_documents(source, min_chars=section.min_chars))
-    progress(f"removing duplicates among {sum(len(d.documents) for d in domains)} documents", 0.2)
+    domains, dropped = _filter(domains, folder, progress)
+    progress(f"removing duplicates among {sum(len(d.documents) for d in domains)} documents", 0.25)
     pool = pool_documents(domains, threshold=section.jaccard)
     progress("training the tokenizer", 0.4)
     texts = [[pool.documents[i] for i in pool.kept_of(d)] for d in range(len(domains))]
@@ -69,9 +79,58 @@ def prepare_corpus(
         progress("comparing train with held-out text and benchmarks", 0.95)
         packing = _decontaminate(packing, section, section.decontaminate, benchmarks)
     progress("writing shards", 0.96)
-    card = write_corpus(folder, recipe_hash, domains, packing, tokenizer)
+    keep_reasons(folder, dropped)
+    card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
     progress(f"the corpus is prepared (peak memory {_peak_megabytes():.0f} MB)", 1.0)
     return card
+
+
+def survey_quality(
+    section: DataSection, folder: str | Path, *, base: Path, progress: Progress
+) -> tuple[QualityTable, ...]:
+    """The quality of every domain's documents before any filter: percentiles to choose rules by.
+
+    Measured columns are kept in the folder for `prepare_corpus`; nothing else is written.
+
+    Args:
+        section: what would be prepared.
+        folder: the corpus folder.
+        base: what `path:` sources are relative to.
+        progress: told the stage in words and the share done, 0 to 1.
+
+    Raises:
+        DataError: a source is at fault; names it.
+        MissingExtraError: the extra `data` is not installed.
+    """
+    folder, n, found = Path(folder), len(section.domains), []
+    for number, domain in enumerate(section.domains):
+        progress(f"reading {domain.name}", number / n)
+        source = resolve_source(domain, base=base, cache=folder / "cache")
+        documents = read_documents(source, min_chars=section.min_chars)
+
+        def tell(label: str, share: float, number: int = number) -> None:
+            progress(label, (number + share) / n)
+
+        found.append(quality_table(documents, folder, progress=tell))
+    progress("quality is measured", 1.0)
+    return tuple(found)
+
+
+def _filter(
+    domains: Sequence[Documents], folder: Path, progress: Progress
+) -> tuple[list[Documents], list[Dropped | None]]:
+    """What passes each domain's filters, and what does not."""
+    passed, dropped = [], []
+    for number, domain in enumerate(domains):
+        label = f"measuring the quality of {domain.source.section.name}"
+
+        def tell(share: float, label: str = label, number: int = number) -> None:
+            progress(label, 0.2 + 0.05 * (number + share) / len(domains))
+
+        good, gone = filter_documents(domain, folder, progress=tell)
+        passed.append(good)
+        dropped.append(gone)
+    return passed, dropped
 
 
 def _tokenise(
@@ -131,6 +190,7 @@ def _hash_recipe(
     for domain, source in zip(asked["domains"], sources, strict=True):
         del domain["weight"], domain["unique_tokens"], domain["max_document_mb"]
         _leave_out_defaults(DomainSection, domain, _LATER_DOMAIN_KEYS)
+        _add_quality(domain, source.section.quality)
         domain["version"] = source.version
         if domain["source"].startswith("path:"):
             domain["source"] = "path:"  # the files' hash names them, wherever they lie
@@ -144,6 +204,18 @@ def _leave_out_defaults(record: type, asked: dict[str, Any], keys: Sequence[str]
     for key in keys:
         if asked[key] == defaults[key]:
             del asked[key]
+
+
+def _add_quality(asked: dict[str, Any], section: QualitySection | None) -> None:
+    """Rules as they apply: spelling a published threshold out is the same recipe."""
+    del asked["quality"]
+    if section is not None and not section.is_empty():
+        asked["quality"] = {
+            "version": QUALITY_VERSION,
+            "limits": section.limits(),
+            "languages": sorted(section.languages),
+            "where": [asdict(condition) for condition in section.conditions()],
+        }
 
 
 def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:

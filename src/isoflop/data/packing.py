@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from isoflop.data.card import DataCard, DomainCard
 from isoflop.data.dedup import Duplicates, find_duplicates
 from isoflop.data.leaks import Leaks, write_record
+from isoflop.data.quality_filter import Dropped, on_card
 from isoflop.data.readers import Document
 from isoflop.data.shards import Split, shard_path, write_shard, write_text
 from isoflop.data.sources import Documents
@@ -92,13 +93,15 @@ def write_corpus(
     domains: Sequence[Documents],
     packing: Packing,
     tokenizer: Tokenizer,
+    dropped: Sequence[Dropped | None],
 ) -> DataCard:
     """Shards, tokenizer and, last, the card: a folder with a card is a whole corpus."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "card.json").unlink(missing_ok=True)
     tokenizer_sha256 = write_text(folder / "tokenizer.json", tokenizer.to_json())
     cards = tuple(
-        _write_domain(folder, number, domain, packing) for number, domain in enumerate(domains)
+        on_card(_write_domain(folder, number, domain, packing), dropped[number])
+        for number, domain in enumerate(domains)
     )
     total = hashlib.sha256(tokenizer_sha256.encode())
     for domain in cards:

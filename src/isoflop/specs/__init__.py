@@ -12,6 +12,7 @@ from isoflop.specs.ladder import LadderSection
 from isoflop.specs.launch import LaunchSection, RaySection, SlurmSection
 from isoflop.specs.model import ModelSection
 from isoflop.specs.parametrisation import Parametrisation
+from isoflop.specs.quality import QualitySection
 from isoflop.specs.reading import LANGUAGES, DecontaminateSection, Format
 from isoflop.specs.run import DataSpec, Optimiser, RunConfig
 from isoflop.specs.schedule import Schedule
@@ -47,6 +48,7 @@ __all__ = [
     "Optimiser",
     "Parametrisation",
     "PlanSection",
+    "QualitySection",
     "RaySection",
     "RunConfig",
     "Schedule",

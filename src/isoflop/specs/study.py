@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from isoflop.specs.ladder import LadderSection
 from isoflop.specs.launch import LaunchSection
 from isoflop.specs.model import ModelSection
+from isoflop.specs.quality import QualitySection
 from isoflop.specs.reading import DecontaminateSection, Format, check_reading
 from isoflop.specs.section import (
     MAX_LAYERS,
@@ -54,6 +55,7 @@ class DomainSection(Section):
     """With `hf:`: the configuration of the data set, where it has several."""
     max_document_mb: float = 100.0
     """A longer document, line or field is refused: memory is bounded by it."""
+    quality: QualitySection | None = None
 
     def __post_init__(self) -> None:
         require(

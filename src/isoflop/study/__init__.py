@@ -3,6 +3,7 @@
 What to use when:
 - `open_study`: a study file or folder -> `StudyFolder`, which all others take.
 - `run_study`: the whole chain; called again, it goes on where it stopped.
+- `study_quality`: what its documents are like, to choose thresholds by.
 - `fit_study`, `plan_study`, `write_study_report`: one link of the chain on what is there.
 """
 
@@ -13,6 +14,7 @@ from isoflop.study.links import (
     fit_study,
     plan_study,
     prepare_data,
+    study_quality,
     write_study_report,
 )
 from isoflop.study.pricing import DryRun, dry_run
@@ -32,6 +34,7 @@ __all__ = [
     "plan_study",
     "prepare_data",
     "run_study",
+    "study_quality",
     "study_status",
     "write_study_report",
 ]

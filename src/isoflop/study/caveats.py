@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from isoflop._types import Problem
-from isoflop.data import DataCard
+from isoflop.data import DataCard, quality_problems
 from isoflop.fitting import Analysis
 from isoflop.ladders import Job, Ladder
 from isoflop.runs import RunFolder
@@ -17,13 +17,15 @@ def with_caveats(
 ) -> Analysis:
     """The analysis with what the runs themselves say among its problems.
 
-    `diverged_runs`, `repeated_data`, `rung_off_collapse`, `lr_regret` and `tuning_failed`.
+    `diverged_runs`, `repeated_data`, `rung_off_collapse`, `lr_regret`, `tuning_failed` and
+    `filtered_domain`.
     """
     found = (
         *_diverged(study, ladder),
         *_repeated(card, ladder.pilots),
         *collapse_caveats(study, ladder),
         *tuning_problems(study, ladder),
+        *quality_problems(card),
     )
     return replace(analysis, problems=tuple(dict.fromkeys((*analysis.problems, *found))))
 

@@ -9,7 +9,13 @@ import numpy as np
 from isoflop import __version__
 from isoflop._errors import InputError, RunError
 from isoflop._types import Problem
-from isoflop.data import DataCard, prepare_corpus, read_card
+from isoflop.data import (
+    DataCard,
+    QualityTable,
+    prepare_corpus,
+    read_card,
+    survey_quality,
+)
 from isoflop.fitting import Analysis, Forecast, analyse, law_card, make_forecast
 from isoflop.ladders import Job, Ladder
 from isoflop.ladders.design import CorpusFacts
@@ -37,6 +43,18 @@ def prepare_data(study: StudyFolder, *, stage: Stage = silent) -> DataCard:
             study.data,
             base=study.base,
             seed=study.config.seed,
+            progress=lambda label, share: stage(share, label),
+        )
+
+
+def study_quality(study: StudyFolder, *, stage: Stage = silent) -> tuple[QualityTable, ...]:
+    """What the documents of every domain are like before any filter; the columns stay on disk."""
+    study.keep()
+    with study.named_in_errors():
+        return survey_quality(
+            study.config.data,
+            study.data,
+            base=study.base,
             progress=lambda label, share: stage(share, label),
         )
 
