@@ -86,8 +86,8 @@ def data(
         out.show(render.recipes(listed))
         raise typer.Exit(out.finish({"recipes": listed}))
     card = verbs.prepare(out, study, into, set_ or [])
-    out.show(render.card(card))
-    raise typer.Exit(out.finish(card))
+    out.show(*render.card(card))
+    raise typer.Exit(out.finish(card, card.problems))
 
 
 @app.command()

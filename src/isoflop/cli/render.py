@@ -156,20 +156,25 @@ def recipes(rows: Sequence[dict[str, Any]]) -> Table:
     return table_of("Corpora without a download", ("source", "version", "licence", "text"), cells)
 
 
-def card(card: "DataCard") -> Table:
-    """A data card: one row a domain."""
+def card(card: "DataCard") -> "list[RenderableType]":
+    """A data card: one row a domain; then its problems."""
+    from isoflop.reports import terminal
+
     headings = (
-        "domain", "documents", "exact dups", "near dups", "train tokens", "val tokens",
-        "bytes/token", "licence",
+        "domain", "documents", "exact dups", "near dups", "removed", "largest cluster",
+        "train tokens", "val tokens", "bytes/token", "licence",
     )  # fmt: skip
     rows = [
         (
-            d.name, d.documents, d.exact_duplicates, d.near_duplicates, si(d.train_tokens),
+            d.name, d.documents, d.exact_duplicates, d.near_duplicates,
+            f"{(d.exact_duplicates + d.near_duplicates) / max(d.documents, 1):.1%}",
+            d.largest_cluster, si(d.train_tokens),
             si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence,
         )
         for d in card.domains
     ]  # fmt: skip
-    return table_of(f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}", headings, rows)
+    title = f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}"
+    return [table_of(title, headings, rows), *terminal.problem_lines(card.problems)]
 
 
 def analysis(analysis: "Analysis") -> "list[RenderableType]":

@@ -3,14 +3,21 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from isoflop._errors import DataError
+from isoflop._types import Problem
 from isoflop.data.shards import DTYPE, Split, hash_file, shard_path
 
 CARD_VERSION = 1
+LOST_SHARE = 0.5
+"""A domain that loses more than this of its documents or bytes is not what its name says."""
+CLUSTER_SHARE = 0.01
+"""A cluster of more than this of all documents: a template or boilerplate, or runaway chains."""
+CLUSTER_FLOOR = 20
+"""Documents: in a small corpus a hundredth is a pair of twins, which is no alarm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,8 @@ class DomainCard:
     """Bytes of their text in UTF-8."""
     exact_duplicates: int
     near_duplicates: int
+    duplicate_bytes: int = 0
+    """Bytes of the text of the duplicates that were removed (0 in cards of before this key)."""
     largest_cluster: int
     """Documents, of any domain, in the largest duplicate cluster that this domain has part in."""
     train_documents: int
@@ -59,6 +68,11 @@ class DataCard:
     vocab_size: int
     domains: tuple[DomainCard, ...]
     tokenizer_sha256: str
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Alarms about what the removal of duplicates did; see `duplicate_problems`."""
+        return duplicate_problems(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data: what `card.json` holds."""
@@ -88,9 +102,12 @@ def _check(record: type, data: Any, where: str) -> None:
     if not isinstance(data, dict):
         raise ValueError(f"{where}not a JSON object")
     wanted = {field.name: field.type for field in fields(record)}
-    for key in sorted(wanted.keys() ^ data.keys()):
+    later = {field.name for field in fields(record) if field.default is not MISSING}
+    for key in sorted((wanted.keys() - later - data.keys()) | (data.keys() - wanted.keys())):
         raise ValueError(f"{where}the key {key!r} is {'missing' if key in wanted else 'unknown'}")
     for key, kind in wanted.items():
+        if key not in data:
+            continue  # its default: the card is of before this key
         value = data[key]
         if kind is str:
             good, rule = isinstance(value, str), "text"
@@ -103,6 +120,44 @@ def _check(record: type, data: Any, where: str) -> None:
             good, rule = isinstance(value, list) and len(value) > 0, "a list of domains"
         if not good:
             raise ValueError(f"{where}{key} = {value!r} is not {rule}")
+
+
+def duplicate_problems(card: DataCard) -> tuple[Problem, ...]:
+    """`mostly_duplicates` for each domain that lost more than half of its documents or bytes, and
+    `large_cluster` if one duplicate cluster has more than 1 % of all documents (20 at least).
+
+    Whole sources vanish by removal of duplicates where a tool follows chains of likeness or takes
+    a template for the text; and whether it does so rightly, its user must see.
+    """
+    found = []
+    for domain in card.domains:
+        lost = (domain.exact_duplicates + domain.near_duplicates) / max(domain.documents, 1)
+        lost_bytes = domain.duplicate_bytes / max(domain.bytes, 1)
+        if max(lost, lost_bytes) > LOST_SHARE:
+            found.append(
+                Problem(
+                    code="mostly_duplicates",
+                    severity="warning",
+                    text=f"The domain {domain.name!r} lost {lost:.0%} of its {domain.documents} "
+                    f"documents and {lost_bytes:.0%} of its bytes as duplicates.",
+                    remedy="Look at what went: raise data.jaccard if it should have stayed, put "
+                    "the domain before the ones that it shares text with, or leave it out.",
+                )
+            )
+    documents = sum(domain.documents for domain in card.domains)
+    largest = max(card.domains, key=lambda domain: domain.largest_cluster)
+    if largest.largest_cluster > max(CLUSTER_SHARE * documents, CLUSTER_FLOOR):
+        found.append(
+            Problem(
+                code="large_cluster",
+                severity="warning",
+                text=f"One cluster of duplicates has {largest.largest_cluster} of {documents} "
+                f"documents, some of them of {largest.name!r}: a template, or a chain of likeness.",
+                remedy="Whole clusters go to one side of the split. Strip what the documents have "
+                "in common before they are read, or raise data.jaccard.",
+            )
+        )
+    return tuple(found)
 
 
 def read_card(folder: str | Path) -> DataCard:

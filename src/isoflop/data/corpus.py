@@ -55,7 +55,7 @@ def prepare_corpus(
         progress(f"reading {source.section.name}", 0.02 + 0.18 * number / len(sources))
         domains.append(read_documents(source, min_chars=section.min_chars))
     progress(f"removing duplicates among {sum(len(d.documents) for d in domains)} documents", 0.2)
-    pool = pool_documents(domains, threshold=section.jaccard)
+    pool = pool_documents(domains, threshold=section.jaccard, engine=section.engine)
     progress("training the tokenizer", 0.4)
     texts = [[pool.documents[i] for i in pool.kept_of(d)] for d in range(len(domains))]
     tokenizer = train_tokenizer(texts, section.vocab_size)
@@ -94,6 +94,7 @@ def _hash_recipe(section: DataSection, sources: Sequence[Source], seed: int) -> 
     """Hash of everything that decides the tokens; how they are mixed belongs to the trainings."""
     asked = asdict(section)
     del asked["repeat"], asked["temperature"]
+    del asked["engine"]  # any engine finds the same duplicates
     for domain, source in zip(asked["domains"], sources, strict=True):
         del domain["weight"], domain["unique_tokens"]
         domain["version"] = source.version
