@@ -14,7 +14,7 @@ DEV := $(VENV)/.installed-dev
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
 	study-mistuned study-branches test test-slow test-gpu check format \
-	bench bench-fit bench-accuracy bench-train bench-gpu docs clean
+	bench bench-fit bench-accuracy bench-train bench-gpu bench-dedup docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -38,6 +38,11 @@ $(PEERS)/.installed-train: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[train]' \
 		'transformers>=4.50'
+	@touch $@
+
+$(PEERS)/.installed-dedup: | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet $(PIP_FLAGS) datasketch==2.0.0 text-dedup==0.4.0
 	@touch $@
 
 install: $(DEV)  ## .venv with isoflop, editable, and the tools of developers
@@ -96,6 +101,9 @@ bench-train: $(PEERS)/.installed-train  ## the trainer's speed beside this machi
 
 bench-gpu: $(PEERS)/.installed-train  ## the same at 350M parameters in bf16, on a GPU
 	$(PEERS)/bin/python scripts/bench_gpu.py
+
+bench-dedup: $(RUN) $(PEERS)/.installed-dedup  ## near-duplicates beside datasketch and text-dedup
+	$(BIN)/python scripts/bench_dedup.py --peers $(PEERS)/bin/python
 
 bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py

@@ -173,7 +173,8 @@ def _components(links: Ints, n: int) -> Ints:
 
     ones = np.ones(links.shape[1], dtype=np.bool_)
     graph = coo_array((ones, (links[0], links[1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    labels: Ints = connected_components(graph, directed=False)[1].astype(np.int64)
+    return labels
 
 
 def _parts(counts: Ints, most: int) -> Iterator[slice]:
@@ -187,7 +188,7 @@ def _parts(counts: Ints, most: int) -> Iterator[slice]:
         begin = stop
 
 
-def _run_lengths(values: NDArray[np.integer]) -> Ints:  # type: ignore[type-arg]
+def _run_lengths(values: NDArray[np.integer]) -> Ints:
     """Lengths of the runs of equal neighbours."""
     if not len(values):
         return np.zeros(0, dtype=np.int64)

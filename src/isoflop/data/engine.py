@@ -1,7 +1,7 @@
 """The one module that imports Daft: MinHash signatures, on this machine or on a Ray cluster."""
 
-import contextlib
 import os
+import socket
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -19,18 +19,27 @@ BAND_ROWS = 8
 SHINGLE_WORDS = 5
 _RAY_PARTITIONS = 8
 """Parts of a batch on a cluster: enough to keep some nodes busy, few enough to be worth a task."""
+_PATIENCE_S = 10.0
 _MIX = (np.random.default_rng(7).integers(0, 2**63, BAND_ROWS) * 2 + 1).astype(np.uint64)
 
 _runner: Engine | None = None
 
 
-def band_keys(texts: Sequence[str], *, engine: Engine = "native") -> NDArray[np.uint64]:
+def band_keys(
+    texts: Sequence[str],
+    *,
+    engine: Engine = "native",
+    permutations: int = N_PERMUTATIONS,
+    rows: int = BAND_ROWS,
+) -> NDArray[np.uint64]:
     """(n, 16) hashes of the MinHash bands of n texts: two texts of Jaccard J have an equal one in
     some column with the probability 1 - (1 - J^8)^16. The same on any engine and any threads.
 
     Args:
         texts: words joined by one space each, at least SHINGLE_WORDS of them.
         engine: `native` works in this process, `ray` on the cluster of RAY_ADDRESS.
+        permutations: of a signature; a multiple of `rows`.
+        rows: numbers of a band.
 
     Raises:
         DataError: no Ray cluster answers, or this process already works with the other engine.
@@ -40,17 +49,17 @@ def band_keys(texts: Sequence[str], *, engine: Engine = "native") -> NDArray[np.
     "Mining of Massive Datasets", section 3.4 (banding).
     """
     if not texts:
-        return np.zeros((0, N_PERMUTATIONS // BAND_ROWS), dtype=np.uint64)
+        return np.zeros((0, permutations // rows), dtype=np.uint64)
     daft = _start(engine)
     from daft.functions import minhash
 
-    signature = minhash(daft.col("text"), num_hashes=N_PERMUTATIONS, ngram_size=SHINGLE_WORDS)
+    signature = minhash(daft.col("text"), num_hashes=permutations, ngram_size=SHINGLE_WORDS)
     frame = daft.from_pydict({"index": np.arange(len(texts)), "text": list(texts)})
     if engine == "ray":
         frame = frame.into_partitions(min(_RAY_PARTITIONS, len(texts)))
     table = frame.select(daft.col("index"), signature.alias("signature")).to_arrow()
     flat = table.column("signature").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    bands = flat.reshape(len(texts), -1, BAND_ROWS)
+    bands = flat.reshape(len(texts), -1, rows)
     keys = np.empty(bands.shape[:2], dtype=np.uint64)
     # Order of rows depends on threads and nodes: each goes where its text stands.
     keys[table.column("index").to_numpy()] = _hash_bands(bands)
@@ -58,9 +67,9 @@ def band_keys(texts: Sequence[str], *, engine: Engine = "native") -> NDArray[np.
 
 
 def _hash_bands(bands: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """64-bit hash of each band's 8 numbers: (n, 16, 8) -> (n, 16)."""
+    """64-bit hash of each band's numbers: (n, bands, rows) -> (n, bands)."""
     mixed = np.zeros(bands.shape[:2], dtype=np.uint64)
-    for row, multiplier in enumerate(_MIX):
+    for row, multiplier in enumerate(_MIX[: bands.shape[2]]):
         mixed ^= mixed >> np.uint64(29)
         mixed *= multiplier
         mixed += bands[:, :, row]
@@ -108,11 +117,13 @@ def _join_cluster() -> None:
             "to the cluster's own, HOST:6379, or to ray://HOST:10001 from outside of it."
         )
     try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host:  # Ray itself asks a port that nobody listens on for minutes
+            socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray's own, about its next versions
             ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # OSError: a ConnectionError or a timeout
         reason = " ".join(str(error).split())
         raise DataError(
             f"data.engine = 'ray': no Ray cluster answers at RAY_ADDRESS={address} ({reason}). "

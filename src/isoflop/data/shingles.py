@@ -43,8 +43,8 @@ class ShingleSets:
         # J <= min/max of the sizes: most unlike pairs need no comparison.
         open_ = np.flatnonzero(np.minimum(a, b) >= threshold * np.maximum(a, b))
         work = np.cumsum(a[open_] + b[open_])
-        cuts = np.searchsorted(work, np.arange(1, work[-1] // _PAIR_ELEMENTS + 1) * _PAIR_ELEMENTS
-                               ) if len(work) else []  # fmt: skip
+        turn = work // _PAIR_ELEMENTS
+        cuts = np.flatnonzero(np.diff(turn)) + 1
         found = np.zeros(len(first), dtype=np.bool_)
         for part in np.split(open_, cuts):
             if len(part):
@@ -58,7 +58,8 @@ class ShingleSets:
 
         ones = np.ones(len(self.values), dtype=np.bool_)
         rows = csr_array((ones, self.values, self.offsets), shape=(len(self.offsets) - 1, _TOP))
-        return np.diff(rows[first].multiply(rows[second]).indptr)
+        shared: Ints = np.diff(rows[first].multiply(rows[second]).indptr)
+        return shared
 
 
 def shingle_sets(
