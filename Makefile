@@ -103,7 +103,7 @@ bench-gpu: $(PEERS)/.installed-train  ## the same at 350M parameters in bf16, on
 	$(PEERS)/bin/python scripts/bench_gpu.py
 
 bench-dedup: $(RUN) $(PEERS)/.installed-dedup  ## near-duplicates beside datasketch and text-dedup
-	$(BIN)/python scripts/bench_dedup.py --peers $(PEERS)/bin/python
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_dedup.py --peers $(PEERS)/bin/python
 
 bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py
