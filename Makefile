@@ -14,8 +14,8 @@ DEV := $(VENV)/.installed-dev
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
 	study-mistuned study-branches test test-slow test-gpu check format \
-	bench bench-fit bench-accuracy bench-train bench-gpu bench-contamination bench-quality docs \
-	clean
+	bench bench-fit bench-accuracy bench-train bench-gpu bench-contamination bench-quality \
+	bench-dedup docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +45,11 @@ $(PEERS)/.installed-quality: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[data]' \
 		'datatrove[processing]==0.10.1' spacy
+	@touch $@
+
+$(PEERS)/.installed-dedup: | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet $(PIP_FLAGS) datasketch==2.0.0 text-dedup==0.4.0
 	@touch $@
 
 install: $(DEV)  ## .venv with isoflop, editable, and the tools of developers
@@ -109,6 +114,9 @@ bench-gpu: $(PEERS)/.installed-train  ## the same at 350M parameters in bf16, on
 
 bench-quality: $(PEERS)/.installed-quality  ## quality statistics beside datatrove's four filters
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python scripts/bench_quality.py
+
+bench-dedup: $(RUN) $(PEERS)/.installed-dedup  ## near-duplicates beside datasketch and text-dedup
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_dedup.py --peers $(PEERS)/bin/python
 
 bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py

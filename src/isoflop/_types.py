@@ -86,6 +86,8 @@ PROBLEM_CODES: dict[str, str] = {
     "duplicated_runs": "A run is in the table more than once.",
     "loss_rises": "More compute gives a higher loss.",
     "units_mismatch": "Parameters, tokens and FLOPs do not seem to be counted in ones.",
+    "mostly_duplicates": "A domain lost more than half of its documents or bytes as duplicates.",
+    "large_cluster": "More than 1 % of all documents are one cluster of duplicates.",
     "unknown_convention": "The convention behind the parameter count is not known.",
     "much_contamination": "Decontamination took over a tenth of a domain's train tokens.",
 }

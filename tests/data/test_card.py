@@ -1,6 +1,7 @@
 """A data card with an impossible value is refused by the name of its key."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,29 @@ def test_keys_are_exact(tmp_path: Path) -> None:
 def test_another_shape_is_no_card(tmp_path: Path, data: Any) -> None:
     with pytest.raises(DataError, match="not a JSON object"):
         _read(tmp_path, data)
+
+
+def test_a_card_of_before_duplicate_bytes_is_read(tmp_path: Path) -> None:
+    data = CARD.to_json()
+    data["domains"] = [{k: v for k, v in data["domains"][0].items() if k != "duplicate_bytes"}]
+    assert _read(tmp_path, data) == CARD
+
+
+def _codes(**changes: int) -> list[str]:
+    plain = replace(DOMAIN, documents=3000, bytes=900_000)
+    return [p.code for p in replace(CARD, domains=(plain, replace(plain, **changes))).problems]
+
+
+def test_alarms_of_the_removal_of_duplicates() -> None:
+    assert _codes() == []
+    assert _codes(exact_duplicates=1000, near_duplicates=500) == []
+    assert _codes(exact_duplicates=1000, near_duplicates=501) == ["mostly_duplicates"]
+    assert _codes(duplicate_bytes=450_000) == []
+    assert _codes(duplicate_bytes=450_001) == ["mostly_duplicates"]
+    # 1 % of the 6,000 documents of both domains.
+    assert _codes(largest_cluster=60) == []
+    assert _codes(largest_cluster=61) == ["large_cluster"]
+    small = replace(DOMAIN, documents=100, largest_cluster=20)
+    assert replace(CARD, domains=(small,)).problems == ()
+    (problem,) = replace(CARD, domains=(replace(small, largest_cluster=21),)).problems
+    assert "21 of 100 documents" in problem.text

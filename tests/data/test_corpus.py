@@ -77,6 +77,8 @@ def test_sums_of_the_card(corpus: tuple[Path, DataCard]) -> None:
     assert [d.near_duplicates for d in card.domains] == [10, 10]
     assert [d.exact_duplicates for d in card.domains] == [0, 5]
     assert [d.largest_cluster for d in card.domains] == [2, 2]
+    # Of a pair of twins the longer stays: of the ten within `one` it has " more" at its end.
+    assert [d.duplicate_bytes > 0 for d in card.domains] == [True, True]
     assert [d.licence for d in card.domains] == ["CC0", "unknown"]
     for domain in card.domains:
         assert domain.short_documents == 1

@@ -227,6 +227,9 @@ def daemon(words: list[str], environment: Mapping[str, str], log: Path) -> Itera
 class RayEngine(Engine):
     """A head and a second raylet of one core each."""
 
+    cluster: str = ""
+    """HOST:PORT at which Ray's own processes join, as RAY_ADDRESS has it."""
+
 
 @contextlib.contextmanager
 def ray_engine() -> Iterator[RayEngine]:
@@ -251,7 +254,11 @@ def ray_engine() -> Iterator[RayEngine]:
         wait_for(lambda: answers(f"{address}/api/version"), lambda: _tail(root / "head.out"))
         stack.enter_context(daemon(second, environment, root / "second.out"))
         wait_for(lambda: alive_nodes(address) == 2, lambda: _tail(root / "second.out"))
-        yield RayEngine(name="ray", launch={"ray": {"address": address, "stop_seconds": 20}})
+        yield RayEngine(
+            name="ray",
+            launch={"ray": {"address": address, "stop_seconds": 20}},
+            cluster=f"127.0.0.1:{gcs}",
+        )
 
 
 def answers(url: str) -> bool:

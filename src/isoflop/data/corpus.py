@@ -70,7 +70,7 @@ def prepare_corpus(
         domains.append(read_documents(source, min_chars=section.min_chars))
     domains, dropped = _filter(domains, folder, progress)
     progress(f"removing duplicates among {sum(len(d.documents) for d in domains)} documents", 0.25)
-    pool = pool_documents(domains, threshold=section.jaccard)
+    pool = pool_documents(domains, threshold=section.jaccard, engine=section.engine)
     progress("training the tokenizer", 0.4)
     texts = [[pool.documents[i] for i in pool.kept_of(d)] for d in range(len(domains))]
     tokenizer = train_tokenizer(texts, section.vocab_size)
@@ -184,6 +184,7 @@ def _hash_recipe(
     """Hash of everything that decides the tokens; how they are mixed belongs to the trainings."""
     asked = asdict(section)
     del asked["repeat"], asked["temperature"]
+    del asked["engine"]  # any engine finds the same duplicates
     _leave_out_defaults(DataSection, asked, _LATER_KEYS)
     if benchmarks:  # like the sources: by content, wherever they lie
         asked["decontaminate"]["benchmarks"] = [one.version for one in benchmarks]

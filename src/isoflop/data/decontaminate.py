@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.data.dedup import normalise
+from isoflop.data.words import normalise
 
 GRAM_WORDS = 13
 """As in Brown et al. 2020, arXiv:2005.14165, appendix C."""

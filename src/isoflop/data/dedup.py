@@ -1,21 +1,19 @@
 """Exact and near duplicates: MinHash proposes, exact Jaccard decides, a kept document justifies."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.data.engine import SHINGLE_WORDS, candidate_groups
+from isoflop.data.canonical import Verifier, band_groups, choose_kept
+from isoflop.data.engine import SHINGLE_WORDS, Engine, band_keys
+from isoflop.data.shingles import ShingleSets, shingle_sets
+from isoflop.data.words import count_words, normalise
 
-_WORD = re.compile(r"\w+")
-_IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-_MULTIPLIERS = (np.random.default_rng(5).integers(0, 2**63, SHINGLE_WORDS) * 2 + 1).astype(
-    np.uint64
-)
-
-Shingles = NDArray[np.uint64]
+_BATCH_CHARACTERS = 16_000_000
+"""Normalised text at once: what the engine needs beside the text is a few times this."""
+_Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,23 +34,13 @@ class Duplicates:
         return tuple(i for i in range(len(self.component)) if i not in gone)
 
 
-def normalise(text: str) -> str:
-    """Lower-case words joined by single spaces; each ideograph counts as a word."""
-    if not text.isascii():
-        text = _IDEOGRAPH.sub(r" \g<0> ", text)
-    return " ".join(_WORD.findall(text.lower()))
-
-
-def jaccard(first: Shingles, second: Shingles) -> float:
-    """|A ∩ B| / |A ∪ B| of two sorted sets of distinct shingles; 0 for two empty sets."""
-    both = np.concatenate((first, second))
-    both.sort(kind="stable")  # merges the two sorted halves in linear time
-    shared = int(np.count_nonzero(both[1:] == both[:-1]))
-    return shared / (len(both) - shared) if len(both) else 0.0
-
-
 def find_duplicates(
-    texts: Sequence[str], digests: Sequence[bytes], *, rank: Sequence[int], threshold: float
+    texts: Iterable[str],
+    digests: Sequence[bytes],
+    *,
+    rank: Sequence[int],
+    threshold: float,
+    engine: Engine = "native",
 ) -> Duplicates:
     """Exact duplicates by digest, then near ones with Jaccard >= threshold of 5-word shingles.
 
@@ -60,128 +48,112 @@ def find_duplicates(
     its near-duplicate, so a chain A ~ B ~ C never removes C for its likeness to B alone.
     Documents of fewer than 5 words have no shingle: they take part in exact removal only.
 
+    Memory beside the texts: 200 bytes a document, 8 a word of the documents that share a MinHash
+    band with another one, and a batch of 16 MB a few times over.
+
     Args:
-        texts: n documents.
+        texts: n documents; read twice, so a list or what gives the same texts each time, from
+            files if need be.
         digests: their content hashes.
         rank: of two duplicates, the one of smaller rank is kept.
         threshold: Jaccard similarity in (0, 1].
+        engine: where signatures are made; the answer is the same.
     """
-    order = sorted(range(len(texts)), key=lambda i: (rank[i], -len(texts[i]), digests[i], i))
-    clusters = _Clusters(len(texts))
+    assert iter(texts) is not texts, "texts are read twice: an iterator is not enough"
+    n = len(digests)
     first: dict[bytes, int] = {}
-    exact, compared, words = [], [], []
+    row_of = [first.setdefault(digest, len(first)) for digest in digests]
+    lengths, words, keys = _sign(texts, row_of, engine)
+    order = sorted(range(n), key=lambda i: (rank[i], -lengths[i], digests[i], i))
+    chosen = np.full(len(first), -1, dtype=np.int64)  # the document that stands for its equals
     for i in order:
-        original = first.setdefault(digests[i], i)
-        if original != i:
-            exact.append(i)
-            clusters.join(original, i)
-        elif (normal := normalise(texts[i])).count(" ") >= SHINGLE_WORDS - 1:
-            compared.append(i)
-            words.append(normal)
-    near, linked = _find_near(words, threshold)
-    for k, i in enumerate(compared):
-        clusters.join(i, compared[linked.root(k)])
+        if chosen[row_of[i]] < 0:
+            chosen[row_of[i]] = i
+    place = np.empty(n, dtype=np.int64)
+    place[order] = np.arange(n)
+    rows = np.flatnonzero(words >= SHINGLE_WORDS)
+    rows = rows[np.argsort(place[chosen[rows]])]  # in order of preference
+    groups = band_groups(keys[rows])
+    del keys
+    sets, set_of = _candidate_sets(texts, row_of, words, rows[np.unique(groups.members)])
+    twin, label = choose_kept(groups, Verifier(sets, set_of[rows], threshold))
+    compared = chosen[rows]
+    cluster = np.arange(len(rows), len(rows) + len(first))
+    cluster[rows] = label
+    gone = np.flatnonzero(twin >= 0)
+    pairs = zip(compared[gone].tolist(), compared[twin[gone]].tolist(), strict=True)
     return Duplicates(
-        exact=tuple(sorted(exact)),
-        near=tuple(sorted((compared[gone], compared[kept]) for gone, kept in near.items())),
-        component=np.array([clusters.root(i) for i in range(len(texts))], dtype=np.int64),
+        exact=tuple(i for i in range(n) if chosen[row_of[i]] != i),
+        near=tuple(sorted(pairs)),
+        component=_smallest_members(cluster[row_of]),
     )
 
 
-def _find_near(words: Sequence[str], threshold: float) -> tuple[dict[int, int], "_Clusters"]:
-    """Removed -> kept, and the clusters; `words` is in order of preference, so earlier stays."""
-    groups = candidate_groups(words)
-    verify = _Verifier(words, groups, threshold)
-    clusters = _Clusters(len(words))
-    groups_of: dict[int, list[int]] = {}
-    for number, group in enumerate(groups):
-        for member in group:
-            groups_of.setdefault(member, []).append(number)
-    kept_in: list[list[int]] = [[] for _ in groups]
-    removed: dict[int, int] = {}
-    for i in sorted(groups_of):
-        rivals = sorted({kept for number in groups_of[i] for kept in kept_in[number]})
-        twins = [kept for kept in rivals if verify(kept, i)]
-        for kept in twins:
-            removed.setdefault(i, kept)
-            clusters.join(i, kept)
-        if not twins:
-            for number in groups_of[i]:
-                kept_in[number].append(i)
-    _link_removed(groups, verify, clusters)
-    return removed, clusters
+def _sign(
+    texts: Iterable[str], row_of: Sequence[int], engine: Engine
+) -> tuple[list[int], _Ints, NDArray[np.uint64]]:
+    """Characters of each document, and of each distinct text its words and band keys."""
+    lengths: list[int] = []
+    words = np.zeros(max(row_of, default=-1) + 1, dtype=np.int64)
+    keys: NDArray[np.uint64] | None = None
+    for rows, batch in _normal_batches(texts, row_of, lengths=lengths):
+        words[rows] = [count_words(text) for text in batch]
+        enough = [k for k, row in enumerate(rows) if words[row] >= SHINGLE_WORDS]
+        some = band_keys([batch[k] for k in enough], engine=engine)
+        if keys is None:
+            keys = np.zeros((len(words), some.shape[1]), dtype=np.uint64)
+        keys[[rows[k] for k in enough]] = some
+    return lengths, words, np.zeros((0, 1), dtype=np.uint64) if keys is None else keys
 
 
-def _link_removed(
-    groups: Sequence[tuple[int, ...]], verify: "_Verifier", clusters: "_Clusters"
-) -> None:
-    """Join clusters that only a pair of removed documents links.
+def _candidate_sets(
+    texts: Iterable[str], row_of: Sequence[int], words: _Ints, rows: _Ints
+) -> tuple[ShingleSets, _Ints]:
+    """Shingle sets of the rows that share a band with another, and where each row's is."""
+    wanted = np.zeros(len(words), dtype=np.bool_)
+    wanted[rows] = True
+    found: list[int] = []
 
-    Pairs within a cluster need no check: a group of m copies costs O(m), not O(m^2).
-    """
-    for group in groups:
-        by_root: dict[int, list[int]] = {}
-        for member in group:
-            by_root.setdefault(clusters.root(member), []).append(member)
-        parts = list(by_root.values())
-        for j, part in enumerate(parts):
-            for other in parts[:j]:
-                if clusters.root(part[0]) != clusters.root(other[0]) and any(
-                    verify(a, b) for a in other for b in part
-                ):
-                    clusters.join(part[0], other[0])
+    def batches() -> Iterator[list[str]]:
+        for some, batch in _normal_batches(texts, row_of, wanted=wanted):
+            found.extend(some)
+            yield batch
 
-
-class _Verifier:
-    """Exact Jaccard of candidate pairs; shingle sets only of documents that are candidates."""
-
-    def __init__(
-        self, words: Sequence[str], groups: Sequence[tuple[int, ...]], threshold: float
-    ) -> None:
-        vocabulary: dict[str, int] = {}
-        self._shingles = {
-            i: _shingle(words[i], vocabulary) for i in sorted({i for g in groups for i in g})
-        }
-        self._threshold = threshold
-        self._known: dict[tuple[int, int], bool] = {}
-
-    def __call__(self, first: int, second: int) -> bool:
-        pair = (first, second) if first < second else (second, first)
-        known = self._known.get(pair)
-        if known is None:
-            a, b = self._shingles[first], self._shingles[second]
-            # J <= min/max of the sizes: most unlike pairs need no comparison.
-            possible = min(len(a), len(b)) >= self._threshold * max(len(a), len(b))
-            known = possible and jaccard(a, b) >= self._threshold
-            self._known[pair] = known
-        return known
+    sets = shingle_sets(batches(), n_documents=len(rows), n_words=int(words[rows].sum()))
+    set_of = np.full(len(words), -1, dtype=np.int64)
+    set_of[found] = np.arange(len(found))
+    return sets, set_of
 
 
-def _shingle(words: str, vocabulary: dict[str, int]) -> Shingles:
-    """Sorted distinct 64-bit hashes of the 5-word shingles (two collide with odds of 2^-64)."""
-    ids = np.fromiter(
-        (vocabulary.setdefault(word, len(vocabulary) + 1) for word in words.split(" ")), np.uint64
-    )
-    n = len(ids) - SHINGLE_WORDS + 1
-    mixed = np.zeros(n, dtype=np.uint64)
-    for offset, multiplier in enumerate(_MULTIPLIERS):
-        mixed = (mixed ^ (mixed >> np.uint64(29))) * multiplier + ids[offset : offset + n]
-    return np.unique(mixed)
+def _normal_batches(
+    texts: Iterable[str],
+    row_of: Sequence[int],
+    *,
+    wanted: NDArray[np.bool_] | None = None,
+    lengths: list[int] | None = None,
+) -> Iterator[tuple[list[int], list[str]]]:
+    """(rows, normalised texts) in batches, each distinct text once, the wanted ones of them."""
+    rows: list[int] = []
+    batch: list[str] = []
+    size = 0
+    seen = np.zeros(max(row_of, default=-1) + 1, dtype=np.bool_)
+    for row, text in zip(row_of, texts, strict=True):
+        if lengths is not None:
+            lengths.append(len(text))
+        if seen[row] or not (wanted is None or wanted[row]):
+            continue
+        seen[row] = True
+        rows.append(row)
+        batch.append(normalise(text))
+        size += len(batch[-1])
+        if size >= _BATCH_CHARACTERS:
+            yield rows, batch
+            rows, batch, size = [], [], 0
+    if batch:
+        yield rows, batch
 
 
-class _Clusters:
-    """Union-find; the root is the smallest member, so the answer does not depend on order."""
-
-    def __init__(self, n: int) -> None:
-        self._parent = list(range(n))
-
-    def root(self, i: int) -> int:
-        parent = self._parent
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    def join(self, first: int, second: int) -> None:
-        low, high = sorted((self.root(first), self.root(second)))
-        self._parent[high] = low
+def _smallest_members(cluster: _Ints) -> _Ints:
+    """The first document of each one's cluster: a name that no order of work can change."""
+    _, first, inverse = np.unique(cluster, return_index=True, return_inverse=True)
+    return first[inverse].astype(np.int64)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isoflop.data.card import DataCard, DomainCard
 from isoflop.data.dedup import Duplicates, find_duplicates
+from isoflop.data.engine import Engine
 from isoflop.data.leaks import Leaks, write_record
 from isoflop.data.quality_filter import Dropped, on_card
 from isoflop.data.readers import Document
@@ -65,7 +66,9 @@ class Packing:
         )
 
 
-def pool_documents(domains: Sequence[Documents], *, threshold: float) -> Pool:
+def pool_documents(
+    domains: Sequence[Documents], *, threshold: float, engine: Engine = "native"
+) -> Pool:
     """Remove duplicates over all domains at once: a twin in another domain would leak as well."""
     documents = tuple(document for domain in domains for document in domain.documents)
     rank = [number for number, domain in enumerate(domains) for _ in domain.documents]
@@ -74,6 +77,7 @@ def pool_documents(domains: Sequence[Documents], *, threshold: float) -> Pool:
         [document.digest for document in documents],
         rank=rank,
         threshold=threshold,
+        engine=engine,
     )
     first: dict[int, bytes] = {}
     for document, component in zip(documents, duplicates.component, strict=True):
@@ -133,6 +137,7 @@ def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing
     mine = pool.domain == number
     sizes = np.bincount(pool.duplicates.component)
     dropped = [i for i in packing.dropped if mine[i]]
+    gone = [*pool.duplicates.exact, *(removed for removed, _ in pool.duplicates.near)]
     return DomainCard(
         name=section.name,
         source=section.source,
@@ -147,6 +152,7 @@ def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing
         bytes=sum(document.n_bytes for document in domain.documents),
         exact_duplicates=sum(bool(mine[i]) for i in pool.duplicates.exact),
         near_duplicates=sum(bool(mine[i]) for i, _ in pool.duplicates.near),
+        duplicate_bytes=sum(pool.documents[i].n_bytes for i in gone if mine[i]),
         largest_cluster=int(sizes[pool.duplicates.component[mine]].max()),
         train_documents=len(train),
         train_tokens=train_tokens,

@@ -5,6 +5,7 @@ US dollars, days. Invariants are checked here, so that Python users and files me
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from isoflop.specs.ladder import LadderSection
 from isoflop.specs.launch import LaunchSection
@@ -95,6 +96,9 @@ class DataSection(Section):
     jaccard: float = 0.8
     """Two documents are near-duplicates from this Jaccard similarity of 5-word shingles on."""
     min_chars: int = 200
+    engine: Literal["native", "ray"] = "native"
+    """Where near-duplicates are looked for: in this process, or on the Ray cluster whose address
+    is in the environment as RAY_ADDRESS. The same duplicates are found."""
     repeat: bool = False
     """Let a training read the corpus more than once."""
     temperature: float | None = None
@@ -142,6 +146,13 @@ class DataSection(Section):
                 f"no weights beside it (given for {', '.join(given)})",
                 "Leave the temperature or the weights out.",
             )
+        require(
+            self.engine in ("native", "ray"),
+            "data.engine",
+            self.engine,
+            "native or ray",
+            "Use native on one machine.",
+        )
         require_within("data", self, "validation_tokens", 1, MAX_TOKENS)
         require_within("data", self, "min_chars", 0, 10**9)
 

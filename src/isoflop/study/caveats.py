@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from isoflop._types import Problem
-from isoflop.data import DataCard, quality_problems
+from isoflop.data import DataCard, corpus_problems
 from isoflop.fitting import Analysis
 from isoflop.ladders import Job, Ladder
 from isoflop.runs import RunFolder
@@ -25,7 +25,7 @@ def with_caveats(
         *_repeated(card, ladder.pilots),
         *collapse_caveats(study, ladder),
         *tuning_problems(study, ladder),
-        *quality_problems(card),
+        *corpus_problems(card),
     )
     return replace(analysis, problems=tuple(dict.fromkeys((*analysis.problems, *found))))
 
