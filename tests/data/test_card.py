@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from isoflop._errors import DataError
+from isoflop.data import corpus_problems
 from isoflop.data.card import DataCard, DomainCard, read_card
 
 DOMAIN = DomainCard(
@@ -79,7 +80,9 @@ def test_a_card_of_before_duplicate_bytes_is_read(tmp_path: Path) -> None:
 
 def _codes(**changes: int) -> list[str]:
     plain = replace(DOMAIN, documents=3000, bytes=900_000)
-    return [p.code for p in replace(CARD, domains=(plain, replace(plain, **changes))).problems]
+    return [
+        p.code for p in corpus_problems(replace(CARD, domains=(plain, replace(plain, **changes))))
+    ]
 
 
 def test_alarms_of_the_removal_of_duplicates() -> None:
@@ -92,6 +95,6 @@ def test_alarms_of_the_removal_of_duplicates() -> None:
     assert _codes(largest_cluster=60) == []
     assert _codes(largest_cluster=61) == ["large_cluster"]
     small = replace(DOMAIN, documents=100, largest_cluster=20)
-    assert replace(CARD, domains=(small,)).problems == ()
-    (problem,) = replace(CARD, domains=(replace(small, largest_cluster=21),)).problems
+    assert corpus_problems(replace(CARD, domains=(small,))) == ()
+    (problem,) = corpus_problems(replace(CARD, domains=(replace(small, largest_cluster=21),)))
     assert "21 of 100 documents" in problem.text

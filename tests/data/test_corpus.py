@@ -13,7 +13,7 @@ import pytest
 
 from isoflop._errors import DataError
 from isoflop.data import DataCard, check_corpus, load_tokenizer, open_tokens, prepare_corpus
-from isoflop.data.dedup import normalise
+from isoflop.data.words import normalise
 from isoflop.specs import DataSection, DomainSection
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isoflop.data.decontaminate import GRAM_WORDS, measure_overlap, protect
-from isoflop.data.dedup import normalise
+from isoflop.data.words import normalise
 
 WORDS = ["a", "B", "c-d", "é", "中文", "x_1", "Σ", "don't", "Maße", "9"]
 

@@ -16,12 +16,12 @@ from isoflop.data import (
     judge,
     measure_quality,
     prepare_corpus,
-    quality_problems,
     quality_store,
     read_card,
     survey_quality,
 )
 from isoflop.data.corpus import _hash_recipe
+from isoflop.data.quality_filter import quality_problems
 from isoflop.data.quality_store import quality_path
 from isoflop.data.sources import Source
 from isoflop.specs import DataSection, DomainSection, QualitySection
