@@ -33,8 +33,8 @@ from typing import Any
 
 from isoflop.data.canonical import Groups, Verifier, band_groups
 from isoflop.data.dedup import find_duplicates
+from isoflop.data.package_texts import read_botocore
 from isoflop.data.packages import _download, locate_package
-from isoflop.data.recipes import _read_botocore
 from isoflop.data.words import normalise
 
 THRESHOLD = 0.75
@@ -50,7 +50,7 @@ WHEELS = {
 
 def documents(cache: Path) -> Iterator[str]:
     """Raw texts of the corpus."""
-    for document in _read_botocore(locate_package("botocore", "1.44.5", cache=cache)):
+    for document in read_botocore(locate_package("botocore", "1.44.5", cache=cache)):
         yield document.text
     for name, version in WHEELS.items():
         name = name.strip()

@@ -11,6 +11,7 @@ line:
     diff_*      mean of ln L(branch) - ln L(cosine) and its 90 % interval by Student's t, one
                 value a seed and width (the horizons of a trunk share its noise) [%]
     equivalent  two one-sided tests at 5 %: that interval lies within +-0.3 %
+    not_worse   one of them: it ends below +0.3 %
     width_ratio_per_flop    width of the fitted interval of the loss at four times the longest
                 horizon, times the root of the FLOPs spent: branches over cosine runs, geometric
                 mean over widths; below one, branches tell more for the same compute
@@ -298,6 +299,7 @@ def _last_lines(results: Sequence[Result]) -> None:
     sys.stdout.write(
         f"cost={branches / cosines:.3f} diff_pct={mean:.3f} diff_low={low:.3f} "
         f"diff_high={high:.3f} equivalent={str(within).lower()} "
+        f"not_worse={str(high < BOUND_PCT).lower()} "
         f"width_ratio_per_flop={ratio:.3f}\n"
     )
 
