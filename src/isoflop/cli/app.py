@@ -89,12 +89,17 @@ def data(
     from isoflop.cli import render, verbs
 
     out = Output("data", as_json=json)
+    fetches = bool(recipe) or str(study) == "fetch"
+    verbs.one_of(
+        {"--recipes": recipes, "fetch": fetches, "--quality": quality},
+        {"--into": into, "--set": set_},
+    )
     if recipes:
         listed = render.recipe_rows()
         out.show(render.recipes(listed))
         raise typer.Exit(out.finish({"recipes": listed}))
-    if recipe:
-        fetched = verbs.fetch(out, study, recipe)
+    if fetches:
+        fetched = verbs.fetch(out, study, recipe or [])
         out.show(render.fetched(fetched))
         raise typer.Exit(out.finish({"fetched": fetched}))
     if quality:

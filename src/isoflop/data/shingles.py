@@ -41,7 +41,9 @@ class ShingleSets:
         sizes = np.diff(self.offsets)
         a, b = sizes[first], sizes[second]
         # J <= min/max of the sizes: most unlike pairs need no comparison.
-        open_ = np.flatnonzero(np.minimum(a, b) >= threshold * np.maximum(a, b))
+        # In the form of the test below, or 0.55 * 100 > 55 would part a pair of just that likeness.
+        most = np.minimum(a, b) / np.maximum(np.maximum(a, b), 1)
+        open_ = np.flatnonzero(most >= threshold)
         work = np.cumsum(a[open_] + b[open_])
         turn = work // _PAIR_ELEMENTS
         cuts = np.flatnonzero(np.diff(turn)) + 1
