@@ -1,14 +1,23 @@
 """A decontaminated corpus: what is dropped, what the card and the record say, what stays."""
 
 import json
+import os
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from isoflop._errors import DataError
-from isoflop.data import DataCard, check_corpus, load_tokenizer, open_tokens, prepare_corpus
+from isoflop.data import (
+    DataCard,
+    check_corpus,
+    load_tokenizer,
+    open_tokens,
+    packing,
+    prepare_corpus,
+)
 from isoflop.data.leaks import leak_problems
 from isoflop.specs import DataSection, DecontaminateSection, DomainSection
 
@@ -190,6 +199,42 @@ def test_going_back_to_no_decontamination_leaves_no_stale_record(
     prepare(base, tmp_path, asked())
     prepare(base, tmp_path, SECTION)
     assert not (tmp_path / "contamination.jsonl").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are UTF-8 there")
+def test_a_found_document_may_have_any_file_name(
+    planted: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    base, hosts = planted
+    odd = hosts[0].with_name(os.fsdecode(b"caf\xe9.txt"))
+    hosts[0].rename(odd)
+    try:
+        card = prepare(base, tmp_path, asked(max_overlap=0.0))
+    finally:
+        odd.rename(hosts[0])
+    assert check_corpus(tmp_path) == card
+    assert "caf?.txt" in {row["document"] for row in record(tmp_path)}
+
+
+def test_a_failure_before_the_shards_keeps_the_earlier_corpus(
+    planted: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, _ = planted
+    card = prepare(base, tmp_path, SECTION)
+    monkeypatch.setattr(packing, "record_leaks", lambda *rest: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare(base, tmp_path, asked())
+    assert check_corpus(tmp_path) == card
+
+
+def test_a_missing_record_is_made_again(planted: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    base, _ = planted
+    card = prepare(base, tmp_path, asked())
+    path = tmp_path / "contamination.jsonl"
+    before = path.read_bytes()
+    path.unlink()
+    assert prepare(base, tmp_path, asked()) == card
+    assert path.read_bytes() == before
 
 
 def test_a_domain_that_would_lose_all_is_named_and_nothing_is_lost(

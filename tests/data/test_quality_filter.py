@@ -251,6 +251,26 @@ def test_a_killed_measurement_goes_on_where_it_was(
     assert [*(tmp_path / "cut" / "work").rglob(".*")] == []
 
 
+def test_reasons_stand_beside_the_card_that_they_belong_to(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = prepare(base, tmp_path, RULES)
+    path = tmp_path / "dropped.parquet"
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("isoflop.data.corpus.write_corpus", lambda *rest: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(base, tmp_path, QualitySection(min_words=3))
+    assert path.read_bytes() == before
+    assert prepare(base, tmp_path, RULES) == card
+    # Looked for like any other file of the corpus.
+    path.unlink()
+    assert prepare(base, tmp_path, RULES) == card
+    assert path.read_bytes() == before
+    prepare(base, tmp_path, QualitySection())
+    assert not path.exists()
+
+
 def test_an_emptied_domain_names_the_rules_and_keeps_the_corpus(base: Path, tmp_path: Path) -> None:
     card = prepare(base, tmp_path, None)
     complaint = (

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
-from isoflop.data.leaks import Benchmark, find_leaks, resolve_benchmarks
+from isoflop.data.leaks import RECORD, Benchmark, find_leaks, resolve_benchmarks
 from isoflop.data.packing import Packing, Pool, pool_documents, write_card, write_corpus
 from isoflop.data.quality import QUALITY_VERSION
 from isoflop.data.quality_filter import (
+    DROPPED,
     Dropped,
     QualityTable,
     filter_documents,
-    keep_reasons,
     quality_table,
 )
 from isoflop.data.shards import shard_path
@@ -79,7 +79,6 @@ def prepare_corpus(
         progress("comparing train with held-out text and benchmarks", 0.95)
         packing = _decontaminate(packing, section, section.decontaminate, benchmarks)
     progress("writing shards", 0.96)
-    keep_reasons(folder, dropped)
     card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
     progress(f"the corpus is prepared (peak memory {_peak_megabytes():.0f} MB)", 1.0)
     return card
@@ -227,6 +226,10 @@ def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard 
     files = [folder / "tokenizer.json"]
     for domain in card.domains:
         files += [shard_path(folder, "train", domain.name), shard_path(folder, "val", domain.name)]
+    if section.decontaminate is not None:
+        files.append(folder / RECORD)
+    if any(one.quality is not None and not one.quality.is_empty() for one in section.domains):
+        files.append(folder / DROPPED)
     if card.recipe_hash != recipe_hash or not all(path.is_file() for path in files):
         return None
     check_corpus(folder)

@@ -115,24 +115,24 @@ def find_leaks(
     return Leaks(names=protected.names, found=found, dropped=dropped)
 
 
-def write_record(
-    folder: Path, leaks: Leaks | None, documents: Sequence[Document], domains: Sequence[str]
-) -> None:
-    """`contamination.jsonl`: each document found, the gravest first, and what became of it.
+def record_leaks(
+    leaks: Leaks | None, documents: Sequence[Document], domains: Sequence[str]
+) -> str | None:
+    """The text of `contamination.jsonl`: each document found, the gravest first, and what became
+    of it; None where nobody looked.
 
     Args:
-        folder: the corpus folder; a record of an earlier corpus goes.
-        leaks: what was found; None where nobody looked.
+        leaks: what was found.
         documents: the corpus.
         domains: the domain of each document.
     """
     if leaks is None:
-        (folder / RECORD).unlink(missing_ok=True)
-        return
+        return None
     rows = [
         {
             "domain": domains[i],
-            "document": documents[i].name,
+            # A file name need not be UTF-8; the record is.
+            "document": documents[i].name.encode("utf-8", "replace").decode(),
             "sha256": documents[i].digest.hex(),
             "grams": one.grams,
             "shared": one.shared,
@@ -143,7 +143,15 @@ def write_record(
         for i, one in leaks.found.items()
     ]
     rows.sort(key=lambda row: (-float(str(row["overlap"])), str(row["sha256"])))
-    write_text(folder / RECORD, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_record(folder: Path, record: str | None) -> None:
+    """Write what `record_leaks` gave; a record of an earlier corpus goes."""
+    if record is None:
+        (folder / RECORD).unlink(missing_ok=True)
+    else:
+        write_text(folder / RECORD, record)
 
 
 def leak_problems(card: DataCard) -> tuple[Problem, ...]:
