@@ -113,6 +113,23 @@ def test_thresholds_of_ones_own() -> None:
     assert judge(columns, QualitySection(languages=("de",))).reasons(0) == ("languages",)
 
 
+def test_a_rule_is_switched_off_as_the_docs_say() -> None:
+    """0 for a `min_`, 1e9 for a `max_`, on what is the worst for some rule."""
+    worst = ["x " * 50, "Yes\nYes\nYes", "no end", "#", "\n\na\n\n", "- a...\n- a...", "{", "."]
+    columns = measure_quality([*worst, *PLANTED.values()])
+    published = [key for rules in PUBLISHED.values() for key in rules]
+    off = {key: 0 if key.startswith("min_") else 1e9 for key in published}
+    verdicts = judge(columns, QualitySection(rules=tuple(PUBLISHED), **off))  # type: ignore[arg-type]
+    assert verdicts.counts() == {}
+    # At the end of a share's scale there is nothing beyond: FineWeb's rules drop none there.
+    ends = QualitySection(max_short_lines=1, max_dup_text_chars=1, min_punctuated_lines=0)
+    assert judge(columns, ends).counts() == {}
+    # Inside the scale they drop at their threshold too.
+    half = measure_quality(["One line that ends.\nAnother one without an end"])
+    assert half["punctuated_lines"][0] == 0.5
+    assert judge(half, QualitySection(min_punctuated_lines=0.5)).counts() != {}
+
+
 def test_first_and_all_reasons() -> None:
     columns = measure_quality([BASE, "short", "also short", "x " * 60])
     verdicts = judge(columns, QualitySection(min_words=50, where=("language == en",)))
@@ -302,6 +319,12 @@ def test_recipes_without_filters_keep_their_hash() -> None:
     assert hashed(None) == hashed(QualitySection()) == before
     assert hashed(RULES) == hashed(replace(RULES, min_words=50)) != before
     assert hashed(replace(RULES, min_words=51)) != hashed(RULES)
+    # Hashes of before FineWeb's rules let documents pass at 0 and 1; there the verdicts changed.
+    fineweb = QualitySection(rules=("fineweb",), max_short_lines=0.9)
+    assert hashed(RULES)[:16] == "ecd3b96cbbe45bd3"
+    assert hashed(fineweb)[:16] == "51f9c0e81f55763f"
+    assert hashed(replace(fineweb, max_short_lines=1e9))[:16] == "5489a4d39e0b0d8f"
+    assert hashed(replace(fineweb, max_short_lines=1))[:16] != "8d66855b2bafb5bc"
 
 
 def test_older_cards_are_read(base: Path, tmp_path: Path) -> None:
