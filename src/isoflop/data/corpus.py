@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 
 from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
-from isoflop.data.leaks import RECORD, Benchmark, find_leaks, resolve_benchmarks
+from isoflop.data.leaks import (
+    LEAKS_VERSION,
+    RECORD,
+    Benchmark,
+    find_leaks,
+    resolve_benchmarks,
+)
 from isoflop.data.packing import Packing, Pool, pool_documents, write_card, write_corpus
 from isoflop.data.quality import QUALITY_VERSION
 from isoflop.data.quality_filter import (
@@ -186,6 +192,8 @@ def _hash_recipe(
     del asked["repeat"], asked["temperature"]
     del asked["engine"]  # any engine finds the same duplicates
     _leave_out_defaults(DataSection, asked, _LATER_KEYS)
+    if "decontaminate" in asked:  # raised when other documents go
+        asked["decontaminate"]["version"] = LEAKS_VERSION
     if benchmarks:  # like the sources: by content, wherever they lie
         asked["decontaminate"]["benchmarks"] = [one.version for one in benchmarks]
     for domain, source in zip(asked["domains"], sources, strict=True):

@@ -123,6 +123,7 @@ def write_corpus(
         domains=cards,
         tokenizer_sha256=tokenizer_sha256,
         protected=packing.leaks.names if packing.leaks else (),
+        short_passages=packing.leaks.short if packing.leaks else 0,
     )
     write_record(folder, record)
     keep_reasons(folder, dropped)
