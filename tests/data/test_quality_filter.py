@@ -21,11 +21,12 @@ from isoflop.data import (
     survey_quality,
 )
 from isoflop.data.corpus import _hash_recipe
+from isoflop.data.languages import LANGUAGES, OF_SCRIPT, SCRIPTS, UNKNOWN
 from isoflop.data.quality_filter import quality_problems
 from isoflop.data.quality_store import quality_path
 from isoflop.data.sources import Source
 from isoflop.specs import DataSection, DomainSection, QualitySection
-from isoflop.specs.quality import PUBLISHED, THRESHOLDS
+from isoflop.specs.quality import PUBLISHED, TEXT_STATISTICS, THRESHOLDS
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -147,11 +148,26 @@ def test_first_and_all_reasons() -> None:
         ("language > en", "is text"),
         ("words > many", "not a number"),
         ("words > nan", "not a number"),
+        ("language == english", r"'english' is never found.*Choose among en, de, .*, unknown\."),
+        ("script != Latin", r"'Latin' is never found.*Choose among latin, .*, other, none\."),
     ],
 )
 def test_conditions_are_read_strictly(where: str, complaint: str) -> None:
     with pytest.raises(StudyError, match=complaint):
         QualitySection(where=(where,))
+
+
+def test_only_languages_that_can_be_found_are_asked_for() -> None:
+    for name in ("jp", "english", "EN", "none"):
+        complaint = rf"quality\.languages = '{name}' is never found.* en, de, .*, ja, .*, unknown\."
+        with pytest.raises(StudyError, match=complaint):
+            QualitySection(languages=("en", name))
+    findable = {*LANGUAGES, *OF_SCRIPT.values(), UNKNOWN}
+    assert set(TEXT_STATISTICS["language"]) == findable
+    assert set(TEXT_STATISTICS["script"]) == {*SCRIPTS, "none"}
+    assert QualitySection(languages=TEXT_STATISTICS["language"]).languages
+    for statistic, values in TEXT_STATISTICS.items():
+        assert QualitySection(where=tuple(f"{statistic} != '{value}'" for value in values)).where
 
 
 def test_thresholds_are_not_negative() -> None:
