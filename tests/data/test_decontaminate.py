@@ -5,10 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from isoflop.data.decontaminate import GRAM_WORDS, measure_overlap, protect
+from isoflop.data.decontaminate import GRAM_WORDS, SHORTEST_WORDS, measure_overlap, protect
 from isoflop.data.words import normalise
 
 WORDS = ["a", "B", "c-d", "é", "中文", "x_1", "Σ", "don't", "Maße", "9"]
+
+EIGHT = "one passage of exactly eight words stands here"
 
 
 def by_tuples(protected: list[str], text: str) -> tuple[int, int]:
@@ -18,7 +20,7 @@ def by_tuples(protected: list[str], text: str) -> tuple[int, int]:
         words = normalise(passage).split()
         if len(words) >= GRAM_WORDS:
             grams |= {tuple(words[i : i + 13]) for i in range(len(words) - 12)}
-        elif words:
+        elif len(words) >= SHORTEST_WORDS:
             short.add(tuple(words))
     words = normalise(text).split()
     if not words:
@@ -68,12 +70,22 @@ def test_long_texts_in_pieces_equal_the_definition() -> None:
 
 def test_owners_are_named_once_each() -> None:
     one, two = (" ".join(f"{mark}{i}" for i in range(20)) for mark in "ab")
-    protected = protect({"first": [one], "second": [one, two], "third": ["short one"]})
+    protected = protect({"first": [one], "second": [one, two], "third": [EIGHT]})
     assert protected.passages == (1, 2, 1)
-    texts = [one, two, f"{two} {one}", "a short one, yes", "nothing at all"]
+    texts = [one, two, f"{two} {one}", f"a {EIGHT}, yes", "nothing at all"]
     owners = [found.owners for found in measure_overlap(protected, texts)]
     # What is in several is booked to the first.
     assert owners == [(0,), (1,), (0, 1), (2,), ()]
+
+
+def test_passages_below_eight_words_condemn_nothing() -> None:
+    seven = EIGHT.rsplit(" ", 1)[0]
+    protected = protect({"answers": ["yes", "", seven, "..."], "questions": ["No.", EIGHT]})
+    assert (protected.passages, protected.short) == ((0, 1), (2, 1))
+    texts = ["yes " * 40, "yes", f"no, {seven}", f"no, {EIGHT}"]
+    found = list(measure_overlap(protected, texts))
+    assert [one.shared for one in found] == [0, 0, 0, 1]
+    assert found[3].owners == (1,)
 
 
 def test_case_punctuation_and_line_ends_hide_nothing() -> None:

@@ -21,11 +21,12 @@ from isoflop.data import (
     survey_quality,
 )
 from isoflop.data.corpus import _hash_recipe
+from isoflop.data.languages import LANGUAGES, OF_SCRIPT, SCRIPTS, UNKNOWN
 from isoflop.data.quality_filter import quality_problems
 from isoflop.data.quality_store import quality_path
 from isoflop.data.sources import Source
 from isoflop.specs import DataSection, DomainSection, QualitySection
-from isoflop.specs.quality import PUBLISHED, THRESHOLDS
+from isoflop.specs.quality import PUBLISHED, TEXT_STATISTICS, THRESHOLDS
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -113,6 +114,23 @@ def test_thresholds_of_ones_own() -> None:
     assert judge(columns, QualitySection(languages=("de",))).reasons(0) == ("languages",)
 
 
+def test_a_rule_is_switched_off_as_the_docs_say() -> None:
+    """0 for a `min_`, 1e9 for a `max_`, on what is the worst for some rule."""
+    worst = ["x " * 50, "Yes\nYes\nYes", "no end", "#", "\n\na\n\n", "- a...\n- a...", "{", "."]
+    columns = measure_quality([*worst, *PLANTED.values()])
+    published = [key for rules in PUBLISHED.values() for key in rules]
+    off = {key: 0 if key.startswith("min_") else 1e9 for key in published}
+    verdicts = judge(columns, QualitySection(rules=tuple(PUBLISHED), **off))  # type: ignore[arg-type]
+    assert verdicts.counts() == {}
+    # At the end of a share's scale there is nothing beyond: FineWeb's rules drop none there.
+    ends = QualitySection(max_short_lines=1, max_dup_text_chars=1, min_punctuated_lines=0)
+    assert judge(columns, ends).counts() == {}
+    # Inside the scale they drop at their threshold too.
+    half = measure_quality(["One line that ends.\nAnother one without an end"])
+    assert half["punctuated_lines"][0] == 0.5
+    assert judge(half, QualitySection(min_punctuated_lines=0.5)).counts() != {}
+
+
 def test_first_and_all_reasons() -> None:
     columns = measure_quality([BASE, "short", "also short", "x " * 60])
     verdicts = judge(columns, QualitySection(min_words=50, where=("language == en",)))
@@ -130,11 +148,26 @@ def test_first_and_all_reasons() -> None:
         ("language > en", "is text"),
         ("words > many", "not a number"),
         ("words > nan", "not a number"),
+        ("language == english", r"'english' is never found.*Choose among en, de, .*, unknown\."),
+        ("script != Latin", r"'Latin' is never found.*Choose among latin, .*, other, none\."),
     ],
 )
 def test_conditions_are_read_strictly(where: str, complaint: str) -> None:
     with pytest.raises(StudyError, match=complaint):
         QualitySection(where=(where,))
+
+
+def test_only_languages_that_can_be_found_are_asked_for() -> None:
+    for name in ("jp", "english", "EN", "none"):
+        complaint = rf"quality\.languages = '{name}' is never found.* en, de, .*, ja, .*, unknown\."
+        with pytest.raises(StudyError, match=complaint):
+            QualitySection(languages=("en", name))
+    findable = {*LANGUAGES, *OF_SCRIPT.values(), UNKNOWN}
+    assert set(TEXT_STATISTICS["language"]) == findable
+    assert set(TEXT_STATISTICS["script"]) == {*SCRIPTS, "none"}
+    assert QualitySection(languages=TEXT_STATISTICS["language"]).languages
+    for statistic, values in TEXT_STATISTICS.items():
+        assert QualitySection(where=tuple(f"{statistic} != '{value}'" for value in values)).where
 
 
 def test_thresholds_are_not_negative() -> None:
@@ -251,6 +284,26 @@ def test_a_killed_measurement_goes_on_where_it_was(
     assert [*(tmp_path / "cut" / "work").rglob(".*")] == []
 
 
+def test_reasons_stand_beside_the_card_that_they_belong_to(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = prepare(base, tmp_path, RULES)
+    path = tmp_path / "dropped.parquet"
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("isoflop.data.corpus.write_corpus", lambda *rest: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(base, tmp_path, QualitySection(min_words=3))
+    assert path.read_bytes() == before
+    assert prepare(base, tmp_path, RULES) == card
+    # Looked for like any other file of the corpus.
+    path.unlink()
+    assert prepare(base, tmp_path, RULES) == card
+    assert path.read_bytes() == before
+    prepare(base, tmp_path, QualitySection())
+    assert not path.exists()
+
+
 def test_an_emptied_domain_names_the_rules_and_keeps_the_corpus(base: Path, tmp_path: Path) -> None:
     card = prepare(base, tmp_path, None)
     complaint = (
@@ -282,6 +335,12 @@ def test_recipes_without_filters_keep_their_hash() -> None:
     assert hashed(None) == hashed(QualitySection()) == before
     assert hashed(RULES) == hashed(replace(RULES, min_words=50)) != before
     assert hashed(replace(RULES, min_words=51)) != hashed(RULES)
+    # Hashes of before FineWeb's rules let documents pass at 0 and 1; there the verdicts changed.
+    fineweb = QualitySection(rules=("fineweb",), max_short_lines=0.9)
+    assert hashed(RULES)[:16] == "ecd3b96cbbe45bd3"
+    assert hashed(fineweb)[:16] == "51f9c0e81f55763f"
+    assert hashed(replace(fineweb, max_short_lines=1e9))[:16] == "5489a4d39e0b0d8f"
+    assert hashed(replace(fineweb, max_short_lines=1))[:16] != "8d66855b2bafb5bc"
 
 
 def test_older_cards_are_read(base: Path, tmp_path: Path) -> None:

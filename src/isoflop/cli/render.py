@@ -189,7 +189,12 @@ def card(card: "DataCard") -> Table:
         row += [si(d.train_tokens), si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence]
         rows.append(tuple(row))
     title = f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}"
-    return table_of(title, headings, rows)
+    table = table_of(title, headings, rows)
+    if card.short_passages:
+        table.caption = (
+            f"Protected passages shorter than 8 words, not looked for: {card.short_passages}"
+        )
+    return table
 
 
 def cards(card_: "DataCard", problems: "Sequence[Problem]") -> "list[RenderableType]":

@@ -88,6 +88,8 @@ class DataCard:
     tokenizer_sha256: str
     protected: tuple[str, ...] = ()
     """What train was decontaminated against: `validation:DOMAIN` and benchmarks; empty: nothing."""
+    short_passages: int = 0
+    """Passages of it with fewer than 8 words: they were not looked for."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data: what `card.json` holds."""

@@ -12,16 +12,23 @@ from typing import Any
 import numpy as np
 
 from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
-from isoflop.data.leaks import Benchmark, find_leaks, resolve_benchmarks
+from isoflop.data.leaks import (
+    LEAKS_VERSION,
+    RECORD,
+    Benchmark,
+    find_leaks,
+    resolve_benchmarks,
+)
 from isoflop.data.packing import Packing, Pool, pool_documents, write_card, write_corpus
 from isoflop.data.quality import QUALITY_VERSION
 from isoflop.data.quality_filter import (
+    DROPPED,
     Dropped,
     QualityTable,
     filter_documents,
-    keep_reasons,
     quality_table,
 )
+from isoflop.data.quality_rules import is_at_end
 from isoflop.data.shards import shard_path
 from isoflop.data.sources import Documents, Source, read_documents, resolve_source
 from isoflop.data.split import choose_validation
@@ -79,7 +86,6 @@ def prepare_corpus(
         progress("comparing train with held-out text and benchmarks", 0.95)
         packing = _decontaminate(packing, section, section.decontaminate, benchmarks)
     progress("writing shards", 0.96)
-    keep_reasons(folder, dropped)
     card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
     progress(f"the corpus is prepared (peak memory {_peak_megabytes():.0f} MB)", 1.0)
     return card
@@ -186,6 +192,8 @@ def _hash_recipe(
     del asked["repeat"], asked["temperature"]
     del asked["engine"]  # any engine finds the same duplicates
     _leave_out_defaults(DataSection, asked, _LATER_KEYS)
+    if "decontaminate" in asked:  # raised when other documents go
+        asked["decontaminate"]["version"] = LEAKS_VERSION
     if benchmarks:  # like the sources: by content, wherever they lie
         asked["decontaminate"]["benchmarks"] = [one.version for one in benchmarks]
     for domain, source in zip(asked["domains"], sources, strict=True):
@@ -217,6 +225,9 @@ def _add_quality(asked: dict[str, Any], section: QualitySection | None) -> None:
             "languages": sorted(section.languages),
             "where": [asdict(condition) for condition in section.conditions()],
         }
+        # Corpora of before are others where such a threshold dropped documents at its value.
+        if any(is_at_end(key, limit) for key, limit in section.limits().items()):
+            asked["quality"]["ends"] = "kept"
 
 
 def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:
@@ -227,6 +238,10 @@ def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard 
     files = [folder / "tokenizer.json"]
     for domain in card.domains:
         files += [shard_path(folder, "train", domain.name), shard_path(folder, "val", domain.name)]
+    if section.decontaminate is not None:
+        files.append(folder / RECORD)
+    if any(one.quality is not None and not one.quality.is_empty() for one in section.domains):
+        files.append(folder / DROPPED)
     if card.recipe_hash != recipe_hash or not all(path.is_file() for path in files):
         return None
     check_corpus(folder)

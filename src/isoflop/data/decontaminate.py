@@ -17,6 +17,9 @@ from isoflop.data.words import normalise
 
 GRAM_WORDS = 13
 """As in Brown et al. 2020, arXiv:2005.14165, appendix C."""
+SHORTEST_WORDS = 8
+"""ASSUMPTION: a shorter passage ("yes", "New York") stands in text that has nothing to do with it.
+The shortest n-gram of Brown et al. has as many words."""
 _PIECE = 1 << 18
 """Characters handled at once: the arrays stay in the processor's cache."""
 _BITS_PER_GRAM = 16
@@ -77,27 +80,30 @@ class Protected:
 
     names: tuple[str, ...]
     passages: tuple[int, ...]
-    """Passages with at least one word of each name."""
+    """Passages of at least SHORTEST_WORDS words of each name."""
+    short: tuple[int, ...]
+    """Its passages of fewer words, at least one: they are not looked for."""
     tables: Mapping[int, _Table]
     """By length: 13 words; shorter passages whole."""
 
 
 def protect(texts: Mapping[str, Iterable[str]]) -> Protected:
-    """Tables of the 13-grams of every text, and of passages of fewer than 13 words whole.
+    """Tables of the 13-grams of every text, and of passages of 8 to 12 words whole.
 
     Args:
         texts: name -> its passages; a gram of several names is booked to the first of them.
     """
     grams: dict[int, list[Words]] = {}
     owners: dict[int, list[NDArray[np.int32]]] = {}
-    passages = []
+    passages, short = [], []
     for number, group in enumerate(texts.values()):
-        count = 0
+        count = few = 0
         for words, ends in _batches(group):
             sums, starts = _running(words), np.concatenate(([0], ends[:-1]))
             lengths = ends - starts
-            count += int(np.count_nonzero(lengths))
-            for n in range(1, GRAM_WORDS + 1):
+            count += int(np.count_nonzero(lengths >= SHORTEST_WORDS))
+            few += int(np.count_nonzero((lengths > 0) & (lengths < SHORTEST_WORDS)))
+            for n in range(SHORTEST_WORDS, GRAM_WORDS + 1):
                 if n < GRAM_WORDS:
                     places = starts[lengths == n]
                 else:
@@ -106,8 +112,11 @@ def protect(texts: Mapping[str, Iterable[str]]) -> Protected:
                     grams.setdefault(n, []).append(_grams(sums, n)[places])
                     owners.setdefault(n, []).append(np.full(len(places), number, dtype=np.int32))
         passages.append(count)
+        short.append(few)
     tables = {n: _table(np.concatenate(grams[n]), np.concatenate(owners[n])) for n in sorted(grams)}
-    return Protected(names=tuple(texts), passages=tuple(passages), tables=tables)
+    return Protected(
+        names=tuple(texts), passages=tuple(passages), short=tuple(short), tables=tables
+    )
 
 
 def measure_overlap(protected: Protected, texts: Iterable[str]) -> Iterator[Overlap]:

@@ -9,12 +9,20 @@ from pathlib import Path
 from isoflop._errors import DataError
 from isoflop._types import Problem
 from isoflop.data.card import DataCard, DomainCard
-from isoflop.data.decontaminate import GRAM_WORDS, Overlap, measure_overlap, protect
+from isoflop.data.decontaminate import (
+    GRAM_WORDS,
+    SHORTEST_WORDS,
+    Overlap,
+    measure_overlap,
+    protect,
+)
 from isoflop.data.readers import Document, Reading, hash_files, list_files, read_files
 from isoflop.data.shards import write_text
 from isoflop.specs import DecontaminateSection
 
 RECORD = "contamination.jsonl"
+LEAKS_VERSION = 2
+"""Raised when the same recipe finds other documents; 2: passages below 8 words do not count."""
 ALARM_SHARE = 0.10
 """Of a domain's train tokens: when more than this goes, the domain is about the benchmark, or the
 split tears apart what belongs together."""
@@ -40,6 +48,8 @@ class Leaks:
     found: Mapping[int, Overlap]
     """Of every train document that shares a 13-gram, by its number."""
     dropped: frozenset[int]
+    short: int
+    """Protected passages that are too short to be looked for."""
 
 
 def resolve_benchmarks(
@@ -82,7 +92,8 @@ def find_leaks(
         section: how much overlap is too much, and what happens then.
 
     Raises:
-        DataError: a benchmark cannot be read or holds no words; a domain would lose all its text.
+        DataError: a benchmark cannot be read or holds no passage to compare; a domain would
+            lose all its text.
     """
     protected = protect(
         {
@@ -96,9 +107,15 @@ def find_leaks(
             },
         }
     )
-    for name, passages in zip(protected.names, protected.passages, strict=True):
+    # Held-out documents may all be short; a benchmark of which nothing is compared is a mistake.
+    mine = len(validation)
+    for name, passages in zip(protected.names[mine:], protected.passages[mine:], strict=True):
         if not passages:
-            raise DataError(f"data.decontaminate: {name} holds no words. Correct its path.")
+            raise DataError(
+                f"data.decontaminate: {name} holds no passage of {SHORTEST_WORDS} words or more, "
+                "and shorter ones are not compared. Correct its path or text_column, or leave it "
+                "out."
+            )
     numbers = [i for members in train.values() for i in members]
     overlaps = measure_overlap(protected, (documents[i].text for i in numbers))
     found = {i: one for i, one in zip(numbers, overlaps, strict=True) if one.shared}
@@ -112,27 +129,27 @@ def find_leaks(
                 f"{GRAM_WORDS}-grams with protected text. Raise max_overlap, or leave the domain "
                 "or the benchmark out."
             )
-    return Leaks(names=protected.names, found=found, dropped=dropped)
+    return Leaks(names=protected.names, found=found, dropped=dropped, short=sum(protected.short))
 
 
-def write_record(
-    folder: Path, leaks: Leaks | None, documents: Sequence[Document], domains: Sequence[str]
-) -> None:
-    """`contamination.jsonl`: each document found, the gravest first, and what became of it.
+def record_leaks(
+    leaks: Leaks | None, documents: Sequence[Document], domains: Sequence[str]
+) -> str | None:
+    """The text of `contamination.jsonl`: each document found, the gravest first, and what became
+    of it; None where nobody looked.
 
     Args:
-        folder: the corpus folder; a record of an earlier corpus goes.
-        leaks: what was found; None where nobody looked.
+        leaks: what was found.
         documents: the corpus.
         domains: the domain of each document.
     """
     if leaks is None:
-        (folder / RECORD).unlink(missing_ok=True)
-        return
+        return None
     rows = [
         {
             "domain": domains[i],
-            "document": documents[i].name,
+            # A file name need not be UTF-8; the record is.
+            "document": documents[i].name.encode("utf-8", "replace").decode(),
             "sha256": documents[i].digest.hex(),
             "grams": one.grams,
             "shared": one.shared,
@@ -143,7 +160,15 @@ def write_record(
         for i, one in leaks.found.items()
     ]
     rows.sort(key=lambda row: (-float(str(row["overlap"])), str(row["sha256"])))
-    write_text(folder / RECORD, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_record(folder: Path, record: str | None) -> None:
+    """Write what `record_leaks` gave; a record of an earlier corpus goes."""
+    if record is None:
+        (folder / RECORD).unlink(missing_ok=True)
+    else:
+        write_text(folder / RECORD, record)
 
 
 def leak_problems(card: DataCard) -> tuple[Problem, ...]:

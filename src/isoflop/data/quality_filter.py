@@ -16,6 +16,7 @@ from isoflop.data.readers import Document
 from isoflop.data.sources import Documents
 from isoflop.specs.quality import PUBLISHED, STATISTICS, TEXT_STATISTICS, QualitySection
 
+DROPPED = "dropped.parquet"
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 ALARM_SHARE = 0.5
 Told = Callable[[str, float], None]
@@ -80,7 +81,7 @@ def _emptied(name: str, verdicts: Verdicts) -> str:
 
 def keep_reasons(folder: Path, dropped: Sequence[Dropped | None]) -> None:
     """Write `dropped.parquet`, or remove that of an earlier recipe where nothing is filtered."""
-    path = folder / "dropped.parquet"
+    path = folder / DROPPED
     filtered = [one for one in dropped if one is not None]
     if not filtered:
         path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from isoflop.specs.quality import QualitySection
 
 # FineWeb's paper drops at its threshold too, Gopher's only beyond.
 _STRICT = ("min_punctuated_lines", "max_short_lines", "max_dup_text_chars")
+_ENDS = (0.0, 1.0)
 _KEEPS: Mapping[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
     "==": operator.eq, "!=": operator.ne,
@@ -47,6 +48,15 @@ class Verdicts:
         }
 
 
+def is_at_end(key: str, limit: float) -> bool:
+    """Whether a threshold that drops at its value is at an end of a share's scale.
+
+    There it drops only what lies beyond, like any other: nothing, which switches the rule off, or
+    all but the end itself.
+    """
+    return key in _STRICT and limit in _ENDS
+
+
 def judge(columns: Mapping[str, Any], section: QualitySection) -> Verdicts:
     """Apply the rules of a section to columns of statistics.
 
@@ -59,10 +69,11 @@ def judge(columns: Mapping[str, Any], section: QualitySection) -> Verdicts:
     for key, limit in section.limits().items():
         bound, statistic = key.split("_", 1)
         value = columns[statistic]
+        strict = key in _STRICT and not is_at_end(key, limit)
         if bound == "min":
-            failed[key] = value <= limit if key in _STRICT else value < limit
+            failed[key] = value <= limit if strict else value < limit
         else:
-            failed[key] = value >= limit if key in _STRICT else value > limit
+            failed[key] = value >= limit if strict else value > limit
     if section.languages:
         failed["languages"] = ~np.isin(columns["language"], section.languages)
     for condition in section.conditions():

@@ -86,7 +86,17 @@ STATISTICS: Mapping[str, str] = {
     "latin_share": "Share of the letters that are Latin.",
 }
 """Every statistic of a document: what `where` can ask for, and the columns on disk."""
-TEXT_STATISTICS = ("language", "script")
+TEXT_STATISTICS: Mapping[str, tuple[str, ...]] = {
+    "language": (
+        "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "pl", "cs", "tr", "fi", "ru", "uk",
+        "ja", "ko", "zh", "el", "he", "ar", "hi", "th", "unknown",
+    ),
+    "script": (
+        "latin", "cyrillic", "greek", "hebrew", "arabic", "devanagari", "thai", "kana", "hangul",
+        "han", "other", "none",
+    ),
+}  # fmt: skip
+"""Those that are text, with all that they can be: another value would drop or keep everything."""
 
 _CONDITION = re.compile(r"\s*([a-z_0-9]+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
 
@@ -144,7 +154,7 @@ class QualitySection(Section):
     max_compression: float | None = None
     min_language_score: float | None = None
     languages: tuple[str, ...] = ()
-    """Languages that stay, as two letters (`en`), or `unknown`."""
+    """Languages that stay, as two letters (`en`), or `unknown`; docs/quality.md lists them."""
     where: tuple[str, ...] = ()
     """Further conditions on any statistic, all of which must hold: `"compression < 4"`."""
 
@@ -158,6 +168,8 @@ class QualitySection(Section):
                 f"{key} >= 0",
                 "Give a count or a share, or leave the key out.",
             )
+        for name in self.languages:
+            _require_findable(f"data.domains.quality.languages = {name!r}", "language", name)
         self.conditions()
 
     def limits(self) -> dict[str, float]:
@@ -175,7 +187,8 @@ class QualitySection(Section):
         """The conditions of `where`.
 
         Raises:
-            StudyError: not of the form `statistic < number`; an unknown statistic.
+            StudyError: not of the form `statistic < number`; an unknown statistic, language or
+                script.
         """
         return tuple(_condition(text) for text in self.where)
 
@@ -185,6 +198,14 @@ class QualitySection(Section):
 
 
 THRESHOLDS = tuple(f.name for f in fields(QualitySection) if f.name.startswith(("min_", "max_")))
+
+
+def _require_findable(place: str, statistic: str, value: str) -> None:
+    known = TEXT_STATISTICS[statistic]
+    if value not in known:
+        raise StudyError(
+            f"{place} is never found as a {statistic}. Choose among {', '.join(known)}."
+        )
 
 
 def _condition(text: str) -> Condition:
@@ -200,7 +221,9 @@ def _condition(text: str) -> Condition:
     if statistic in TEXT_STATISTICS:
         if operator not in ("==", "!="):
             raise StudyError(f"{key}: {statistic} is text. Compare it with == or !=.")
-        return Condition(text=text, statistic=statistic, operator=operator, value=word.strip("\"'"))
+        name = word.strip("\"'")
+        _require_findable(f"{key}: {name!r}", statistic, name)
+        return Condition(text=text, statistic=statistic, operator=operator, value=name)
     try:
         value = float(word)
     except ValueError:
