@@ -22,6 +22,21 @@ from isoflop.specs import DomainSection
 TEXTS = ["first, with a comma", 'a "quoted" word\nand two lines', "", "café 中文", "x" * 200_000]
 
 
+MEMORY = """
+import sys
+from pathlib import Path
+from isoflop._errors import DataError
+from isoflop.data.readers import Reading, list_files, read_files
+path, reading = Path(sys.argv[1]), Reading(max_bytes=1_000_000)
+try:
+    for document in read_files(path, list_files(path, key="k"), reading):
+        pass
+except DataError as error:
+    status = Path("/proc/self/status").read_text()
+    sys.stdout.write(f"{int(status.split('VmHWM:')[1].split()[0]) // 1000} {error}")
+"""
+
+
 def read(source: Path, **options: Any) -> list[Document]:
     reading = Reading(**options)
     return list(read_files(source, list_files(source, key="source", reading=reading), reading))
@@ -192,6 +207,53 @@ def test_a_cut_arrow_file_is_named(tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_damaged_offset_of_an_arrow_file_is_named(tmp_path: Path, dictionary: bool) -> None:
+    """In a process of its own: unchecked, the memory map is read where there is no file."""
+    path = tmp_path / "a.arrow"
+    column = pyarrow.array([f"number {i:05d}" for i in range(500)])
+    table = pyarrow.table({"text": column.dictionary_encode() if dictionary else column})
+    with pyarrow.ipc.new_stream(path, table.schema) as stream:
+        stream.write_table(table)
+    whole = path.read_bytes()
+    at = whole.index((12 * 100).to_bytes(4, "little") + (12 * 101).to_bytes(4, "little"))
+    for offset in (2_000_000_000, -2_000_000_000, 12 * 90):
+        path.write_bytes(whole[:at] + offset.to_bytes(4, "little", signed=True) + whole[at + 4 :])
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, str(path)], check=True, capture_output=True, text=True
+        )
+        assert "a.arrow: cut or not Arrow" in done.stdout
+
+
+def test_an_index_outside_an_arrow_dictionary_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    for index in (5, -1):
+        wrong = pyarrow.DictionaryArray.from_arrays([0, index], ["x", "y"], safe=False)
+        table = pyarrow.table({"text": wrong})
+        with pyarrow.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
+        with pytest.raises(DataError, match=r"a\.arrow: cut or not Arrow"):
+            read(path)
+
+
+def test_an_arrow_stream_cut_between_batches_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    # The last bytes of a batch can look like the mark: numbers -1 and 0.
+    table = pyarrow.table({"text": ["some text"] * 6, "n": pyarrow.array([-1, 0] * 3, "int32")})
+    ends = []
+    with path.open("wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as stream:
+        for batch in table.to_batches(max_chunksize=2):
+            ends.append(sink.tell())
+            stream.write_batch(batch)
+        ends.append(sink.tell())
+    whole = path.read_bytes()
+    assert texts(path) == ["some text"] * 6
+    for end in (*ends, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        with pytest.raises(DataError, match=r"a\.arrow: cut or not Arrow"):
+            read(path)
+
+
 def test_a_cut_zst_file_is_named(tmp_path: Path) -> None:
     path = write_zst(tmp_path / "a.jsonl.zst", jsonl([{"text": f"number {i}"} for i in range(999)]))
     whole = path.read_bytes()
@@ -219,7 +281,8 @@ def test_mixed_schemas_in_one_folder_are_named(tmp_path: Path) -> None:
         ("id,body\n1,x\n", r"a\.csv: the column 'text' is nowhere among id, body"),
         ("text,text\nx,y\n", r"a\.csv: the column 'text' is twice among"),
         ("", r"a\.csv: the column 'text' is nowhere among none"),
-        ("id,text\n1,fine\n\n2\n", r"a\.csv:4: a row of 1 fields has none for the column 'text'"),
+        ("id,text\n1,fine\n\n2\n", r"a\.csv:4: a row of 1 fields under a header of 2"),
+        ("id,text\n1,fine\n2,one, two\n", r"a\.csv:3: a row of 3 fields under .*2\. Quote the"),
         ('id,text\n1,fine\n2,"open\nfor ever\n', r"a\.csv:3: not a row of a table"),
         ('id,text\n1,"a"b\n', r"a\.csv:2: not a row of a table"),
     ],
@@ -259,21 +322,6 @@ def test_a_document_beyond_the_limit_is_refused_in_every_kind(tmp_path: Path) ->
         assert texts(tmp_path / name, max_bytes=4000)[-1] == text
 
 
-MEMORY = """
-import sys
-from pathlib import Path
-from isoflop._errors import DataError
-from isoflop.data.readers import Reading, list_files, read_files
-path, reading = Path(sys.argv[1]), Reading(max_bytes=1_000_000)
-try:
-    for document in read_files(path, list_files(path, key="k"), reading):
-        pass
-except DataError as error:
-    status = Path("/proc/self/status").read_text()
-    sys.stdout.write(f"{int(status.split('VmHWM:')[1].split()[0]) // 1000} {error}")
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])
 def test_one_endless_line_does_not_fill_the_memory(tmp_path: Path, name: str) -> None:
@@ -289,6 +337,19 @@ def test_one_endless_line_does_not_fill_the_memory(tmp_path: Path, name: str) ->
     peak, error = done.stdout.split(" ", 1)
     assert int(peak) < 200
     assert "max_document_mb" in error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
+def test_long_rows_of_parquet_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """200 rows of 3 MB and a limit of 1 MB: the first is refused, not 200 of them held."""
+    column = [f"{i}" + "y" * 3_000_000 for i in range(200)]
+    path = write_parquet(tmp_path / "a.parquet", column, write_batch_size=1)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(path)], check=True, capture_output=True, text=True
+    )
+    peak, error = done.stdout.split(" ", 1)
+    assert int(peak) < 250
+    assert "row 1: a document of 3.0 MB" in error
 
 
 def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
@@ -319,6 +380,7 @@ def test_data_sets_saved_to_disk_and_those_it_loads(tmp_path: Path) -> None:
     assert texts(tmp_path / "saved") == want
     # What the library derives (map, filter, sort) and keeps beside its data is no data.
     (saved,) = (tmp_path / "saved").rglob("*.arrow")
+    assert saved.read_bytes().endswith(b"\xff\xff\xff\xff\0\0\0\0")  # the mark that is asked for
     (saved.parent / "cache-1234.arrow").write_bytes(saved.read_bytes())
     assert texts(tmp_path / "saved") == want
 
