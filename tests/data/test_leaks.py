@@ -1,7 +1,10 @@
 """A decontaminated corpus: what is dropped, what the card and the record say, what stays."""
 
 import json
+import os
 import random
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,6 +184,19 @@ def test_a_finished_corpus_is_returned_and_a_changed_benchmark_makes_another(
     assert other.recipe_hash != card.recipe_hash
     assert other.domains[1].contaminated_documents == 3
     assert hosts[3].name not in {row["document"] for row in record(tmp_path)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_a_file_name_that_is_not_utf8_is_recorded(
+    planted: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    base = tmp_path / "texts"
+    shutil.copytree(planted[0], base)
+    host = base / "two" / planted[1][0].name
+    host.rename(host.with_name(os.fsdecode(b"caf\xe9.txt")))
+    prepare(base, tmp_path / "corpus", asked(max_overlap=0.0))
+    assert "caf?.txt" in {row["document"] for row in record(tmp_path / "corpus")}
+    check_corpus(tmp_path / "corpus")
 
 
 def test_going_back_to_no_decontamination_leaves_no_stale_record(

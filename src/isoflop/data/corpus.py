@@ -19,7 +19,6 @@ from isoflop.data.quality_filter import (
     Dropped,
     QualityTable,
     filter_documents,
-    keep_reasons,
     quality_table,
 )
 from isoflop.data.shards import shard_path
@@ -79,7 +78,6 @@ def prepare_corpus(
         progress("comparing train with held-out text and benchmarks", 0.95)
         packing = _decontaminate(packing, section, section.decontaminate, benchmarks)
     progress("writing shards", 0.96)
-    keep_reasons(folder, dropped)
     card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
     progress(f"the corpus is prepared (peak memory {_peak_megabytes():.0f} MB)", 1.0)
     return card

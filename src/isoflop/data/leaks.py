@@ -115,20 +115,18 @@ def find_leaks(
     return Leaks(names=protected.names, found=found, dropped=dropped)
 
 
-def write_record(
-    folder: Path, leaks: Leaks | None, documents: Sequence[Document], domains: Sequence[str]
-) -> None:
-    """`contamination.jsonl`: each document found, the gravest first, and what became of it.
+def make_record(
+    leaks: Leaks | None, documents: Sequence[Document], domains: Sequence[str]
+) -> str | None:
+    """Text of `contamination.jsonl`: each document found, the gravest first, and its fate.
 
     Args:
-        folder: the corpus folder; a record of an earlier corpus goes.
         leaks: what was found; None where nobody looked.
         documents: the corpus.
         domains: the domain of each document.
     """
     if leaks is None:
-        (folder / RECORD).unlink(missing_ok=True)
-        return
+        return None
     rows = [
         {
             "domain": domains[i],
@@ -143,7 +141,17 @@ def write_record(
         for i, one in leaks.found.items()
     ]
     rows.sort(key=lambda row: (-float(str(row["overlap"])), str(row["sha256"])))
-    write_text(folder / RECORD, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    # A file name need not be UTF-8; the document's hash tells which one it is.
+    return text.encode("utf-8", "replace").decode()
+
+
+def write_record(folder: Path, text: str | None) -> None:
+    """Write the record of a corpus, or remove that of an earlier one."""
+    if text is None:
+        (folder / RECORD).unlink(missing_ok=True)
+    else:
+        write_text(folder / RECORD, text)
 
 
 def leak_problems(card: DataCard) -> tuple[Problem, ...]:

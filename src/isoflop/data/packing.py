@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from isoflop.data.card import DataCard, DomainCard
 from isoflop.data.dedup import Duplicates, find_duplicates
 from isoflop.data.engine import Engine
-from isoflop.data.leaks import Leaks, write_record
-from isoflop.data.quality_filter import Dropped, on_card
+from isoflop.data.leaks import Leaks, make_record, write_record
+from isoflop.data.quality_filter import Dropped, keep_reasons, on_card
 from isoflop.data.readers import Document
 from isoflop.data.shards import Split, shard_path, write_shard, write_text
 from isoflop.data.sources import Documents
@@ -99,7 +99,9 @@ def write_corpus(
     tokenizer: Tokenizer,
     dropped: Sequence[Dropped | None],
 ) -> DataCard:
-    """Shards, tokenizer and, last, the card: a folder with a card is a whole corpus."""
+    """Shards, tokenizer, records and, last, the card: a folder with a card is a whole corpus."""
+    names = [domains[number].source.section.name for number in packing.pool.domain]
+    record = make_record(packing.leaks, packing.pool.documents, names)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "card.json").unlink(missing_ok=True)
     tokenizer_sha256 = write_text(folder / "tokenizer.json", tokenizer.to_json())
@@ -118,8 +120,8 @@ def write_corpus(
         tokenizer_sha256=tokenizer_sha256,
         protected=packing.leaks.names if packing.leaks else (),
     )
-    names = [domains[number].source.section.name for number in packing.pool.domain]
-    write_record(folder, packing.leaks, packing.pool.documents, names)
+    write_record(folder, record)
+    keep_reasons(folder, dropped)
     write_card(folder, card)
     return card
 
