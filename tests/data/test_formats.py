@@ -1,11 +1,15 @@
 """Every kind of file gives the same documents; what is wrong is named with file, row and remedy."""
 
 import csv
+import gzip
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow
@@ -15,8 +19,9 @@ from optional import need_package
 
 from isoflop._errors import DataError
 from isoflop.data.documents import Document
-from isoflop.data.hub import hub_version, read_hub
+from isoflop.data.hub import read_hub, resolve_hub
 from isoflop.data.readers import Reading, hash_files, list_files, read_files
+from isoflop.data.sources import resolve_source
 from isoflop.specs import DomainSection
 
 TEXTS = ["first, with a comma", 'a "quoted" word\nand two lines', "", "café 中文", "x" * 200_000]
@@ -387,14 +392,62 @@ def test_data_sets_saved_to_disk_and_those_it_loads(tmp_path: Path) -> None:
     write_parquet(tmp_path / "set" / "data" / "train-0.parquet", want)
     write_parquet(tmp_path / "set" / "data" / "test-0.parquet", ["held out"])
     section = DomainSection(name="a", source="hf:set")
-    version = hub_version(section, base=tmp_path)
-    assert version == hub_version(section, base=tmp_path)
+    version = resolve_hub(section, base=tmp_path)
+    assert version == resolve_hub(section, base=tmp_path)
     assert [document.text for document in read_hub(section, base=tmp_path)] == want
     other = DomainSection(name="a", source="hf:set", split="test")
-    assert hub_version(other, base=tmp_path) != version
+    assert resolve_hub(other, base=tmp_path) != version
     assert [document.text for document in read_hub(other, base=tmp_path)] == ["held out"]
     with pytest.raises(DataError, match="has no split 'dev' but"):
-        hub_version(DomainSection(name="a", source="hf:set", split="dev"), base=tmp_path)
+        resolve_hub(DomainSection(name="a", source="hf:set", split="dev"), base=tmp_path)
+    # The version goes by content: not by place or time, but by what says how it is read.
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "set", moved / "set")
+    (parquet,) = moved.rglob("train-0.parquet")
+    os.utime(parquet, (1, 1))
+    assert resolve_hub(section, base=moved) == version
+    write_parquet(parquet, ["row X", *want[1:]])
+    os.utime(parquet, (1, 1))
+    changed = resolve_hub(section, base=moved)
+    assert changed != version
+    (moved / "set" / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    assert resolve_hub(section, base=moved) != changed
+
     wrong = DomainSection(name="a", source="hf:set", text_column="body")
     with pytest.raises(DataError, match="row 1: no text in the column 'body' among id, text"):
         list(read_hub(wrong, base=tmp_path))
+
+
+def test_rows_are_those_of_the_revision_that_the_version_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub is played: between the version and the reading it may have moved on."""
+    asked = []
+
+    def load_dataset(*place: str | None, **options: Any) -> list[dict[str, str]]:
+        asked.append(options["revision"])
+        return [{"text": "x"}]
+
+    commit = "0a" * 20
+    files = {"train": [f"hf://datasets/some/set@{commit}/a.parquet"]}
+    builder = SimpleNamespace(hash=commit, config=SimpleNamespace(name="default", data_files=files))
+    hub = SimpleNamespace(load_dataset=load_dataset, load_dataset_builder=lambda *_: builder)
+    monkeypatch.setattr("isoflop.data.hub._import", lambda: hub)
+    section = DomainSection(name="a", source="hf:some/set")
+    (document,) = resolve_source(section, base=tmp_path, cache=tmp_path).read()
+    assert (document.text, asked) == ("x", [commit])
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_gzip_behind_the_datasets_library_is_named(tmp_path: Path, damage: str) -> None:
+    need_package("datasets")
+    rows = jsonl([{"text": f"{i} {i * i}"} for i in range(100_000)])
+    whole = bytearray(gzip.compress(rows))
+    if damage == "cut":
+        del whole[len(whole) // 2 :]
+    else:
+        whole[len(whole) // 2 : len(whole) // 2 + 200] = b"\xff" * 200
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl.gz").write_bytes(whole)
+    with pytest.raises(DataError, match="hf:set cannot be read"):
+        list(read_hub(DomainSection(name="a", source="hf:set"), base=tmp_path))
