@@ -184,7 +184,23 @@ def test_html_in_unknown_bytes_is_marked(tmp_path: Path) -> None:
     assert "caf\ufffd" in document.text
 
 
+@pytest.mark.parametrize("declared", ["undefined", "utf-16", "UTF-16LE", "hex", "no-such-thing"])
+def test_html_that_declares_what_it_cannot_be_in_is_utf8(tmp_path: Path, declared: str) -> None:
+    need_package("resiliparse")
+    page = PAGE.replace("<head>", f'<head><meta charset="{declared}">')
+    (tmp_path / "a.html").write_bytes(page.encode("latin-1"))
+    (document,) = read(tmp_path, formats=("html",))
+    assert document.replaced
+    assert "caf\ufffd is open." in document.text
+
+
 # ---- what is wrong is named
+
+
+def test_a_number_of_more_digits_than_python_reads_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "n": %s}\n' % ("9" * 5000), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: not a JSON object .*Mend or remove the line"):
+        read(tmp_path)
 
 
 def test_a_cut_parquet_file_is_named(tmp_path: Path) -> None:
