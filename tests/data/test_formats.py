@@ -150,6 +150,27 @@ def test_a_file_of_another_kind_than_asked_for(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", ["x"])
     with pytest.raises(DataError, match=r"a\.parquet is none of formats = \['csv'\]"):
         read(path, formats=("csv",))
+    code = tmp_path / "a.py"
+    code.write_text("x = 1", encoding="utf-8")
+    assert texts(code, languages=("python",)) == ["x = 1"]
+    with pytest.raises(DataError, match=r"a\.py is none of languages = \['go'\]"):
+        read(code, languages=("go",))
+
+
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "A.JSONL").write_bytes(jsonl([{"text": "x"}]))
+    (tmp_path / "b.txt").write_text("y", encoding="utf-8")
+    assert texts(tmp_path) == ["x", "y"]
+
+
+def test_a_single_file_of_unknown_kind_is_text_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.unknown"
+    path.write_bytes("\ufeffcaf\u00e9".encode())
+    assert texts(path) == ["caf\u00e9"]
+    for content in (gzip.compress(b"some text"), b"a\0b", b"caf\xe9"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"notes\.unknown: neither text .* Unpack it"):
+            read(path)
 
 
 # ---- HTML
