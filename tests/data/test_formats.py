@@ -1,11 +1,15 @@
 """Every kind of file gives the same documents; what is wrong is named with file, row and remedy."""
 
 import csv
+import gzip
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow
@@ -15,11 +19,27 @@ from optional import need_package
 
 from isoflop._errors import DataError
 from isoflop.data.documents import Document
-from isoflop.data.hub import hub_version, read_hub
+from isoflop.data.hub import read_hub, resolve_hub
 from isoflop.data.readers import Reading, hash_files, list_files, read_files
+from isoflop.data.sources import resolve_source
 from isoflop.specs import DomainSection
 
 TEXTS = ["first, with a comma", 'a "quoted" word\nand two lines', "", "café 中文", "x" * 200_000]
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from isoflop._errors import DataError
+from isoflop.data.readers import Reading, list_files, read_files
+path, reading = Path(sys.argv[1]), Reading(max_bytes=1_000_000)
+try:
+    for document in read_files(path, list_files(path, key="k"), reading):
+        pass
+except DataError as error:
+    status = Path("/proc/self/status").read_text()
+    sys.stdout.write(f"{int(status.split('VmHWM:')[1].split()[0]) // 1000} {error}")
+"""
 
 
 def read(source: Path, **options: Any) -> list[Document]:
@@ -130,6 +150,27 @@ def test_a_file_of_another_kind_than_asked_for(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", ["x"])
     with pytest.raises(DataError, match=r"a\.parquet is none of formats = \['csv'\]"):
         read(path, formats=("csv",))
+    code = tmp_path / "a.py"
+    code.write_text("x = 1", encoding="utf-8")
+    assert texts(code, languages=("python",)) == ["x = 1"]
+    with pytest.raises(DataError, match=r"a\.py is none of languages = \['go'\]"):
+        read(code, languages=("go",))
+
+
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "A.JSONL").write_bytes(jsonl([{"text": "x"}]))
+    (tmp_path / "b.txt").write_text("y", encoding="utf-8")
+    assert texts(tmp_path) == ["x", "y"]
+
+
+def test_a_single_file_of_unknown_kind_is_text_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.unknown"
+    path.write_bytes("\ufeffcaf\u00e9".encode())
+    assert texts(path) == ["caf\u00e9"]
+    for content in (gzip.compress(b"some text"), b"a\0b", b"caf\xe9"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"notes\.unknown: neither text .* Unpack it"):
+            read(path)
 
 
 # ---- HTML
@@ -164,7 +205,23 @@ def test_html_in_unknown_bytes_is_marked(tmp_path: Path) -> None:
     assert "caf\ufffd" in document.text
 
 
+@pytest.mark.parametrize("declared", ["undefined", "utf-16", "UTF-16LE", "hex", "no-such-thing"])
+def test_html_that_declares_what_it_cannot_be_in_is_utf8(tmp_path: Path, declared: str) -> None:
+    need_package("resiliparse")
+    page = PAGE.replace("<head>", f'<head><meta charset="{declared}">')
+    (tmp_path / "a.html").write_bytes(page.encode("latin-1"))
+    (document,) = read(tmp_path, formats=("html",))
+    assert document.replaced
+    assert "caf\ufffd is open." in document.text
+
+
 # ---- what is wrong is named
+
+
+def test_a_number_of_more_digits_than_python_reads_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "n": %s}\n' % ("9" * 5000), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: not a JSON object .*Mend or remove the line"):
+        read(tmp_path)
 
 
 def test_a_cut_parquet_file_is_named(tmp_path: Path) -> None:
@@ -188,6 +245,53 @@ def test_a_cut_arrow_file_is_named(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for broken in (whole[: len(whole) // 2], whole[:100], b"", b"ARROW1"):
         path.write_bytes(broken)
+        with pytest.raises(DataError, match=r"a\.arrow: cut or not Arrow"):
+            read(path)
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_damaged_offset_of_an_arrow_file_is_named(tmp_path: Path, dictionary: bool) -> None:
+    """In a process of its own: unchecked, the memory map is read where there is no file."""
+    path = tmp_path / "a.arrow"
+    column = pyarrow.array([f"number {i:05d}" for i in range(500)])
+    table = pyarrow.table({"text": column.dictionary_encode() if dictionary else column})
+    with pyarrow.ipc.new_stream(path, table.schema) as stream:
+        stream.write_table(table)
+    whole = path.read_bytes()
+    at = whole.index((12 * 100).to_bytes(4, "little") + (12 * 101).to_bytes(4, "little"))
+    for offset in (2_000_000_000, -2_000_000_000, 12 * 90):
+        path.write_bytes(whole[:at] + offset.to_bytes(4, "little", signed=True) + whole[at + 4 :])
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, str(path)], check=True, capture_output=True, text=True
+        )
+        assert "a.arrow: cut or not Arrow" in done.stdout
+
+
+def test_an_index_outside_an_arrow_dictionary_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    for index in (5, -1):
+        wrong = pyarrow.DictionaryArray.from_arrays([0, index], ["x", "y"], safe=False)
+        table = pyarrow.table({"text": wrong})
+        with pyarrow.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
+        with pytest.raises(DataError, match=r"a\.arrow: cut or not Arrow"):
+            read(path)
+
+
+def test_an_arrow_stream_cut_between_batches_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    # The last bytes of a batch can look like the mark: numbers -1 and 0.
+    table = pyarrow.table({"text": ["some text"] * 6, "n": pyarrow.array([-1, 0] * 3, "int32")})
+    ends = []
+    with path.open("wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as stream:
+        for batch in table.to_batches(max_chunksize=2):
+            ends.append(sink.tell())
+            stream.write_batch(batch)
+        ends.append(sink.tell())
+    whole = path.read_bytes()
+    assert texts(path) == ["some text"] * 6
+    for end in (*ends, len(whole) - 1):
+        path.write_bytes(whole[:end])
         with pytest.raises(DataError, match=r"a\.arrow: cut or not Arrow"):
             read(path)
 
@@ -219,7 +323,8 @@ def test_mixed_schemas_in_one_folder_are_named(tmp_path: Path) -> None:
         ("id,body\n1,x\n", r"a\.csv: the column 'text' is nowhere among id, body"),
         ("text,text\nx,y\n", r"a\.csv: the column 'text' is twice among"),
         ("", r"a\.csv: the column 'text' is nowhere among none"),
-        ("id,text\n1,fine\n\n2\n", r"a\.csv:4: a row of 1 fields has none for the column 'text'"),
+        ("id,text\n1,fine\n\n2\n", r"a\.csv:4: a row of 1 fields under a header of 2"),
+        ("id,text\n1,fine\n2,one, two\n", r"a\.csv:3: a row of 3 fields under .*2\. Quote the"),
         ('id,text\n1,fine\n2,"open\nfor ever\n', r"a\.csv:3: not a row of a table"),
         ('id,text\n1,"a"b\n', r"a\.csv:2: not a row of a table"),
     ],
@@ -259,21 +364,6 @@ def test_a_document_beyond_the_limit_is_refused_in_every_kind(tmp_path: Path) ->
         assert texts(tmp_path / name, max_bytes=4000)[-1] == text
 
 
-MEMORY = """
-import sys
-from pathlib import Path
-from isoflop._errors import DataError
-from isoflop.data.readers import Reading, list_files, read_files
-path, reading = Path(sys.argv[1]), Reading(max_bytes=1_000_000)
-try:
-    for document in read_files(path, list_files(path, key="k"), reading):
-        pass
-except DataError as error:
-    status = Path("/proc/self/status").read_text()
-    sys.stdout.write(f"{int(status.split('VmHWM:')[1].split()[0]) // 1000} {error}")
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])
 def test_one_endless_line_does_not_fill_the_memory(tmp_path: Path, name: str) -> None:
@@ -289,6 +379,19 @@ def test_one_endless_line_does_not_fill_the_memory(tmp_path: Path, name: str) ->
     peak, error = done.stdout.split(" ", 1)
     assert int(peak) < 200
     assert "max_document_mb" in error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
+def test_long_rows_of_parquet_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """200 rows of 3 MB and a limit of 1 MB: the first is refused, not 200 of them held."""
+    column = [f"{i}" + "y" * 3_000_000 for i in range(200)]
+    path = write_parquet(tmp_path / "a.parquet", column, write_batch_size=1)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(path)], check=True, capture_output=True, text=True
+    )
+    peak, error = done.stdout.split(" ", 1)
+    assert int(peak) < 250
+    assert "row 1: a document of 3.0 MB" in error
 
 
 def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
@@ -319,20 +422,69 @@ def test_data_sets_saved_to_disk_and_those_it_loads(tmp_path: Path) -> None:
     assert texts(tmp_path / "saved") == want
     # What the library derives (map, filter, sort) and keeps beside its data is no data.
     (saved,) = (tmp_path / "saved").rglob("*.arrow")
+    assert saved.read_bytes().endswith(b"\xff\xff\xff\xff\0\0\0\0")  # the mark that is asked for
     (saved.parent / "cache-1234.arrow").write_bytes(saved.read_bytes())
     assert texts(tmp_path / "saved") == want
 
     write_parquet(tmp_path / "set" / "data" / "train-0.parquet", want)
     write_parquet(tmp_path / "set" / "data" / "test-0.parquet", ["held out"])
     section = DomainSection(name="a", source="hf:set")
-    version = hub_version(section, base=tmp_path)
-    assert version == hub_version(section, base=tmp_path)
+    version = resolve_hub(section, base=tmp_path)
+    assert version == resolve_hub(section, base=tmp_path)
     assert [document.text for document in read_hub(section, base=tmp_path)] == want
     other = DomainSection(name="a", source="hf:set", split="test")
-    assert hub_version(other, base=tmp_path) != version
+    assert resolve_hub(other, base=tmp_path) != version
     assert [document.text for document in read_hub(other, base=tmp_path)] == ["held out"]
     with pytest.raises(DataError, match="has no split 'dev' but"):
-        hub_version(DomainSection(name="a", source="hf:set", split="dev"), base=tmp_path)
+        resolve_hub(DomainSection(name="a", source="hf:set", split="dev"), base=tmp_path)
+    # The version goes by content: not by place or time, but by what says how it is read.
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "set", moved / "set")
+    (parquet,) = moved.rglob("train-0.parquet")
+    os.utime(parquet, (1, 1))
+    assert resolve_hub(section, base=moved) == version
+    write_parquet(parquet, ["row X", *want[1:]])
+    os.utime(parquet, (1, 1))
+    changed = resolve_hub(section, base=moved)
+    assert changed != version
+    (moved / "set" / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    assert resolve_hub(section, base=moved) != changed
+
     wrong = DomainSection(name="a", source="hf:set", text_column="body")
     with pytest.raises(DataError, match="row 1: no text in the column 'body' among id, text"):
         list(read_hub(wrong, base=tmp_path))
+
+
+def test_rows_are_those_of_the_revision_that_the_version_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub is played: between the version and the reading it may have moved on."""
+    asked = []
+
+    def load_dataset(*place: str | None, **options: Any) -> list[dict[str, str]]:
+        asked.append(options["revision"])
+        return [{"text": "x"}]
+
+    commit = "0a" * 20
+    files = {"train": [f"hf://datasets/some/set@{commit}/a.parquet"]}
+    builder = SimpleNamespace(hash=commit, config=SimpleNamespace(name="default", data_files=files))
+    hub = SimpleNamespace(load_dataset=load_dataset, load_dataset_builder=lambda *_: builder)
+    monkeypatch.setattr("isoflop.data.hub._import", lambda: hub)
+    section = DomainSection(name="a", source="hf:some/set")
+    (document,) = resolve_source(section, base=tmp_path, cache=tmp_path).read()
+    assert (document.text, asked) == ("x", [commit])
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_gzip_behind_the_datasets_library_is_named(tmp_path: Path, damage: str) -> None:
+    need_package("datasets")
+    rows = jsonl([{"text": f"{i} {i * i}"} for i in range(100_000)])
+    whole = bytearray(gzip.compress(rows))
+    if damage == "cut":
+        del whole[len(whole) // 2 :]
+    else:
+        whole[len(whole) // 2 : len(whole) // 2 + 200] = b"\xff" * 200
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl.gz").write_bytes(whole)
+    with pytest.raises(DataError, match="hf:set cannot be read"):
+        list(read_hub(DomainSection(name="a", source="hf:set"), base=tmp_path))

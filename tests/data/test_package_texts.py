@@ -17,7 +17,7 @@ from isoflop.data.package_texts import (
     read_moby_dick,
     read_poems,
 )
-from isoflop.data.recipes import fetch_recipe, find_recipe
+from isoflop.data.recipes import fetch_recipe, find_recipe, read_recipe
 
 
 def put(path: Path, content: str | bytes) -> None:
@@ -39,6 +39,17 @@ def test_a_dictionary_gives_each_entry_once(tmp_path: Path) -> None:
     put(place.with_suffix(".dict.dz"), gzip.compress(b"x" * 1000)[:-12])
     with pytest.raises(DataError, match="its dictionary is cut"):
         list(read_dictionary(tmp_path))
+    place.with_suffix(".index").unlink()
+    with pytest.raises(DataError, match=r"0 dictionaries where there is one\. Delete the folder"):
+        list(read_dictionary(tmp_path))
+
+
+def test_a_damaged_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = find_recipe("chinese_poetry")
+    monkeypatch.setattr(type(recipe), "locate", lambda self, cache: cache)
+    put(tmp_path / "package" / "dist" / "a.json", "[{")
+    with pytest.raises(DataError, match=r"package:chinese_poetry: its folder .* is damaged"):
+        list(read_recipe(recipe, cache=tmp_path))
 
 
 def test_licences_lose_their_front_matter_only(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A pinned package is found, fetched and unpacked; a hostile wheel is refused."""
 
+import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,28 @@ def test_a_package_is_fetched_once(tmp_path: Path, index: Path) -> None:
     wheel.unlink()
     assert locate_package("tinytext", "1.0", cache=tmp_path / "cache") == found
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["tinytext-1.0"]
+
+
+def test_of_two_studies_that_fetch_at_once_the_second_takes_the_first_ones_folder(
+    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(index, {"tinytext/data.txt": "hello"})
+    first = locate_package("tinytext", "1.0", cache=tmp_path / "first").parent
+    cache, remove = tmp_path / "cache", shutil.rmtree
+
+    def meddle(path: Path, **options: Any) -> None:
+        remove(path, **options)
+        if path == cache / "tinytext-1.0":  # between this and the renaming
+            shutil.copytree(first, path)
+
+    monkeypatch.setattr("isoflop.data.packages.shutil.rmtree", meddle)
+    found = locate_package("tinytext", "1.0", cache=cache)
+    assert (found / "data.txt").read_text(encoding="utf-8") == "hello"
+    # What is in the way and no such package is not taken for one.
+    remove(cache)
+    (first / "isoflop-package.json").write_text("[", encoding="utf-8")
+    with pytest.raises(DataError, match=r"tinytext-1\.0: cannot be replaced"):
+        locate_package("tinytext", "1.0", cache=cache)
 
 
 def test_a_package_out_of_reach_says_what_to_install(tmp_path: Path, index: Path) -> None:

@@ -232,6 +232,22 @@ def test_a_corpus_with_filters(base: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "dropped.parquet").exists()
 
 
+def test_reasons_are_replaced_when_the_old_card_is_gone(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in between, no card may stand beside another corpus's reasons."""
+    prepare(base, tmp_path, RULES)
+    seen = []
+
+    def write(path: Path, rows: object) -> None:
+        seen.append(path.with_name("card.json").exists())
+
+    monkeypatch.setattr("isoflop.data.quality_filter.write_dropped", write)
+    prepare(base, tmp_path, replace(RULES, min_words=40))
+    assert seen == [False]
+    assert check_corpus(tmp_path).domains[1].filtered_documents
+
+
 def test_other_thresholds_measure_nothing_again(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

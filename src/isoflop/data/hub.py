@@ -1,6 +1,8 @@
 """Data sets of the Hugging Face hub, or a local folder that its library loads, row by row."""
 
 import hashlib
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,20 @@ from typing import Any
 from isoflop._errors import DataError, MissingExtraError
 from isoflop.data.documents import Document, make_document
 from isoflop.data.kinds import Reading
+from isoflop.data.readers import hash_files
 from isoflop.specs import DomainSection
 
+_SETTINGS = ("README.md", ".huggingface.yaml", "dataset_infos.json")
+"""Files of a local data set that say how the others are read."""
 
-def hub_version(section: DomainSection, *, base: Path) -> str:
-    """`hf:` and a hash of the files that the split is made of, at the revision the hub has now.
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def resolve_hub(section: DomainSection, *, base: Path) -> tuple[str, str | None]:
+    """(version, revision) of the split that is there now; a local folder has no revision.
+
+    The version is `hf:` and a hash: of a local folder over the contents of its files, wherever it
+    lies; of the hub over their names at this revision.
 
     Raises:
         DataError: no such data set, subset or split, or the hub is out of reach.
@@ -31,13 +42,32 @@ def hub_version(section: DomainSection, *, base: Path) -> str:
             f"data.domains {section.name!r}: {section.source} has no split {split!r} but "
             f"{', '.join(map(str, files))}. Set split of the domain."
         )
-    marks = [builder.hash, builder.config.name, split, *map(str, chosen or ())]
-    marks += [str(mark) for mark in getattr(chosen, "origin_metadata", ())]
-    return f"hf:{hashlib.sha256(chr(0).join(marks).encode()).hexdigest()}"
+    local, names = Path(place).is_dir(), [str(name) for name in chosen or ()]
+    marks = [builder.config.name, split]
+    if local and names and all(Path(name).is_file() for name in names):
+        marks.append(_hash_folder(Path(place).resolve(), names))
+    else:
+        marks += [builder.hash, *names, *map(str, getattr(chosen, "origin_metadata", ()))]
+    version = f"hf:{hashlib.sha256(chr(0).join(marks).encode()).hexdigest()}"
+    # Of a data set of the hub, the library's hash is the commit.
+    commit = not local and _COMMIT.fullmatch(builder.hash or "")
+    return version, builder.hash if commit else None
 
 
-def read_hub(section: DomainSection, *, base: Path) -> Iterator[Document]:
+def _hash_folder(folder: Path, names: list[str]) -> str:
+    settings = [folder / name for name in _SETTINGS if (folder / name).is_file()]
+    inside = [Path(name) for name in names if Path(name).is_relative_to(folder)]
+    outside = [Path(name) for name in names if not Path(name).is_relative_to(folder)]
+    parts = [hash_files(folder, (*settings, *inside))]
+    return "".join([*parts, *(hash_files(path, (path,)) for path in outside)])
+
+
+def read_hub(
+    section: DomainSection, *, base: Path, revision: str | None = None
+) -> Iterator[Document]:
     """One document a row of the column `text_column`, streamed; null is empty text.
+
+    Rows are those of `revision`, as the hub may have moved on since the version was taken.
 
     Raises:
         DataError: the data set cannot be read, or a row holds no such text.
@@ -46,7 +76,11 @@ def read_hub(section: DomainSection, *, base: Path) -> Iterator[Document]:
     split, column = section.split or "train", section.text_column
     try:
         rows = datasets.load_dataset(
-            _place(section, base), section.subset or None, split=split, streaming=True
+            _place(section, base),
+            section.subset or None,
+            split=split,
+            revision=revision,
+            streaming=True,
         )
         for number, row in enumerate(rows, start=1):
             if column not in row or not isinstance(row[column], str | None):
@@ -64,7 +98,7 @@ def read_hub(section: DomainSection, *, base: Path) -> Iterator[Document]:
             yield make_document(f"{split}:{number}", content)
     except DataError:
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise _failed(section, error) from error
 
 

@@ -91,4 +91,4 @@ def choose_files(paths: list[Path], reading: Reading, *, place: str) -> list[Pat
 
 
 def _is_plain(name: str) -> bool:
-    return name.endswith(_PLAIN_JSONL) or Path(name).suffix.lower() in TEXT_SUFFIXES
+    return name.lower().endswith(_PLAIN_JSONL) or Path(name).suffix.lower() in TEXT_SUFFIXES

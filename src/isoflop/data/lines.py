@@ -28,7 +28,8 @@ def read_jsonl(path: Path, name: str, reading: Reading) -> Iterator[Document]:
                 continue
             try:
                 text = json.loads(line)[key]
-            except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
+            # Of the errors of JSON, a number of more digits than Python reads is a ValueError only.
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(
                     f"{path}:{number}: not a JSON object with the key `{key}` "
                     f"({type(error).__name__}: {error}). Mend or remove the line"
@@ -78,7 +79,7 @@ def _other_keys(line: str) -> str:
     """The remedy for lines that are fine but use another key."""
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return ""
     texts = [key for key, value in row.items() if isinstance(value, str)] if (
         isinstance(row, dict)) else []  # fmt: skip

@@ -101,7 +101,12 @@ def read_licences(folder: Path) -> Iterator[Document]:
 
 def read_dictionary(folder: Path) -> Iterator[Document]:
     """Each entry of a dictd dictionary once, however many headwords lead to it."""
-    (index,) = (folder / "usr" / "share" / "dictd").glob("*.index")
+    indices = sorted((folder / "usr" / "share" / "dictd").glob("*.index"))
+    if len(indices) != 1:
+        raise DataError(
+            f"{folder}: {len(indices)} dictionaries where there is one. Delete the folder."
+        )
+    index = indices[0]
     try:
         content = gzip.decompress(index.with_suffix(".dict.dz").read_bytes())
     except (EOFError, zlib.error) as error:

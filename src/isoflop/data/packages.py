@@ -108,7 +108,14 @@ def locate(package: Package, *, cache: Path, module: str = "") -> Path:
         }  # fmt: skip
         write_text(fresh / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         shutil.rmtree(unpacked, ignore_errors=True)
-        os.replace(fresh, unpacked)
+        try:
+            os.replace(fresh, unpacked)
+        except OSError as error:
+            # Another study that fetched it at the same time was first: its folder is as good.
+            if not ((unpacked / module).is_dir() and _is_same(unpacked, package)):
+                raise DataError(
+                    f"{unpacked}: cannot be replaced ({error.strerror}). Delete it, and run again."
+                ) from error
     return unpacked / module
 
 

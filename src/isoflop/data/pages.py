@@ -9,6 +9,7 @@ _DECLARED = re.compile(
     rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE
 )
 _DECLARED_WITHIN = 4096
+_WIDE = re.compile(r"utf[-_]?(?:16|32)", re.IGNORECASE)
 
 
 def read_page(name: str, content: bytes) -> Document:
@@ -33,10 +34,13 @@ def read_page(name: str, content: bytes) -> Document:
 
 def _decode(content: bytes) -> tuple[str, bool]:
     """UTF-8, else the encoding that the page declares, else UTF-8 with bytes replaced."""
-    declared = _DECLARED.search(content[:_DECLARED_WITHIN])
-    for encoding in ("utf-8-sig", declared.group(1).decode("ascii") if declared else "utf-8"):
+    found = _DECLARED.search(content[:_DECLARED_WITHIN])
+    declared = found.group(1).decode("ascii") if found else "utf-8"
+    # A declaration that is read byte by byte is not in UTF-16, whatever it says (HTML, 13.2.3.2).
+    encodings = ("utf-8-sig",) if _WIDE.match(declared) else ("utf-8-sig", declared)
+    for encoding in encodings:
         try:
             return content.decode(encoding), False
-        except (UnicodeDecodeError, LookupError):
+        except (UnicodeError, LookupError):  # the codec `undefined` raises the former
             continue
     return content.decode("utf-8-sig", "replace"), True

@@ -27,10 +27,11 @@ def list_files(source: Path, *, key: str, reading: Reading = PLAIN) -> tuple[Pat
         DataError: nothing there, no file of a kind asked for, or a folder of two minds.
     """
     if source.is_file():
-        if reading.formats and kind_of(source.name, reading) is None:
+        asked = {"formats": list(reading.formats), "languages": list(reading.languages)}
+        told = " and ".join(f"{name} = {value}" for name, value in asked.items() if value)
+        if told and kind_of(source.name, reading) is None:
             raise DataError(
-                f"{key}: {source} is none of formats = {list(reading.formats)}. "
-                "Leave formats out or name the kind of the file."
+                f"{key}: {source} is none of {told}. Leave them out or name the kind of the file."
             )
         return (source,)
     if not source.is_dir():
@@ -93,6 +94,8 @@ def read_files(
                 yield from read_arrow(path, name, reading)
             else:
                 content = _read_whole(path, reading.max_bytes)
+                if kind is None:  # a single file, whatever its suffix
+                    _check_text(path, content)
                 yield read_page(name, content) if kind == "html" else make_document(name, content)
         except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
             raise _unreadable(path, error) from error
@@ -110,6 +113,21 @@ def _read_whole(path: Path, max_bytes: int) -> bytes:
                 "raise max_document_mb of the domain."
             )
     return content
+
+
+def _check_text(path: Path, content: bytes) -> None:
+    """Raise unless the file is text: an archive would be one document of noise."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        good = False
+    else:
+        good = b"\0" not in content
+    if not good:
+        raise DataError(
+            f"{path}: neither text in UTF-8 nor of a kind that its suffix tells. Unpack it, or "
+            "turn it into .txt or .jsonl."
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

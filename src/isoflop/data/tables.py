@@ -14,14 +14,17 @@ from isoflop.data.kinds import Reading
 from isoflop.data.lines import bounded_lines
 
 BATCH_ROWS = 256
-"""Rows decoded at once: more is not faster, and a batch of long documents must fit in memory."""
+"""Rows decoded at most at once: more is not faster."""
+_END_MARKS = (b"\xff\xff\xff\xff\0\0\0\0", b"\0\0\0\0")
+"""Of an Arrow stream; the short one is that of Arrow before 0.15."""
 
 
 def read_csv(path: Path, name: str, reading: Reading, delimiter: str) -> Iterator[Document]:
     """One document a row, from the column that the header calls `reading.text_column`.
 
     Raises:
-        DataError: no such column, a row without it, or quotes that do not close; names the line.
+        DataError: no such column, a row of more or fewer fields than the header, or quotes that
+            do not close; names the line.
     """
     # The module's own limit is global and smaller than a document: it is raised, never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), reading.max_bytes))
@@ -34,16 +37,19 @@ def read_csv(path: Path, name: str, reading: Reading, delimiter: str) -> Iterato
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
         begin = 1
         try:
-            column = _position(path, next(rows, []), reading.text_column)
+            header = next(rows, [])
+            column = _position(path, header, reading.text_column)
             begin = rows.line_num + 1
             for number, row in enumerate(rows, start=1):
                 if not row:  # an empty line
                     begin = rows.line_num + 1
                     continue
-                if len(row) <= column:
+                # A field too many is a delimiter without quotes: the rest of a text would be lost.
+                if len(row) != len(header):
                     raise DataError(
-                        f"{path}:{begin}: a row of {len(row)} fields has none for the column "
-                        f"{reading.text_column!r}. Mend or remove the row."
+                        f"{path}:{begin}: a row of {len(row)} fields under a header of "
+                        f"{len(header)}. Quote the fields that hold {delimiter!r}, or remove the "
+                        "row."
                     )
                 content = row[column].encode("utf-8", "surrogateescape")
                 _check_size(path, number, len(content), reading)
@@ -68,8 +74,7 @@ def read_parquet(path: Path, name: str, reading: Reading) -> Iterator[Document]:
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as table:
             _check_column(path, table.schema_arrow, reading.text_column)
-            batches = table.iter_batches(batch_size=BATCH_ROWS, columns=[reading.text_column])
-            yield from _documents(path, name, batches, reading)
+            yield from _documents(path, name, _parquet_batches(table, reading), reading)
     except pyarrow.ArrowException as error:
         raise _broken(path, "Parquet", error) from error
     except FileNotFoundError:
@@ -89,7 +94,7 @@ def read_arrow(path: Path, name: str, reading: Reading) -> Iterator[Document]:
         with pyarrow.memory_map(str(path)) as source:
             try:
                 table = pyarrow.ipc.open_stream(source)
-                batches: Iterable[Any] = table
+                batches: Iterable[Any] = _whole_stream(source, table)
             except pyarrow.ArrowInvalid:
                 source.seek(0)
                 table = pyarrow.ipc.open_file(source)
@@ -110,22 +115,87 @@ def read_arrow(path: Path, name: str, reading: Reading) -> Iterator[Document]:
         raise _broken(path, "Arrow", error) from error
 
 
+def _parquet_batches(table: Any, reading: Reading) -> Iterator[Any]:
+    """Batches of the column of about `reading.max_bytes`, by the mean row of each row group."""
+    for number in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(number)
+        chunks = (group.column(i) for i in range(group.num_columns))
+        size = sum(
+            one.total_uncompressed_size
+            for one in chunks
+            if one.path_in_schema == reading.text_column
+        )
+        rows = reading.max_bytes * group.num_rows // max(size, 1)
+        yield from table.iter_batches(
+            batch_size=min(max(rows, 1), BATCH_ROWS),
+            row_groups=[number],
+            columns=[reading.text_column],
+        )
+
+
+def _whole_stream(source: Any, stream: Any) -> Iterator[Any]:
+    """The batches of a stream that has its end mark: Arrow takes one cut between batches for whole.
+
+    Raises:
+        ArrowInvalid: the mark is missing.
+    """
+    end = source.tell()
+    for batch in stream:
+        end = source.tell()
+        yield batch
+    source.seek(end)
+    if not source.read(8).startswith(_END_MARKS):
+        raise _import().ArrowInvalid("the end mark of the stream is missing")
+
+
 def _documents(
     path: Path, name: str, batches: Iterable[Any], reading: Reading
 ) -> Iterator[Document]:
+    for row, buffer in enumerate(_buffers(batches), start=1):
+        if buffer is not None:
+            _check_size(path, row, buffer.size, reading)
+        yield make_document(f"{name}:{row}", b"" if buffer is None else buffer.to_pybytes())
+
+
+def _buffers(batches: Iterable[Any]) -> Iterator[Any]:
+    """The bytes of each row of one column, without a copy; None for null."""
     pyarrow = _import()
-    row = 0
+    known: Any = None
+    texts: Any = None
     for batch in batches:
         column = batch.column(0)
-        if pyarrow.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        # As bytes: Arrow does not check that a string is UTF-8, and a broken one must be marked.
-        for value in column.cast(pyarrow.large_binary()):
-            row += 1
-            buffer = value.as_buffer()
-            if buffer is not None:
-                _check_size(path, row, buffer.size, reading)
-            yield make_document(f"{name}:{row}", b"" if buffer is None else buffer.to_pybytes())
+        if not pyarrow.types.is_dictionary(column.type):
+            for value in _as_bytes(column):
+                yield value.as_buffer()
+            continue
+        if known is None or _places(known) != _places(column.dictionary):
+            known, texts = column.dictionary, _as_bytes(column.dictionary)
+        column.indices.validate(full=True)
+        # Looked up, not decoded: a long text that repeats would be copied for every row.
+        checked = pyarrow.DictionaryArray.from_arrays(column.indices, texts)
+        for index in checked.indices.to_pylist():
+            yield None if index is None else texts[index].as_buffer()
+
+
+def _as_bytes(column: Any) -> Any:
+    """The column as bytes, its offsets checked: in a damaged file they point out of the file.
+
+    As bytes, since Arrow does not check that a string is UTF-8, and a broken one must be marked.
+    """
+    pyarrow = _import()
+    kinds = {
+        pyarrow.string(): pyarrow.binary(),
+        pyarrow.large_string(): pyarrow.large_binary(),
+        pyarrow.string_view(): pyarrow.binary_view(),
+    }
+    found = column.view(kinds.get(column.type, column.type))
+    found.validate(full=True)
+    return found
+
+
+def _places(column: Any) -> list[int | None]:
+    """Where the data of a column lies: equal for the dictionary that batches share."""
+    return [len(column), column.offset, *(b and b.address for b in column.buffers())]
 
 
 def _check_size(path: Path, row: int, size: int, reading: Reading) -> None:

@@ -1,7 +1,7 @@
 """How a domain's files are read: kinds of file, languages by suffix, and the checks of both."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from isoflop.specs.section import Section, require, require_within
 
@@ -79,31 +79,35 @@ def require_column(key: str, value: str) -> None:
     require(bool(value), key, value, "a name", "Leave the key out for `text`.")
 
 
+_READING_DEFAULTS: dict[str, Any] = {
+    "formats": (), "languages": (), "text_column": "text", "split": "", "subset": "",
+    "max_document_mb": 100.0,
+}  # fmt: skip
+
+
 def check_reading(domain: object, *, kind: str) -> None:
     """The keys of a domain that say how its source is read go with the kind of source.
 
     Raises:
         StudyError: a key that this kind of source would ignore, or an unknown language.
     """
-    value = {key: getattr(domain, key) for key in ("formats", "languages", "split", "subset")}
-    given = {key for key, what in value.items() if what}
-    column = getattr(domain, "text_column")  # noqa: B009 a domain is any record with these keys
-    if column != "text":
-        given.add("text_column")
+    # A domain is any record with these keys.
+    value = {key: getattr(domain, key) for key in _READING_DEFAULTS}
+    given = {key for key, what in value.items() if what != _READING_DEFAULTS[key]}
     allowed = {
         "package": set(),
-        "path": {"formats", "languages", "text_column"},
-        "hf": {"split", "subset", "text_column"},
+        "path": {"formats", "languages", "text_column", "max_document_mb"},
+        "hf": {"split", "subset", "text_column", "max_document_mb"},
     }[kind]
     for key in sorted(given - allowed):
         require(
             False,
             f"data.domains.{key}",
-            value.get(key, column),
+            value[key],
             f"left out beside {kind}:",
             "Remove the key.",
         )
-    require_column("data.domains.text_column", column)
+    require_column("data.domains.text_column", value["text_column"])
     require_within("data.domains", domain, "max_document_mb", 0.001, 2000)
     _check_languages(value["formats"], value["languages"])
 

@@ -55,7 +55,7 @@ class DomainSection(Section):
     subset: str = ""
     """With `hf:`: the configuration of the data set, where it has several."""
     max_document_mb: float = 100.0
-    """A longer document, line or field is refused: memory is bounded by it."""
+    """With `path:` or `hf:`: a longer document, line or field is refused."""
     quality: QualitySection | None = None
 
     def __post_init__(self) -> None:
