@@ -449,3 +449,5 @@ def test_points_count_the_distinct_tokens(
     assert column[run.run_id, steps * 64] == limit
     assert column[fresh.run_id, steps * 64] == steps * 64
     assert "n_unique_tokens" not in read_runs(tmp_path / fresh.run_id)
+    both = read_runs(*(tmp_path / one.run_id for one in (fresh, run)))
+    assert both["n_unique_tokens"].tolist() == [steps * 64, limit]

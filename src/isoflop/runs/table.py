@@ -40,14 +40,20 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
             differ.
     """
     rows: list[dict[str, Any]] = []
+    own: list[dict[str, Any]] = []
     for source in map(Path, sources):
         if source.is_file():
             rows.extend(_csv_rows(source))
         else:
-            rows.extend(_own_rows(source, kind))
+            mine = _own_rows(source, kind)
+            own += mine
+            rows += mine
     if not rows:
         places = ", ".join(str(source) for source in sources)
         raise RunError(f"{places}: no {kind} point of any run. Train first, or name another place.")
+    if any("n_unique_tokens" in row for row in rows):
+        for row in own:  # a run of ours that saw no token twice does not say so
+            row.setdefault("n_unique_tokens", row["n_tokens"])
     measured = {name for row in rows for name in row if name.startswith(_TASK_COLUMNS)}
     rows = [row | dict.fromkeys(sorted(measured - set(row)), math.nan) for row in rows]
     columns = list(rows[0])
@@ -62,15 +68,12 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
 
 
 def _own_rows(source: Path, kind: str) -> list[dict[str, Any]]:
-    rows = [
+    return [
         _row(folder, point)
         for folder in run_folders(source)
         for point in folder.points()
         if kind in ("any", point.kind)
     ]
-    if any("n_unique_tokens" in row for row in rows):  # else no run saw a token twice
-        rows = [{"n_unique_tokens": row["n_tokens"], **row} for row in rows]
-    return rows
 
 
 def run_folders(root: Path) -> Iterator[RunFolder]:
