@@ -90,10 +90,11 @@ def data(
 
     out = Output("data", as_json=json)
     fetches = bool(recipe) or str(study) == "fetch"
-    verbs.one_of(
-        {"--recipes": recipes, "fetch": fetches, "--quality": quality},
-        {"--into": into, "--set": set_},
-    )
+    verbs.refuse_mixed(
+        {"--recipes": recipes, "fetch": fetches, "--quality": quality, "--into": into,
+         "--set": set_},
+        alone=("--recipes", "fetch"),
+    )  # fmt: skip
     if recipes:
         listed = render.recipe_rows()
         out.show(render.recipes(listed))

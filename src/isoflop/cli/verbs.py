@@ -1,6 +1,6 @@
 """What the longer verbs do: choose the function of the room below, call it, render its result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,17 +218,14 @@ def prepare(
     return card, corpus_problems(card)
 
 
-def one_of(asked: Mapping[str, bool], of_a_study: Mapping[str, object]) -> None:
-    """At most one of what `data` does instead of preparing; a study's options with a study only.
+def refuse_mixed(asked: Mapping[str, object], *, alone: Collection[str]) -> None:
+    """What of `asked` is given goes together, unless one of it goes `alone`.
 
     Raises:
-        InputError: two of them at once, or an option that would be ignored.
+        InputError: it does not, and the others would be ignored.
     """
-    given = [name for name, wanted in asked.items() if wanted]
-    beside = [name for name, value in of_a_study.items() if value]
-    if "--quality" not in given:
-        given += beside if given else []
-    if len(given) > 1:
+    given = [name for name, value in asked.items() if value]
+    if len(given) > 1 and not set(given).isdisjoint(alone):
         raise InputError(
             f"isoflop data does one thing at a time, but got {' and '.join(given)}. Leave one out."
         )
