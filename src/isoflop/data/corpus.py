@@ -28,7 +28,6 @@ from isoflop.data.quality_filter import (
     filter_documents,
     quality_table,
 )
-from isoflop.data.quality_rules import is_at_end
 from isoflop.data.shards import shard_path
 from isoflop.data.sources import Documents, Source, read_documents, resolve_source
 from isoflop.data.split import choose_validation
@@ -225,9 +224,6 @@ def _add_quality(asked: dict[str, Any], section: QualitySection | None) -> None:
             "languages": sorted(section.languages),
             "where": [asdict(condition) for condition in section.conditions()],
         }
-        # Corpora of before are others where such a threshold dropped documents at its value.
-        if any(is_at_end(key, limit) for key, limit in section.limits().items()):
-            asked["quality"]["ends"] = "kept"
 
 
 def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:

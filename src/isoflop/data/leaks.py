@@ -16,13 +16,15 @@ from isoflop.data.decontaminate import (
     measure_overlap,
     protect,
 )
-from isoflop.data.readers import Document, Reading, hash_files, list_files, read_files
+from isoflop.data.documents import Document
+from isoflop.data.kinds import Reading
+from isoflop.data.readers import hash_files, list_files, read_files
 from isoflop.data.shards import write_text
 from isoflop.specs import DecontaminateSection
 
 RECORD = "contamination.jsonl"
-LEAKS_VERSION = 2
-"""Raised when the same recipe finds other documents; 2: passages below 8 words do not count."""
+LEAKS_VERSION = 1
+"""Raised when the same recipe finds other documents."""
 ALARM_SHARE = 0.10
 """Of a domain's train tokens: when more than this goes, the domain is about the benchmark, or the
 split tears apart what belongs together."""

@@ -48,7 +48,7 @@ class Verdicts:
         }
 
 
-def is_at_end(key: str, limit: float) -> bool:
+def _is_at_end(key: str, limit: float) -> bool:
     """Whether a threshold that drops at its value is at an end of a share's scale.
 
     There it drops only what lies beyond, like any other: nothing, which switches the rule off, or
@@ -69,7 +69,7 @@ def judge(columns: Mapping[str, Any], section: QualitySection) -> Verdicts:
     for key, limit in section.limits().items():
         bound, statistic = key.split("_", 1)
         value = columns[statistic]
-        strict = key in _STRICT and not is_at_end(key, limit)
+        strict = key in _STRICT and not _is_at_end(key, limit)
         if bound == "min":
             failed[key] = value <= limit if strict else value < limit
         else:
