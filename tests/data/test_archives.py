@@ -13,8 +13,8 @@ from optional import need_program
 
 from isoflop._errors import DataError
 from isoflop.data.archives import unpack
+from isoflop.data.documents import make_document
 from isoflop.data.packages import Package, cache_folder, locate, locate_package
-from isoflop.data.readers import make_document
 from isoflop.data.recipes import RECIPES, Recipe, fetch_recipe
 
 

@@ -20,7 +20,8 @@ from optional import need_package
 from isoflop._errors import DataError
 from isoflop.data.documents import Document
 from isoflop.data.hub import read_hub, resolve_hub
-from isoflop.data.readers import Reading, hash_files, list_files, read_files
+from isoflop.data.kinds import Reading
+from isoflop.data.readers import hash_files, list_files, read_files
 from isoflop.data.sources import resolve_source
 from isoflop.specs import DomainSection
 
@@ -31,7 +32,8 @@ MEMORY = """
 import sys
 from pathlib import Path
 from isoflop._errors import DataError
-from isoflop.data.readers import Reading, list_files, read_files
+from isoflop.data.kinds import Reading
+from isoflop.data.readers import list_files, read_files
 path, reading = Path(sys.argv[1]), Reading(max_bytes=1_000_000)
 try:
     for document in read_files(path, list_files(path, key="k"), reading):

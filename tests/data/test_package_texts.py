@@ -50,6 +50,8 @@ def test_a_damaged_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     put(tmp_path / "package" / "dist" / "a.json", "[{")
     with pytest.raises(DataError, match=r"package:chinese_poetry: its folder .* is damaged"):
         list(read_recipe(recipe, cache=tmp_path))
+    with pytest.raises(DataError, match=r"package:chinese_poetry: its folder .* is damaged"):
+        fetch_recipe(find_recipe("chinese_poetry"), cache=tmp_path)
 
 
 def test_licences_lose_their_front_matter_only(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from isoflop._errors import DataError
-from isoflop.data.packages import locate_package, unpack_wheel
-from isoflop.data.recipes import RECIPES, find_recipe, strip_tags
+from isoflop.data.archives import unpack_wheel
+from isoflop.data.package_texts import strip_tags
+from isoflop.data.packages import locate_package
+from isoflop.data.recipes import RECIPES, find_recipe
 
 
 def make_wheel(folder: Path, members: dict[str, str]) -> Path:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from isoflop._errors import DataError
-from isoflop.data.readers import Document, list_files, make_document, read_files
+from isoflop.data.documents import Document, make_document
+from isoflop.data.readers import list_files, read_files
 
 
 def read(source: Path) -> list[Document]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isoflop._errors import DataError
-from isoflop.data.readers import Document, make_document
+from isoflop.data.documents import Document, make_document
 from isoflop.data.tokenizer import END_ID, Tokenizer, load_tokenizer, train_tokenizer
 
 
@@ -52,7 +52,7 @@ def test_training_is_deterministic_and_ignores_order() -> None:
 def test_batches_do_not_change_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [document.text for document in documents()]
     whole = TOKENIZER.encode_documents(texts)
-    monkeypatch.setattr("isoflop.data.tokenizer._BATCH_BYTES", 3000)
+    monkeypatch.setattr("isoflop.data.tokenizer._BATCH_CHARS", 3000)
     shares: list[float] = []
     parts = TOKENIZER.encode_documents(texts, shares.append)
     assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))

@@ -1,6 +1,6 @@
 """13-gram overlap of documents with protected text: held-out documents and benchmarks.
 
-Words are those of `dedup.normalise`, so case, punctuation and line ends do not hide a passage.
+Words are those of `words.normalise`, so case, punctuation and line ends do not hide a passage.
 Every word is hashed to 64 bits by a polynomial over its bytes, every n-gram by a polynomial over
 its words; both are differences of running sums, so a gram costs a few array operations whatever
 its length. Two different grams collide with odds of about 2^-59 a pair.

@@ -1,7 +1,11 @@
-"""`Document`: one text with its name and content hash."""
+"""`Document`: one text with its name and content hash; and taking many of them part by part."""
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +32,17 @@ def make_document(name: str, content: str | bytes) -> Document:
     data = text.encode()
     digest = hashlib.sha256(data).digest()
     return Document(name=name, text=text, digest=digest, n_bytes=len(data), replaced=replaced)
+
+
+def in_parts(items: Iterable[T], size: Callable[[T], int], *, least: int) -> Iterator[list[T]]:
+    """The items in order, in lists whose sizes add up to `least` or just more; the last to less."""
+    part: list[T] = []
+    total = 0
+    for item in items:
+        part.append(item)
+        total += size(item)
+        if total >= least:
+            yield part
+            part, total = [], 0
+    if part:
+        yield part

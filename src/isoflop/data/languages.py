@@ -29,6 +29,8 @@ OF_SCRIPT = {
     "devanagari": "hi", "thai": "th",
 }  # fmt: skip
 UNKNOWN = "unknown"
+LOWEST_SCORE = 0.05
+"""ASSUMPTION: prose holds four times as many frequent words; tables and code fewer."""
 _BITS = {
     word: sum(1 << k for k, language in enumerate(LANGUAGES) if word in _FREQUENT[language].split())
     for words in _FREQUENT.values()
@@ -90,7 +92,3 @@ def guess_language(votes: int, score: float, scripts: Array) -> str:
         if by_script[script] >= 0.5:
             return language
     return LANGUAGES[votes] if score >= LOWEST_SCORE else UNKNOWN
-
-
-LOWEST_SCORE = 0.05
-"""ASSUMPTION: prose holds four times as many frequent words; tables and code fewer."""

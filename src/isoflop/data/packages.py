@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from isoflop._errors import DataError
-from isoflop.data.archives import unpack, unpack_wheel
+from isoflop.data.archives import unpack
 from isoflop.data.shards import hash_file, write_text
-
-__all__ = ["Package", "cache_folder", "locate", "locate_package", "unpack_wheel"]
 
 DOWNLOAD_SECONDS = 600
 MANIFEST = "isoflop-package.json"

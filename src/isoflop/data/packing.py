@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from isoflop.data.card import DataCard, DomainCard
 from isoflop.data.dedup import Duplicates, find_duplicates
+from isoflop.data.documents import Document
 from isoflop.data.engine import Engine
 from isoflop.data.leaks import Leaks, record_leaks, write_record
 from isoflop.data.quality_filter import Dropped, keep_reasons, on_card
-from isoflop.data.readers import Document
 from isoflop.data.shards import Split, shard_path, write_shard, write_text
 from isoflop.data.sources import Documents
 from isoflop.data.tokenizer import Tokenizer

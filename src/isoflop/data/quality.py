@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from isoflop.data.documents import in_parts
 from isoflop.data.languages import SCRIPTS, guess_language, script_counts
 from isoflop.data.quality_batch import take_apart
 from isoflop.data.quality_lines import LineStatistics, measure_lines
@@ -39,16 +40,7 @@ def measure_quality(texts: Sequence[str]) -> Columns:
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
     """Texts in order, some BATCH_CHARS characters at a time."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= BATCH_CHARS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    return in_parts(texts, len, least=BATCH_CHARS)
 
 
 def _measure(whole: Sequence[str]) -> Columns:

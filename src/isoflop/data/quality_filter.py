@@ -10,9 +10,9 @@ import numpy as np
 from isoflop._errors import DataError
 from isoflop._types import Problem
 from isoflop.data.card import DataCard, DomainCard, RuleCount
+from isoflop.data.documents import Document
 from isoflop.data.quality_rules import Verdicts, judge
 from isoflop.data.quality_store import measured, quality_path, write_dropped
-from isoflop.data.readers import Document
 from isoflop.data.sources import Documents
 from isoflop.specs.quality import PUBLISHED, STATISTICS, TEXT_STATISTICS, QualitySection
 

@@ -1,16 +1,16 @@
 """Parquet files: statistics keyed by document digest, and what was dropped for which reason."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isoflop._errors import MissingExtraError
+from isoflop.data.documents import Document, in_parts
 from isoflop.data.quality import QUALITY_VERSION, Columns
 from isoflop.data.quality_workers import measure_batches
-from isoflop.data.readers import Document
 from isoflop.specs.quality import STATISTICS
 
 _VERSION_KEY = b"isoflop_quality_version"
@@ -38,7 +38,7 @@ def measured(
     place = {digest: row for row, digest in enumerate(known.get("digest", ()))}
     new = [doc for doc in {d.digest: d for d in documents}.values() if doc.digest not in place]
     done = 0
-    for part in _parts(new):
+    for part in in_parts(new, lambda document: document.n_bytes, least=PART_BYTES):
         texts = [document.text for document in part]
 
         def tell(share: float, before: int = done, size: int = len(part)) -> None:
@@ -53,19 +53,6 @@ def measured(
     place = {digest: row for row, digest in enumerate(known.get("digest", ()))}
     rows_of = np.array([place[document.digest] for document in documents], dtype=np.int64)
     return {name: known[name][rows_of] for name in STATISTICS}
-
-
-def _parts(documents: Sequence[Document]) -> Iterable[list[Document]]:
-    part: list[Document] = []
-    size = 0
-    for document in documents:
-        part.append(document)
-        size += document.n_bytes
-        if size >= PART_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
 
 
 def write_dropped(path: Path, rows: Mapping[str, Sequence[Any]]) -> None:

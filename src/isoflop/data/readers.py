@@ -7,15 +7,10 @@ from pathlib import Path
 
 from isoflop._errors import DataError
 from isoflop.data.documents import Document, make_document
-from isoflop.data.kinds import TEXT_SUFFIXES, Reading, choose_files, kind_of
+from isoflop.data.kinds import Reading, choose_files, kind_of
 from isoflop.data.lines import read_jsonl
 from isoflop.data.pages import read_page
 from isoflop.data.tables import read_arrow, read_csv, read_parquet
-
-__all__ = [
-    "TEXT_SUFFIXES", "Document", "Reading", "hash_files", "list_files", "make_document",
-    "read_files",
-]  # fmt: skip
 
 PLAIN = Reading()
 

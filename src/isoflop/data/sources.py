@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from isoflop._errors import DataError
+from isoflop.data.documents import Document
 from isoflop.data.hub import read_hub, resolve_hub
-from isoflop.data.readers import Document, Reading, hash_files, list_files, read_files
+from isoflop.data.kinds import Reading
+from isoflop.data.readers import hash_files, list_files, read_files
 from isoflop.data.recipes import find_recipe, read_recipe
 from isoflop.specs import DomainSection
 

@@ -5,6 +5,7 @@ Rows are read a batch at a time; names are `file:row`, rows counted from 1 as a 
 
 import csv
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +69,15 @@ def read_parquet(path: Path, name: str, reading: Reading) -> Iterator[Document]:
     Raises:
         DataError: cut or not Parquet, no such column of text, or a document too long.
     """
-    pyarrow = _import()
+    _import()
     import pyarrow.parquet as parquet
 
-    try:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as table:
-            _check_column(path, table.schema_arrow, reading.text_column)
-            yield from _documents(path, name, _parquet_batches(table, reading), reading)
-    except pyarrow.ArrowException as error:
-        raise _broken(path, "Parquet", error) from error
-    except FileNotFoundError:
-        raise
-    except OSError as error:  # what Arrow says of pages that do not unpack
-        raise _broken(path, "Parquet", error) from error
+    with (
+        _refusing(path, "Parquet"),
+        parquet.ParquetFile(path, page_checksum_verification=True) as table,
+    ):
+        _check_column(path, table.schema_arrow, reading.text_column)
+        yield from _documents(path, name, _parquet_batches(table, reading), reading)
 
 
 def read_arrow(path: Path, name: str, reading: Reading) -> Iterator[Document]:
@@ -90,29 +87,36 @@ def read_arrow(path: Path, name: str, reading: Reading) -> Iterator[Document]:
         DataError: as `read_parquet`.
     """
     pyarrow = _import()
+    with _refusing(path, "Arrow"), pyarrow.memory_map(str(path)) as source:
+        try:
+            table = pyarrow.ipc.open_stream(source)
+            batches: Iterable[Any] = _whole_stream(source, table)
+        except pyarrow.ArrowInvalid:
+            source.seek(0)
+            table = pyarrow.ipc.open_file(source)
+            batches = (table.get_batch(i) for i in range(table.num_record_batches))
+        _check_column(path, table.schema, reading.text_column)
+        # A batch of a memory map is cut into small ones without a copy.
+        small = (
+            batch.slice(at, BATCH_ROWS).select([reading.text_column])
+            for batch in batches
+            for at in range(0, batch.num_rows, BATCH_ROWS)
+        )
+        yield from _documents(path, name, small, reading)
+
+
+@contextmanager
+def _refusing(path: Path, kind: str) -> Iterator[None]:
+    """What Arrow says of a damaged file, as a DataError; one that is gone is not damaged."""
     try:
-        with pyarrow.memory_map(str(path)) as source:
-            try:
-                table = pyarrow.ipc.open_stream(source)
-                batches: Iterable[Any] = _whole_stream(source, table)
-            except pyarrow.ArrowInvalid:
-                source.seek(0)
-                table = pyarrow.ipc.open_file(source)
-                batches = (table.get_batch(i) for i in range(table.num_record_batches))
-            _check_column(path, table.schema, reading.text_column)
-            # A batch of a memory map is cut into small ones without a copy.
-            small = (
-                batch.slice(at, BATCH_ROWS).select([reading.text_column])
-                for batch in batches
-                for at in range(0, batch.num_rows, BATCH_ROWS)
-            )
-            yield from _documents(path, name, small, reading)
-    except pyarrow.ArrowException as error:
-        raise _broken(path, "Arrow", error) from error
+        yield
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise _broken(path, "Arrow", error) from error
+    except (_import().ArrowException, OSError) as error:  # the latter: pages that do not unpack
+        raise DataError(
+            # Arrow's messages have several lines.
+            f"{path}: cut or not {kind} ({' '.join(str(error).split())}). Restore or remove it."
+        ) from error
 
 
 def _parquet_batches(table: Any, reading: Reading) -> Iterator[Any]:
@@ -238,11 +242,6 @@ def _no_column(path: Path, wanted: str, names: list[str]) -> DataError:
         "Set text_column of the domain to a column that all its files have, or part the files "
         "into domains."
     )
-
-
-def _broken(path: Path, kind: str, error: Exception) -> DataError:
-    words = " ".join(str(error).split())  # Arrow's messages have several lines
-    return DataError(f"{path}: cut or not {kind} ({words}). Restore or remove it.")
 
 
 def _import() -> Any:

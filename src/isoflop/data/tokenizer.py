@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop._errors import DataError, MissingExtraError
-from isoflop.data.readers import Document
+from isoflop.data.documents import Document, in_parts
 
 END_OF_TEXT = "<|endoftext|>"
 END_ID = 0
@@ -17,7 +17,7 @@ SAMPLE_BYTES = 8_000_000
 """Text the merges are learned from, over all domains: 512 to 8,192 merges are settled by then."""
 SAMPLE_CHARS = 20_000
 """At most this much of one document, so that no long document sets the merges."""
-_BATCH_BYTES = 2_000_000
+_BATCH_CHARS = 2_000_000
 
 
 class Tokenizer:
@@ -48,7 +48,7 @@ class Tokenizer:
     ) -> list[NDArray[np.uint16]]:
         """Ids of each text and the end mark after it; a batch at a time, so memory is bounded."""
         out: list[NDArray[np.uint16]] = []
-        for batch in _batches(texts):
+        for batch in in_parts(texts, len, least=_BATCH_CHARS):
             for encoding in self._inner.encode_batch_fast(batch, add_special_tokens=False):
                 out.append(np.array([*encoding.ids, END_ID], dtype=np.uint16))
             progress(len(out) / len(texts))
@@ -115,19 +115,6 @@ def _sample(documents: Sequence[Document], n_bytes: int) -> Iterator[str]:
         text = document.text[:SAMPLE_CHARS]
         taken += len(text.encode())
         yield text
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _import() -> Any:

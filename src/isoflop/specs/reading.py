@@ -1,6 +1,6 @@
 """How a domain's files are read: kinds of file, languages by suffix, and the checks of both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from isoflop.specs.section import Section, require, require_within
@@ -79,29 +79,26 @@ def require_column(key: str, value: str) -> None:
     require(bool(value), key, value, "a name", "Leave the key out for `text`.")
 
 
-_READING_DEFAULTS: dict[str, Any] = {
-    "formats": (), "languages": (), "text_column": "text", "split": "", "subset": "",
-    "max_document_mb": 100.0,
-}  # fmt: skip
+_KEYS_OF_KIND: dict[str, frozenset[str]] = {
+    "package": frozenset(),
+    "path": frozenset({"formats", "languages", "text_column", "max_document_mb"}),
+    "hf": frozenset({"split", "subset", "text_column", "max_document_mb"}),
+}
+"""Keys of a domain that say how its source is read, by the kind of source that heeds them."""
 
 
-def check_reading(domain: object, *, kind: str) -> None:
+def check_reading(domain: Any, *, kind: str) -> None:
     """The keys of a domain that say how its source is read go with the kind of source.
 
     Raises:
         StudyError: a key that this kind of source would ignore, or an unknown language.
     """
-    # A domain is any record with these keys.
-    value = {key: getattr(domain, key) for key in _READING_DEFAULTS}
-    given = {key for key, what in value.items() if what != _READING_DEFAULTS[key]}
-    allowed = {
-        "package": set(),
-        "path": {"formats", "languages", "text_column", "max_document_mb"},
-        "hf": {"split", "subset", "text_column", "max_document_mb"},
-    }[kind]
-    for key in sorted(given - allowed):
+    # DomainSection stands above this file: its fields and their defaults are asked of the record.
+    defaults = {one.name: one.default for one in fields(domain)}
+    value = {key: getattr(domain, key) for key in frozenset().union(*_KEYS_OF_KIND.values())}
+    for key in sorted(value.keys() - _KEYS_OF_KIND[kind]):
         require(
-            False,
+            value[key] == defaults[key],
             f"data.domains.{key}",
             value[key],
             f"left out beside {kind}:",
