@@ -16,8 +16,8 @@ from pathlib import Path
 
 from isoflop.data import find_recipe
 from isoflop.data.decontaminate import Protected, measure_overlap, protect
-from isoflop.data.dedup import normalise
 from isoflop.data.recipes import read_recipe
+from isoflop.data.words import normalise
 
 LENGTHS = (13, 25, 50, 100, 200)
 PLANTED = 100

@@ -1,7 +1,6 @@
 """`isoflop export`: a process of the trainer writes the files, the verb tells what it wrote."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,14 @@ from isoflop.cli.entry import run
 from isoflop.runs import RunFolder
 from isoflop.specs import RunConfig
 from isoflop.specs.shape import PRESETS
+from optional import need_package
 
 
 @pytest.fixture(autouse=True)
 def packages() -> None:
     """torch and safetensors; must be there in CI, skips elsewhere."""
-    for name in ("torch", "safetensors"):
-        try:
-            __import__(name)
-        except ImportError:
-            if os.environ.get("CI"):
-                pytest.fail(f"{name} is not installed: pip install 'isoflop[train,hf]'")
-            pytest.skip(f"{name} is not installed: pip install 'isoflop[train,hf]'")
+    need_package("torch", "train")
+    need_package("safetensors", "hf")
 
 
 def trained(config: RunConfig, place: Path) -> Path:

@@ -9,13 +9,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from optional import need_program
 
 from isoflop._errors import DataError
 from isoflop.data.archives import unpack
 from isoflop.data.documents import make_document
 from isoflop.data.packages import Package, cache_folder, locate, locate_package
 from isoflop.data.recipes import RECIPES, Recipe, fetch_recipe
+from optional import need_program
 
 
 def make_tar(path: Path, members: list[tuple[str, bytes | str]], *, gz: bool = True) -> Path:
@@ -130,7 +130,7 @@ def test_links_are_left_out_and_lead_nowhere(tmp_path: Path) -> None:
 
 
 def test_a_debian_package(tmp_path: Path) -> None:
-    need_program("dpkg-deb")
+    need_program("dpkg-deb", "dpkg")
     root = tmp_path / "root"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN" / "control").write_text(

@@ -13,9 +13,10 @@ from test_dedup_equal import chains, families
 from isoflop._errors import StudyError
 from isoflop.data.dedup import find_duplicates
 from isoflop.specs import DataSection, DomainSection
+from optional import need_package
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ladders"))
-from engines import absent, ray_engine
+from engines import ray_engine
 
 SCRIPT = """
 import hashlib, json, sys
@@ -36,11 +37,8 @@ except IsoflopError as error:
 
 
 def dedup(texts: Path, *engines: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    pytest.importorskip("daft")
-    try:
-        import ray  # noqa: F401
-    except ImportError:
-        absent("ray is not installed (pip install 'isoflop[ray]')")
+    need_package("daft", "data")
+    need_package("ray", "ray")
     return subprocess.run(
         [sys.executable, "-c", SCRIPT, str(texts), *engines],
         env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment},

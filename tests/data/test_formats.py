@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from optional import need_package
 
 from isoflop._errors import DataError
 from isoflop.data.documents import Document
@@ -24,6 +23,7 @@ from isoflop.data.kinds import Reading
 from isoflop.data.readers import hash_files, list_files, read_files
 from isoflop.data.sources import resolve_source
 from isoflop.specs import DomainSection
+from optional import need_package
 
 TEXTS = ["first, with a comma", 'a "quoted" word\nand two lines', "", "café 中文", "x" * 200_000]
 
@@ -185,7 +185,7 @@ has enough words in its paragraphs for it to be told from its frame.</p></main>
 
 
 def test_html_is_source_code_until_its_text_is_asked_for(tmp_path: Path) -> None:
-    need_package("resiliparse")
+    need_package("resiliparse", "html")
     (tmp_path / "a.html").write_text(PAGE, encoding="utf-8")
     declared = PAGE.replace("<head>", '<head><meta charset="latin-1">')
     (tmp_path / "b.htm").write_bytes(declared.encode("latin-1"))
@@ -200,7 +200,7 @@ def test_html_is_source_code_until_its_text_is_asked_for(tmp_path: Path) -> None
 
 
 def test_html_in_unknown_bytes_is_marked(tmp_path: Path) -> None:
-    need_package("resiliparse")
+    need_package("resiliparse", "html")
     (tmp_path / "a.html").write_bytes(PAGE.encode("latin-1"))
     (document,) = read(tmp_path, formats=("html",))
     assert document.replaced
@@ -209,7 +209,7 @@ def test_html_in_unknown_bytes_is_marked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("declared", ["undefined", "utf-16", "UTF-16LE", "hex", "no-such-thing"])
 def test_html_that_declares_what_it_cannot_be_in_is_utf8(tmp_path: Path, declared: str) -> None:
-    need_package("resiliparse")
+    need_package("resiliparse", "html")
     page = PAGE.replace("<head>", f'<head><meta charset="{declared}">')
     (tmp_path / "a.html").write_bytes(page.encode("latin-1"))
     (document,) = read(tmp_path, formats=("html",))
@@ -413,7 +413,7 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
 
 
 def test_data_sets_saved_to_disk_and_those_it_loads(tmp_path: Path) -> None:
-    need_package("datasets")
+    need_package("datasets", "hub")
     script = (
         "import sys, datasets; datasets.disable_progress_bars()\n"
         "rows = datasets.Dataset.from_dict({'text': [f'row {i}' for i in range(600)]})\n"
@@ -479,7 +479,7 @@ def test_rows_are_those_of_the_revision_that_the_version_names(
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_a_damaged_gzip_behind_the_datasets_library_is_named(tmp_path: Path, damage: str) -> None:
-    need_package("datasets")
+    need_package("datasets", "hub")
     rows = jsonl([{"text": f"{i} {i * i}"} for i in range(100_000)])
     whole = bytearray(gzip.compress(rows))
     if damage == "cut":

@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
-
 from isoflop.ladders.launchers import Attempt, attempts_of
+from optional import need_package, need_program
 
 PATIENCE_S = 180.0
 T = TypeVar("T")
@@ -70,13 +69,6 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [int(one.getsockname()[1]) for one in sockets]
-
-
-def absent(what: str) -> None:
-    """Skip the test with a word why, or fail it in CI."""
-    if os.environ.get("CI") or os.environ.get("ISOFLOP_ENGINES") == "required":
-        pytest.fail(f"{what}: .ci/run installs it")
-    pytest.skip(what)
 
 
 SLURM_CONF = """
@@ -160,8 +152,7 @@ class SlurmEngine(Engine):
 def slurm_engine(n_nodes: int = 1) -> Iterator[SlurmEngine]:
     """A Slurm cluster of one node or two that lives as long as the block."""
     for command in ("munged", "slurmctld", "slurmd", "sbatch"):
-        if shutil.which(command) is None:
-            absent(f"{command} is not installed (apt-get install slurm-wlm munge)")
+        need_program(command, "slurm-wlm munge")
     # Short and open to all: a socket's path has a limit, and munge refuses a private folder.
     root = Path(tempfile.mkdtemp(prefix="isoflop-slurm-", dir="/tmp"))
     root.chmod(0o755)
@@ -234,9 +225,8 @@ class RayEngine(Engine):
 @contextlib.contextmanager
 def ray_engine() -> Iterator[RayEngine]:
     """A Ray cluster of two raylets that lives as long as the block."""
+    need_package("ray", "ray")
     script = Path(sys.executable).with_name("ray")
-    if not script.exists():
-        absent("ray is not installed (pip install 'isoflop[ray]')")
     root = Path(tempfile.mkdtemp(prefix="isoflop-ray-", dir="/tmp"))
     gcs, dashboard, *agents = free_ports(6)
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}

@@ -1,10 +1,8 @@
 """A trainer of one's own: placeholders, measurements in every format, what is refused and why."""
 
 import csv
-import importlib.util
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from isoflop.specs import (
     TrainerSection,
     placeholders_of,
 )
+from optional import need_package
 
 ROOT = Path(__file__).parents[2]
 N_TOKENS, BATCH = 1280, 64
@@ -299,10 +298,7 @@ def test_a_run_is_not_gone_on_with_by_another_trainer(tmp_path: Path, branch: Ru
 
 def hugging_face() -> None:
     for name in ("transformers", "accelerate"):
-        if importlib.util.find_spec(name) is None:
-            if os.environ.get("CI"):
-                pytest.fail(f"{name} is not installed: the dev extra brings it")
-            pytest.skip(f"{name} is not installed (pip install 'isoflop[hf]')")
+        need_package(name, "hf")
 
 
 @pytest.mark.slow

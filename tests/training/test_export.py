@@ -1,7 +1,6 @@
 """Exported models give the same logits as `transformers`, whatever their parameters are."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from isoflop.specs.shape import PRESETS
 from isoflop.training import Transformer, train_run
 from isoflop.training.export import export_run, main, write_model
 from isoflop.training.families import family_of
+from optional import need_package
 
 BASE = ModelShape(
     vocab_size=300, width=32, depth=2, n_heads=4, ff_width=48, context=16, **PRESETS["llama"]
@@ -49,24 +49,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def transformers() -> Any:
     """The package; must be there in CI, skips elsewhere."""
-    try:
-        import transformers
-    except ImportError:
-        if os.environ.get("CI"):
-            pytest.fail("transformers is not installed: pip install 'isoflop[hf]'")
-        pytest.skip("transformers is not installed: pip install 'isoflop[hf]'")
+    need_package("transformers", "hf")
+    import transformers
+
     return transformers
 
 
 @pytest.fixture
 def safetensors() -> None:
     """The package that writes; must be there in CI, skips elsewhere."""
-    try:
-        import safetensors  # noqa: F401
-    except ImportError:
-        if os.environ.get("CI"):
-            pytest.fail("safetensors is not installed: pip install 'isoflop[hf]'")
-        pytest.skip("safetensors is not installed: pip install 'isoflop[hf]'")
+    need_package("safetensors", "hf")
 
 
 def perturbed(shape: ModelShape, own: Parametrisation) -> Transformer:
