@@ -135,6 +135,19 @@ class SlurmEngine(Engine):
                            env={**os.environ, **self.environment}, check=False,
                            capture_output=True)  # fmt: skip
 
+    def resume(self, node: str) -> None:
+        """Take a node back into service; its own slurmd may have done so by registering anew."""
+
+        def is_up() -> bool:
+            state = self._call("sinfo", "--noheader", f"--nodes={node}", "--format=%T").strip()
+            if state.startswith("down"):
+                subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"],
+                               env={**os.environ, **self.environment}, check=False,
+                               capture_output=True)  # fmt: skip
+            return not state.startswith("down")
+
+        wait_for(is_up, lambda: self._call("sinfo"))
+
     def _states(self, name: str) -> list[str]:
         return self._call("squeue", "--noheader", f"--name={name}", "--format=%T").split()
 

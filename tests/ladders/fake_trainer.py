@@ -69,4 +69,6 @@ def _fault(study: Path, width: int, step: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending = main()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm and the keeper both ask
+    sys.exit(ending)

@@ -29,6 +29,7 @@ from isoflop.specs import LaunchSection, SlurmSection, study_from_mapping
 SLEEPER = """
 import signal, sys, time
 def stop(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm and the keeper both ask
     print("saved", flush=True)
     sys.exit(130)
 signal.signal(signal.SIGTERM, stop)
@@ -218,7 +219,7 @@ def test_a_node_that_fails_costs_an_attempt_and_no_more(
     node = cluster._call("sinfo", "--noheader", "--format=%n").strip()
     cluster._call("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     wait_for(lambda: launcher.poll(ticket).state == "queued", lambda: launcher.poll(ticket))
-    cluster._call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    cluster.resume(node)
     wait_for(lambda: cluster.hurry() or len(attempts_of(spec.folder)) == 2)
     os.kill(wait_for(lambda: attempts_of(spec.folder)[1].command_pid) or 0, signal.SIGKILL)
     assert ended(launcher, ticket) == "lost"
