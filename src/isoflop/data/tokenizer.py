@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from isoflop._errors import DataError, MissingExtraError
 from isoflop.data.documents import Document, in_parts
+from isoflop.data.word_cache import WordCache, segments, splits_like_gpt2
 
 END_OF_TEXT = "<|endoftext|>"
 END_ID = 0
@@ -23,10 +24,11 @@ _BATCH_CHARS = 2_000_000
 class Tokenizer:
     """Byte-level BPE with id 0 = end of text; `decode(encode(text)) == text` for every text."""
 
-    __slots__ = ("_inner",)
+    __slots__ = ("_inner", "_words")
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
+        self._words = WordCache(inner) if splits_like_gpt2(inner) else None
         # A document that spells the end mark must not end: its letters are text like any other.
         inner.encode_special_tokens = True
 
@@ -49,10 +51,25 @@ class Tokenizer:
         """Ids of each text and the end mark after it; a batch at a time, so memory is bounded."""
         out: list[NDArray[np.uint16]] = []
         for batch in in_parts(texts, len, least=_BATCH_CHARS):
-            for encoding in self._inner.encode_batch_fast(batch, add_special_tokens=False):
-                out.append(np.array([*encoding.ids, END_ID], dtype=np.uint16))
+            out += map(_with_end, self._ids(batch))
             progress(len(out) / len(texts))
         return out
+
+    def _ids(self, texts: Sequence[str]) -> Iterator[NDArray[np.uint16]]:
+        """Ids of each text: from the table of words where it can tell, else by the library."""
+        if self._words is None:
+            known: list[NDArray[np.uint16] | None] = [None] * len(texts)
+            parts = [[text] for text in texts]
+        else:
+            known = [self._words.ids(text) for text in texts]
+            parts = [list(segments(t)) for t, ids in zip(texts, known, strict=True) if ids is None]
+        flat = [part for some in parts for part in some]
+        found = iter(self._inner.encode_batch_fast(flat, add_special_tokens=False))
+        unknown = (
+            np.concatenate([np.array(next(found).ids, dtype=np.uint16) for _ in some])
+            for some in parts
+        )
+        return (next(unknown) if ids is None else ids for ids in known)
 
     def to_json(self) -> str:
         """The `tokenizer.json` that Hugging Face tokenizers reads."""
@@ -88,6 +105,10 @@ def train_tokenizer(domains: Sequence[Sequence[Document]], vocab_size: int) -> T
             "tokens only. Lower data.vocab_size or add text."
         )
     return tokenizer
+
+
+def _with_end(ids: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    return np.append(ids, np.uint16(END_ID))
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
