@@ -19,7 +19,7 @@ from isoflop.data.leaks import (
     find_leaks,
     resolve_benchmarks,
 )
-from isoflop.data.packing import Packing, Pool, pool_documents, write_card, write_corpus
+from isoflop.data.packing import HELD_OUT, Packing, Pool, pool_documents, write_card, write_corpus
 from isoflop.data.quality import QUALITY_VERSION
 from isoflop.data.quality_filter import (
     DROPPED,
@@ -36,7 +36,7 @@ from isoflop.specs import DataSection, DecontaminateSection, DomainSection
 from isoflop.specs.quality import QualitySection
 
 Progress = Callable[[str, float], None]
-_LATER_KEYS = ("decontaminate",)
+_LATER_KEYS = ("decontaminate", "duplicates")
 _LATER_DOMAIN_KEYS = ("formats", "languages", "text_column", "split", "subset")
 
 
@@ -65,25 +65,27 @@ def prepare_corpus(
         resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
     ]
     benchmarks = resolve_benchmarks(section.decontaminate, base=base)
-    recipe_hash = _hash_recipe(section, sources, seed, benchmarks)
-    finished = _finished(folder, recipe_hash, section)
-    if finished is not None:
+    recipe_hash = hash_recipe(section, sources, seed, benchmarks)
+    card = finished(folder, recipe_hash, section)
+    if card is not None:
         progress("the corpus is prepared", 1.0)
-        return finished
+        return card
     domains = []
     for number, source in enumerate(sources):
         progress(f"reading {source.section.name}", 0.02 + 0.18 * number / len(sources))
         domains.append(read_documents(source, min_chars=section.min_chars))
-    domains, dropped = _filter(domains, folder, progress)
+    domains, dropped = filter_domains(domains, folder, progress)
     progress(f"removing duplicates among {sum(len(d.documents) for d in domains)} documents", 0.25)
-    pool = pool_documents(domains, threshold=section.jaccard, engine=section.engine)
+    pool = pool_documents(
+        domains, threshold=section.jaccard, engine=section.engine, which=section.duplicates
+    )
     progress("training the tokenizer", 0.4)
     texts = [[pool.documents[i] for i in pool.kept_of(d)] for d in range(len(domains))]
     tokenizer = train_tokenizer(texts, section.vocab_size)
     packing = _tokenise(pool, tokenizer, section, seed=seed, progress=progress)
     if section.decontaminate is not None:
         progress("comparing train with held-out text and benchmarks", 0.95)
-        packing = _decontaminate(packing, section, section.decontaminate, benchmarks)
+        packing = decontaminate(packing, section, section.decontaminate, benchmarks)
     progress("writing shards", 0.96)
     card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
     progress(f"the corpus is prepared (peak memory {_peak_megabytes():.0f} MB)", 1.0)
@@ -121,7 +123,7 @@ def survey_quality(
     return tuple(found)
 
 
-def _filter(
+def filter_domains(
     domains: Sequence[Documents], folder: Path, progress: Progress
 ) -> tuple[list[Documents], list[Dropped | None]]:
     """What passes each domain's filters, and what does not."""
@@ -162,7 +164,7 @@ def _tokenise(
     )
 
 
-def _decontaminate(
+def decontaminate(
     packing: Packing,
     section: DataSection,
     asked: DecontaminateSection,
@@ -180,7 +182,7 @@ def _decontaminate(
     return replace(packing, leaks=leaks)
 
 
-def _hash_recipe(
+def hash_recipe(
     section: DataSection,
     sources: Sequence[Source],
     seed: int,
@@ -189,6 +191,7 @@ def _hash_recipe(
     """Hash of everything that decides the tokens; how they are mixed belongs to the trainings."""
     asked = asdict(section)
     del asked["repeat"], asked["temperature"]
+    del asked["arms"], asked["propose"]  # they have hashes of their own
     del asked["engine"]  # any engine finds the same duplicates
     _leave_out_defaults(DataSection, asked, _LATER_KEYS)
     if "decontaminate" in asked:  # raised when other documents go
@@ -226,7 +229,7 @@ def _add_quality(asked: dict[str, Any], section: QualitySection | None) -> None:
         }
 
 
-def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:
+def finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:
     """The card of a corpus that needs no work, with this section's weights; None otherwise."""
     if not (folder / "card.json").is_file():
         return None
@@ -238,6 +241,8 @@ def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard 
         files.append(folder / RECORD)
     if any(one.quality is not None and not one.quality.is_empty() for one in section.domains):
         files.append(folder / DROPPED)
+    if section.arms:
+        files.append(folder / HELD_OUT)
     if card.recipe_hash != recipe_hash or not all(path.is_file() for path in files):
         return None
     check_corpus(folder)

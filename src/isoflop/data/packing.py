@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from isoflop.data.quality_filter import Dropped, keep_reasons, on_card
 from isoflop.data.shards import Split, shard_path, write_shard, write_text
 from isoflop.data.sources import Documents
 from isoflop.data.tokenizer import Tokenizer
+from isoflop.specs.arm import Duplicates as Which
+
+HELD_OUT = "held-out.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +48,14 @@ class Packing:
     tokens: dict[int, NDArray[np.uint16]]
     held_out: frozenset[int]
     seed: int
+    withheld: frozenset[int] = frozenset()
+    """Of an arm: kept documents that share a duplicate cluster with held-out text."""
     leaks: Leaks | None = None
     """Train documents that hold protected text, where the recipe asks for a look."""
 
     @property
     def dropped(self) -> frozenset[int]:
-        """Train documents left out for what they share with protected text."""
+        """Train documents left out for what 13-grams they share with protected text."""
         return self.leaks.dropped if self.leaks else frozenset()
 
     def members(self, domain: int, split: Split) -> list[int]:
@@ -58,36 +64,60 @@ class Packing:
         members = [
             i
             for i in self.pool.kept_of(domain)
-            if i not in self.dropped and (i in self.held_out) == (split == "val")
+            if i not in self.dropped
+            and i not in self.withheld
+            and (i in self.held_out) == (split == "val")
         ]
-        return sorted(
-            members,
-            key=lambda i: hashlib.sha256(b"%d/%b" % (self.seed, documents[i].digest)).digest(),
-        )
+        return seeded_order(members, [documents[i].digest for i in members], self.seed)
+
+
+def seeded_order(members: Sequence[int], digests: Sequence[bytes], seed: int) -> list[int]:
+    """The members by hash of seed and content; copies of one text are spread, not neighbours."""
+    copies: Counter[bytes] = Counter()
+    keys = {}
+    for i, digest in zip(members, digests, strict=True):
+        mark = b"/%d" % copies[digest] if copies[digest] else b""
+        keys[i] = hashlib.sha256(b"%d/%b%b" % (seed, digest, mark)).digest()
+        copies[digest] += 1
+    return sorted(members, key=keys.__getitem__)
 
 
 def pool_documents(
-    domains: Sequence[Documents], *, threshold: float, engine: Engine = "native"
+    domains: Sequence[Documents],
+    *,
+    threshold: float,
+    engine: Engine = "native",
+    which: Which = "near",
+    first: NDArray[np.bool_] | None = None,
 ) -> Pool:
-    """Remove duplicates over all domains at once: a twin in another domain would leak as well."""
+    """Remove duplicates over all domains at once: a twin in another domain would leak as well.
+
+    Args:
+        domains: the documents; of two duplicates the one of the earlier domain stays.
+        threshold: Jaccard similarity from which on two are near-duplicates.
+        engine: where they are looked for.
+        which: the duplicates that go.
+        first: mask of documents that stay before those of any domain.
+    """
     documents = tuple(document for domain in domains for document in domain.documents)
-    rank = [number for number, domain in enumerate(domains) for _ in domain.documents]
+    home = [number for number, domain in enumerate(domains) for _ in domain.documents]
+    rank = home if first is None else np.where(first, -1, home).tolist()
     duplicates = find_duplicates(
         [document.text for document in documents],
         [document.digest for document in documents],
         rank=rank,
         threshold=threshold,
         engine=engine,
-    )
-    first: dict[int, bytes] = {}
+    ).removing(which)
+    names: dict[int, bytes] = {}
     for document, component in zip(documents, duplicates.component, strict=True):
-        first[component] = min(first.get(component, document.digest), document.digest)
+        names[component] = min(names.get(component, document.digest), document.digest)
     return Pool(
         documents=documents,
-        domain=np.array(rank, dtype=np.int64),
+        domain=np.array(home, dtype=np.int64),
         duplicates=duplicates,
         kept=duplicates.kept,
-        cluster_names=tuple(first[component] for component in duplicates.component),
+        cluster_names=tuple(names[component] for component in duplicates.component),
     )
 
 
@@ -126,9 +156,16 @@ def write_corpus(
         short_passages=packing.leaks.short if packing.leaks else 0,
     )
     write_record(folder, record)
+    write_text(folder / HELD_OUT, _held_out_text(packing, names))
     keep_reasons(folder, dropped)
     write_card(folder, card)
     return card
+
+
+def _held_out_text(packing: Packing, names: Sequence[str]) -> str:
+    """`domain sha256` of every held-out document: what an arm of the corpus must hold out too."""
+    rows = sorted(f"{names[i]} {packing.pool.documents[i].digest.hex()}" for i in packing.held_out)
+    return "".join(f"{row}\n" for row in rows)
 
 
 def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing) -> DomainCard:
@@ -170,6 +207,10 @@ def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing
         val_sha256=val_sha256,
         contaminated_documents=len(dropped),
         contaminated_tokens=sum(len(packing.tokens[i]) for i in dropped),
+        withheld_documents=sum(bool(mine[i]) for i in packing.withheld),
+        duplicate_tokens=sum(
+            len(packing.tokens[i]) for i in set(train).intersection(pool.duplicates.spared)
+        ),
         touched_documents=sum(bool(mine[i]) for i in packing.leaks.found) if packing.leaks else 0,
     )
 
