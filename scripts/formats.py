@@ -5,6 +5,7 @@ out of date. Text between the markers is generated from the dataclasses; the res
 """
 
 import ast
+import collections.abc
 import dataclasses
 import inspect
 import sys
@@ -79,7 +80,7 @@ def _section_of(annotation: Any) -> type | None:
 def _heading(path: str) -> str:
     if not path:
         return "top of the file"
-    return f"[[{path}]]" if path == "data.domains" else f"[{path}]"
+    return f"[[{path}]]" if path in ("data.domains", "data.arms") else f"[{path}]"
 
 
 def _first_line(section: type) -> str:
@@ -93,6 +94,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(repr(value) for value in typing.get_args(annotation))
     if typing.get_origin(annotation) is tuple:
         return f"list of {_type(typing.get_args(annotation)[0])}"
+    if typing.get_origin(annotation) is collections.abc.Mapping:
+        return f"table of {_type(typing.get_args(annotation)[1])}"
     kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
     return " or ".join(_type(kind) for kind in kinds)
 

@@ -2,6 +2,7 @@
 
 What to use when:
 - `prepare_corpus`: read, remove duplicates, split, tokenise and pack; idempotent.
+- `prepare_arm`, in `arm_folder`: the same documents by another recipe, the same held-out text.
 - `read_card` / `check_corpus`: what a prepared corpus holds / whether its files are still intact.
 - `open_tokens`, `load_tokenizer`: the tokens of a shard as a memory map; text to ids and back.
 - `open_choices`: multiple choice made of a domain's held-out documents.
@@ -12,6 +13,7 @@ What to use when:
   `fetch_recipe` gets one into the user's cache.
 """
 
+from isoflop.data.arms import arm_folder, prepare_arm
 from isoflop.data.card import DataCard, DomainCard, check_corpus, read_card
 from isoflop.data.choices import Choices, open_choices
 from isoflop.data.corpus import prepare_corpus, survey_quality
@@ -32,6 +34,7 @@ __all__ = [
     "Recipe",
     "Tokenizer",
     "Verdicts",
+    "arm_folder",
     "check_corpus",
     "corpus_problems",
     "fetch_recipe",
@@ -41,6 +44,7 @@ __all__ = [
     "measure_quality",
     "open_choices",
     "open_tokens",
+    "prepare_arm",
     "prepare_corpus",
     "read_card",
     "survey_quality",

@@ -26,7 +26,10 @@ class RuleCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainCard:
-    """One domain: documents = exact_ + near_duplicates + contaminated_ + train_ + val_documents."""
+    """One domain: documents = exact_ + near_duplicates + contaminated_ + train_ + val_documents.
+
+    Of an arm, where validation is that of `[data]`, withheld_documents stand for val_documents.
+    """
 
     name: str
     source: str
@@ -67,6 +70,11 @@ class DomainCard:
     contaminated_documents: int = 0
     """Left out of train: they share too many 13-grams with protected text."""
     contaminated_tokens: int = 0
+    withheld_documents: int = 0
+    """Of an arm, left out of train: held-out text and what shares a duplicate cluster with it."""
+    duplicate_tokens: int = 0
+    """Train tokens of documents that are duplicates of others in train: of `duplicates = "exact"`
+    and `"keep"`."""
     touched_documents: int = 0
     """Train documents, left out or not, that share a 13-gram with protected text."""
 
@@ -143,8 +151,8 @@ def _check(record: type, data: Any, where: str) -> None:
         elif kind is int:
             good, rule = type(value) is int and value >= 0, "a whole number, at least 0"
         elif kind is float:
-            good = type(value) in (int, float) and 0 < value <= sys.float_info.max
-            rule = "a finite number above 0"
+            good = type(value) in (int, float) and 0 <= value <= sys.float_info.max
+            good, rule = good and (value > 0 or key == "weight"), "a finite number above 0"
         elif key == "protected":
             good = isinstance(value, list) and all(isinstance(name, str) for name in value)
             rule = "a list of names"

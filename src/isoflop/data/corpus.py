@@ -18,15 +18,16 @@ from isoflop.data.leaks import (
     find_leaks,
     resolve_benchmarks,
 )
-from isoflop.data.packing import Packing, write_card, write_corpus
+from isoflop.data.packing import HELD_OUT, Packing, write_card, write_corpus
 from isoflop.data.preparation import (
     Progress,
     Task,
+    encode_pool,
     filter_domains,
     learn_tokenizer,
     pool_domains,
     read_domains,
-    tokenise,
+    split_pool,
 )
 from isoflop.data.quality import QUALITY_VERSION
 from isoflop.data.quality_filter import DROPPED, QualityTable, quality_table
@@ -36,7 +37,7 @@ from isoflop.data.stages import Workshop, peak_megabytes
 from isoflop.specs import DataSection, DecontaminateSection, DomainSection
 from isoflop.specs.quality import QualitySection
 
-_LATER_KEYS = ("decontaminate",)
+_LATER_KEYS = ("decontaminate", "duplicates")
 _LATER_DOMAIN_KEYS = ("formats", "languages", "text_column", "split", "subset")
 
 
@@ -65,28 +66,29 @@ def prepare_corpus(
         resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
     ]
     benchmarks = resolve_benchmarks(section.decontaminate, base=base)
-    recipe_hash = _hash_recipe(section, sources, seed, benchmarks)
-    finished = _finished(folder, recipe_hash, section)
-    if finished is not None:
+    recipe_hash = hash_recipe(section, sources, seed, benchmarks)
+    card = finished(folder, recipe_hash, section)
+    if card is not None:
         progress("the corpus is prepared", 1.0)
-        return finished
-    with _exclusive(folder):
+        return card
+    with exclusive(folder):
         shop = Workshop(folder)
         task = Task(
             section=section,
             sources=sources,
-            recipe=_recipe(section, sources, benchmarks),
+            recipe=recipe_of(section, sources, benchmarks),
             folder=folder,
+            columns=folder,
             shop=shop,
             progress=progress,
         )
         domains, dropped = filter_domains(task, read_domains(task))
         pool = pool_domains(task, domains)
         tokenizer = learn_tokenizer(task, pool)
-        packing = tokenise(task, pool, tokenizer, seed)
+        packing = split_pool(task, pool, encode_pool(task, pool, tokenizer), seed)
         if section.decontaminate is not None:
             progress("comparing train with held-out text and benchmarks", 0.95)
-            packing = _decontaminate(packing, section, section.decontaminate, benchmarks)
+            packing = decontaminate(packing, section, section.decontaminate, benchmarks)
             shop.lap("decontamination", int(pool.documents.n_bytes[pool.kept].sum()))
         progress("writing shards", 0.96)
         card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
@@ -129,7 +131,7 @@ def survey_quality(
     return tuple(found)
 
 
-def _exclusive(folder: Path) -> AbstractContextManager[None]:
+def exclusive(folder: Path) -> AbstractContextManager[None]:
     """Hold `work/lock` of a corpus folder: two preparations at once would mix their files."""
     return hold(
         folder / "work" / "lock",
@@ -140,7 +142,7 @@ def _exclusive(folder: Path) -> AbstractContextManager[None]:
     )
 
 
-def _decontaminate(
+def decontaminate(
     packing: Packing,
     section: DataSection,
     asked: DecontaminateSection,
@@ -158,24 +160,25 @@ def _decontaminate(
     return replace(packing, leaks=leaks)
 
 
-def _hash_recipe(
+def hash_recipe(
     section: DataSection,
     sources: Sequence[Source],
     seed: int,
     benchmarks: Sequence[Benchmark] = (),
 ) -> str:
     """Hash of everything that decides the tokens."""
-    asked = [CARD_VERSION, seed, _recipe(section, sources, benchmarks)]
+    asked = [CARD_VERSION, seed, recipe_of(section, sources, benchmarks)]
     text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _recipe(
+def recipe_of(
     section: DataSection, sources: Sequence[Source], benchmarks: Sequence[Benchmark]
 ) -> dict[str, Any]:
     """What decides the tokens but the seed; how they are mixed belongs to the trainings."""
     asked = asdict(section)
     del asked["repeat"], asked["temperature"]
+    del asked["arms"], asked["propose"]  # they have hashes of their own
     del asked["engine"]  # any engine finds the same duplicates
     _leave_out_defaults(DataSection, asked, _LATER_KEYS)
     if "decontaminate" in asked:  # raised when other documents go
@@ -212,7 +215,7 @@ def _add_quality(asked: dict[str, Any], section: QualitySection | None) -> None:
         }
 
 
-def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:
+def finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:
     """The card of a corpus that needs no work, with this section's weights; None otherwise."""
     if not (folder / "card.json").is_file():
         return None
@@ -224,6 +227,8 @@ def _finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard 
         files.append(folder / RECORD)
     if any(one.quality is not None and not one.quality.is_empty() for one in section.domains):
         files.append(folder / DROPPED)
+    if section.arms:
+        files.append(folder / HELD_OUT)
     if card.recipe_hash != recipe_hash or not all(path.is_file() for path in files):
         return None
     check_corpus(folder)

@@ -1,7 +1,7 @@
 """Exact and near duplicates: MinHash proposes, exact Jaccard decides, a kept document justifies."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from isoflop.data.canonical import Verifier, band_groups, choose_kept
 from isoflop.data.engine import SHINGLE_WORDS, Engine, band_keys
 from isoflop.data.shingles import ShingleSets, shingle_sets
 from isoflop.data.words import count_words, normalise
+from isoflop.specs.arm import Duplicates as Which
 
 _BATCH_CHARACTERS = 16_000_000
 """Normalised text at once: what the engine needs beside the text is a few times this."""
@@ -27,6 +28,16 @@ class Duplicates:
     """(removed, kept) pairs whose Jaccard similarity was verified."""
     component: NDArray[np.int64]
     """(n,) cluster of each document: connected through duplicates, removed ones included."""
+    spared: tuple[int, ...] = ()
+    """Duplicates of another document that stay all the same."""
+
+    def removing(self, which: Which) -> "Duplicates":
+        """The same clusters, where only `exact` duplicates go, or none: `keep`."""
+        exact = () if which == "keep" else self.exact
+        near = self.near if which == "near" else ()
+        gone = {*exact, *(removed for removed, _ in near)}
+        all_of_them = {*self.exact, *(removed for removed, _ in self.near)}
+        return replace(self, exact=exact, near=near, spared=tuple(sorted(all_of_them - gone)))
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -35,7 +46,8 @@ class Duplicates:
         return tuple(i for i in range(len(self.component)) if i not in gone)
 
     def save(self, path: Path) -> None:
-        """Write the file that `load_duplicates` reads."""
+        """Write the file that `load_duplicates` reads; before any is spared."""
+        assert not self.spared
         near = np.array(self.near, dtype=np.int64).reshape(-1, 2)
         exact = np.array(self.exact, dtype=np.int64)
         np.savez(path, exact=exact, near=near, component=self.component)

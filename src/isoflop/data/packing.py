@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from isoflop.data.leaks import Leaks, record_leaks, write_record
 from isoflop.data.quality_filter import Dropped, keep_reasons, on_card
 from isoflop.data.shards import Split, shard_path, write_shard, write_text
 from isoflop.data.sources import Documents
-from isoflop.data.store import DocumentStore, pool_stores
+from isoflop.data.store import DocumentStore
 from isoflop.data.token_store import TokenStore
 from isoflop.data.tokenizer import Tokenizer
+
+HELD_OUT = "held-out.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +34,10 @@ class Pool:
     kept: NDArray[np.int64]
     """Documents that stay, ascending."""
 
-    def kept_of(self, domain: int) -> NDArray[np.int64]:
+    def kept_of(self, domain: int) -> list[int]:
         """Documents of a domain that stay."""
-        kept: NDArray[np.int64] = self.kept[self.domain[self.kept] == domain]
-        return kept
+        mine: list[int] = self.kept[self.domain[self.kept] == domain].tolist()
+        return mine
 
     def cluster_names(self) -> list[bytes]:
         """Of each kept document, the smallest digest of its cluster: depends on no position."""
@@ -52,25 +55,29 @@ class Packing:
     pool: Pool
     tokens: TokenStore
     """Of the kept documents, in their order."""
-    held_out: NDArray[np.bool_]
-    """(n,) of all documents."""
+    held_out: frozenset[int]
     seed: int
+    withheld: frozenset[int] = frozenset()
+    """Of an arm: kept documents that share a duplicate cluster with held-out text."""
     leaks: Leaks | None = None
     """Train documents that hold protected text, where the recipe asks for a look."""
 
     @property
     def dropped(self) -> frozenset[int]:
-        """Train documents left out for what they share with protected text."""
+        """Train documents left out for what 13-grams they share with protected text."""
         return self.leaks.dropped if self.leaks else frozenset()
 
     def members(self, domain: int, split: Split) -> list[int]:
         """Documents of a shard in seeded order; by content, so renaming files changes nothing."""
-        kept = self.pool.kept_of(domain)
-        some = kept[self.held_out[kept] == (split == "val")]
-        members = [i for i in some.tolist() if i not in self.dropped]
+        members = [
+            i
+            for i in self.pool.kept_of(domain)
+            if i not in self.dropped
+            and i not in self.withheld
+            and (i in self.held_out) == (split == "val")
+        ]
         digests = self.pool.documents.take(np.array(members, dtype=np.int64)).digests
-        keys = [hashlib.sha256(b"%d/%b" % (self.seed, digest)).digest() for digest in digests]
-        return [i for _, i in sorted(zip(keys, members, strict=True))]
+        return seeded_order(members, digests, self.seed)
 
     def tokens_of(self, documents: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Tokens of each of some kept documents."""
@@ -84,12 +91,15 @@ class Packing:
         return np.searchsorted(self.pool.kept, np.array(documents, dtype=np.int64))
 
 
-def pool_documents(domains: Sequence[Documents]) -> tuple[DocumentStore, NDArray[np.int64]]:
-    """All documents in one row, and the number of each one's domain."""
-    sizes = [len(domain.documents) for domain in domains]
-    return pool_stores([domain.documents for domain in domains]), np.repeat(
-        np.arange(len(domains)), sizes
-    )
+def seeded_order(members: Sequence[int], digests: Sequence[bytes], seed: int) -> list[int]:
+    """The members by hash of seed and content; copies of one text are spread, not neighbours."""
+    copies: Counter[bytes] = Counter()
+    keys = {}
+    for i, digest in zip(members, digests, strict=True):
+        mark = b"/%d" % copies[digest] if copies[digest] else b""
+        keys[i] = hashlib.sha256(b"%d/%b%b" % (seed, digest, mark)).digest()
+        copies[digest] += 1
+    return sorted(members, key=keys.__getitem__)
 
 
 def write_corpus(
@@ -127,9 +137,16 @@ def write_corpus(
         short_passages=packing.leaks.short if packing.leaks else 0,
     )
     write_record(folder, record)
+    write_text(folder / HELD_OUT, _held_out_text(packing, names))
     keep_reasons(folder, dropped)
     write_card(folder, card)
     return card
+
+
+def _held_out_text(packing: Packing, names: Sequence[str]) -> str:
+    """`domain sha256` of every held-out document: what an arm of the corpus must hold out too."""
+    rows = sorted(f"{names[i]} {packing.pool.documents[i].digest.hex()}" for i in packing.held_out)
+    return "".join(f"{row}\n" for row in rows)
 
 
 def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing) -> DomainCard:
@@ -171,6 +188,8 @@ def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing
         val_sha256=val_sha256,
         contaminated_documents=len(dropped),
         contaminated_tokens=packing.n_tokens(dropped),
+        withheld_documents=sum(bool(mine[i]) for i in packing.withheld),
+        duplicate_tokens=packing.n_tokens(sorted(set(train).intersection(pool.duplicates.spared))),
         touched_documents=sum(bool(mine[i]) for i in packing.leaks.found) if packing.leaks else 0,
     )
 

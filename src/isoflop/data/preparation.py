@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isoflop.data.dedup import find_duplicates, load_duplicates
-from isoflop.data.packing import Packing, Pool, pool_documents
+from isoflop.data.packing import Packing, Pool
 from isoflop.data.quality_filter import Dropped, filter_documents
 from isoflop.data.sources import Documents, Source, open_documents, write_documents
 from isoflop.data.split import choose_validation
 from isoflop.data.stages import Workshop, hash_asked
-from isoflop.data.token_store import write_tokens
+from isoflop.data.store import pool_stores
+from isoflop.data.token_store import TokenStore, write_tokens
 from isoflop.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from isoflop.specs import DataSection
 
@@ -31,6 +33,9 @@ class Task:
     recipe: Mapping[str, Any]
     """All that decides the tokens but the seed."""
     folder: Path
+    """Where the corpus goes."""
+    columns: Path
+    """The corpus folder that keeps what was measured of the documents' quality."""
     shop: Workshop
     progress: Progress
 
@@ -75,7 +80,7 @@ def filter_domains(
         def tell(share: float, label: str = label, number: int = number) -> None:
             task.progress(label, 0.2 + 0.05 * (number + share) / len(domains))
 
-        good, gone = filter_documents(domain, task.folder, progress=tell)
+        good, gone = filter_documents(domain, task.columns, progress=tell)
         passed.append(good)
         dropped.append(gone)
     filtered = [domain for domain, gone in zip(domains, dropped, strict=True) if gone is not None]
@@ -84,26 +89,35 @@ def filter_domains(
     return passed, dropped
 
 
-def pool_domains(task: Task, domains: Sequence[Documents]) -> Pool:
-    """Remove duplicates over all domains at once: a twin in another domain would leak as well."""
-    documents, domain = pool_documents(domains)
+def pool_domains(
+    task: Task, domains: Sequence[Documents], *, first: NDArray[np.bool_] | None = None
+) -> Pool:
+    """Remove duplicates over all domains at once: a twin in another domain would leak as well.
+
+    Args:
+        task: what is prepared.
+        domains: the documents; of two duplicates the one of the earlier domain stays.
+        first: mask of documents that stay before those of any domain.
+    """
+    documents = pool_stores([domain.documents for domain in domains])
+    home = np.repeat(np.arange(len(domains)), [len(domain.documents) for domain in domains])
     task.progress(f"removing duplicates among {len(documents)} documents", 0.25)
 
     def make(folder: Path) -> None:
         find_duplicates(
             documents.texts,
             documents.digests,
-            rank=domain.tolist(),
+            rank=(home if first is None else np.where(first, -1, home)).tolist(),
             threshold=task.section.jaccard,
             engine=task.section.engine,
         ).save(folder / "duplicates.npz")
 
-    asked = task.recipe_without(*_AFTER_TOKENS, "vocab_size")
+    asked = task.recipe_without(*_AFTER_TOKENS, "vocab_size", "duplicates")
     folder = task.shop.stage("duplicates", asked, make)
-    duplicates = load_duplicates(folder / "duplicates.npz")
+    duplicates = load_duplicates(folder / "duplicates.npz").removing(task.section.duplicates)
     task.shop.lap("duplicates", int(documents.n_bytes.sum()))
     kept = np.array(duplicates.kept, dtype=np.int64)
-    return Pool(documents=documents, domain=domain, duplicates=duplicates, kept=kept)
+    return Pool(documents=documents, domain=home, duplicates=duplicates, kept=kept)
 
 
 def learn_tokenizer(task: Task, pool: Pool) -> Tokenizer:
@@ -116,7 +130,7 @@ def learn_tokenizer(task: Task, pool: Pool) -> Tokenizer:
     numbers = range(len(task.sources))
 
     def make(folder: Path) -> None:
-        texts = [pool.documents.take(pool.kept_of(number)) for number in numbers]
+        texts = [pool.documents.take(np.array(pool.kept_of(number))) for number in numbers]
         made = train_tokenizer(texts, task.section.vocab_size)
         (folder / "tokenizer.json").write_text(made.to_json(), encoding="utf-8", newline="\n")
 
@@ -126,24 +140,29 @@ def learn_tokenizer(task: Task, pool: Pool) -> Tokenizer:
     return tokenizer
 
 
-def tokenise(task: Task, pool: Pool, tokenizer: Tokenizer, seed: int) -> Packing:
-    """Tokens of every kept document, and which documents are held out.
-
-    Raises:
-        DataError: a domain cannot hold out as many tokens as asked for.
-    """
+def encode_pool(task: Task, pool: Pool, tokenizer: Tokenizer) -> TokenStore:
+    """Tokens of every kept document."""
     documents = pool.documents.take(pool.kept)
+    told: list[int] = []
 
     def tell(done: int) -> None:
         task.shop.note(found=done > 0 and not told)
         told.append(done)
         task.progress("tokenising", 0.5 + 0.45 * done / len(documents))
 
-    told: list[int] = []
     key = hash_asked("tokens", [task.recipe_without(*_AFTER_TOKENS), tokenizer.to_json()])
     folder = task.shop.folder / "tokens"
     tokens = write_tokens(folder, key, documents, tokenizer.encode_documents, tell=tell)
     task.shop.lap("tokens", int(documents.n_bytes.sum()))
+    return tokens
+
+
+def split_pool(task: Task, pool: Pool, tokens: TokenStore, seed: int) -> Packing:
+    """Which documents are held out.
+
+    Raises:
+        DataError: a domain cannot hold out as many tokens as asked for.
+    """
     chosen = choose_validation(
         tokens.lengths,
         pool.domain[pool.kept],
@@ -152,7 +171,7 @@ def tokenise(task: Task, pool: Pool, tokenizer: Tokenizer, seed: int) -> Packing
         validation_tokens=task.section.validation_tokens,
         seed=seed,
     )
-    held_out = np.zeros(len(pool.documents), dtype=np.bool_)
-    held_out[pool.kept[chosen]] = True
     task.shop.lap("split", 0)
-    return Packing(pool=pool, tokens=tokens, held_out=held_out, seed=seed)
+    return Packing(
+        pool=pool, tokens=tokens, held_out=frozenset(pool.kept[chosen].tolist()), seed=seed
+    )

@@ -62,9 +62,12 @@ class Workshop:
         for folder in (fresh, place):
             shutil.rmtree(folder, ignore_errors=True)
         fresh.mkdir(parents=True)
-        make(fresh)
-        _write_header(fresh, key)
-        os.replace(fresh, place)
+        try:
+            make(fresh)
+            _write_header(fresh, key)
+            os.replace(fresh, place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)  # of a stage that failed: it is not there else
         return place
 
     def note(self, *, found: bool) -> None:

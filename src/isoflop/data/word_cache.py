@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from isoflop.data.shards import DTYPE
 
-MOST_WORDS = 400_000
-"""Entries of the table, some 60 MB: then it starts anew, and frequent words are soon back."""
+MOST_WORDS = 1_000_000
+"""Entries of the table, some 200 MB: then it starts anew, and frequent words are soon back."""
 LONGEST_WORD = 40
 """Longer pieces (a line of base64, a Chinese sentence) hardly repeat and are not kept."""
 SEGMENT_CHARS = 500_000

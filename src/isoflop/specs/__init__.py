@@ -8,6 +8,7 @@ What to use when:
 - `StudyConfig`: one `study.toml`, read strictly by `read_study`.
 """
 
+from isoflop.specs.arm import BASE_ARM, ArmSection, ProposeSection, arm_section
 from isoflop.specs.ladder import LadderSection
 from isoflop.specs.launch import LaunchSection, RaySection, SlurmSection
 from isoflop.specs.model import ModelSection
@@ -32,7 +33,9 @@ from isoflop.specs.trainer import TrainerColumns, TrainerSection, placeholders_o
 from isoflop.specs.tune import TuneSection
 
 __all__ = [
+    "BASE_ARM",
     "LANGUAGES",
+    "ArmSection",
     "DataSection",
     "DataSpec",
     "DecontaminateSection",
@@ -48,6 +51,7 @@ __all__ = [
     "Optimiser",
     "Parametrisation",
     "PlanSection",
+    "ProposeSection",
     "QualitySection",
     "RaySection",
     "RunConfig",
@@ -58,6 +62,7 @@ __all__ = [
     "TrainerColumns",
     "TrainerSection",
     "TuneSection",
+    "arm_section",
     "placeholders_of",
     "read_study",
     "study_from_mapping",

@@ -7,6 +7,7 @@ US dollars, days. Invariants are checked here, so that Python users and files me
 from dataclasses import dataclass, field
 from typing import Literal
 
+from isoflop.specs.arm import ArmSection, Duplicates, ProposeSection, arm_section
 from isoflop.specs.ladder import LadderSection
 from isoflop.specs.launch import LaunchSection
 from isoflop.specs.model import ModelSection
@@ -36,7 +37,8 @@ class DomainSection(Section):
     `path:FOLDER_OR_FILE` (see docs/data.md for what is read), relative to the study file, or
     `hf:NAME` (a data set of the Hugging Face hub, or a folder that its library loads)."""
     weight: float = 1.0
-    """Share of training tokens, relative to the other domains': they need not sum to one."""
+    """Share of training tokens, relative to the other domains': they need not sum to one. 0: the
+    domain is not trained on, and its validation loss is measured."""
     max_mb: float | None = None
     """Keep at most this many megabytes of text (documents chosen by hash, not by order)."""
     licence: str = "unknown"
@@ -74,11 +76,11 @@ class DomainSection(Section):
             "Say where the documents come from.",
         )
         require(
-            self.weight > 0,
+            self.weight >= 0,
             "data.domains.weight",
             self.weight,
-            "weight > 0",
-            "Give a positive share or leave the domain out.",
+            "weight >= 0",
+            "Give a share, or 0 for a domain that is only looked at.",
         )
         require_positive("data.domains", self, "max_mb")
         require_within("data.domains", self, "unique_tokens", 1, MAX_TOKENS)
@@ -93,6 +95,9 @@ class DataSection(Section):
     vocab_size: int = 512
     validation_tokens: int = 100_000
     """Held-out tokens per domain, whole duplicate clusters."""
+    duplicates: Duplicates = "near"
+    """Which go: `near` ones (exact ones too), `exact` ones alone, or none: `keep`. Held-out text
+    and its near-duplicates are never trained on."""
     jaccard: float = 0.8
     """Two documents are near-duplicates from this Jaccard similarity of 5-word shingles on."""
     min_chars: int = 200
@@ -105,6 +110,8 @@ class DataSection(Section):
     """Shares of the domains by their size instead of `weight`: proportional to (training
     tokens)^(1/temperature); 1 is as they are, larger ones even them out."""
     decontaminate: DecontaminateSection | None = None
+    arms: tuple[ArmSection, ...] = ()
+    propose: ProposeSection | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -153,8 +160,45 @@ class DataSection(Section):
             "native or ray",
             "Use native on one machine.",
         )
+        require(
+            any(domain.weight > 0 for domain in self.domains),
+            "data.domains.weight",
+            0.0,
+            "a weight above 0 in some domain",
+            "Say which domains are trained on.",
+        )
         require_within("data", self, "validation_tokens", 1, MAX_TOKENS)
         require_within("data", self, "min_chars", 0, 10**9)
+        self._check_arms()
+
+    def _check_arms(self) -> None:
+        """Arms have names of their own and change something; a proposal has mixtures to go by."""
+        arms = [arm.name for arm in self.arms]
+        require(
+            len(set(arms)) == len(arms), "data.arms.name", arms, "distinct names", "Rename one arm."
+        )
+        for arm in self.arms:
+            arm_section(self, arm)
+        if self.propose is None:
+            return
+        target = self.propose.target
+        names = {domain.name for domain in self.domains}
+        asked = {target} if isinstance(target, str) else set(target)
+        require(
+            asked <= names,
+            "data.propose.target",
+            sorted(asked),
+            f"domains among {', '.join(sorted(names))}",
+            "Correct the name.",
+        )
+        mixtures = sum(arm.weights is not None for arm in self.arms)
+        require(
+            len(names) > 1 and mixtures >= len(names),
+            "data.propose",
+            mixtures,
+            f"at least {max(len(names), 2)} arms with weights, of two domains or more",
+            "Add arms with other weights: a mixture law is fitted to them.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
