@@ -36,6 +36,25 @@ class StageTime:
     """Whether an earlier preparation, which was cut off, had made all of it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What the last preparation of a corpus took."""
+
+    stages: tuple[StageTime, ...]
+    peak_memory_mb: float
+    """Of the process itself; 0 where the system does not tell."""
+
+
+def read_preparation(folder: str | Path) -> Preparation | None:
+    """How long the stages of a corpus took; None where no file tells."""
+    try:
+        data = json.loads((Path(folder) / TIMES).read_text(encoding="utf-8"))
+        stages = tuple(StageTime(**one) for one in data["stages"])
+        return Preparation(stages=stages, peak_memory_mb=float(data["peak_memory_mb"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 class Workshop:
     """The folder `work/stages` of a corpus while it is prepared, and the time of each stage."""
 
@@ -85,10 +104,8 @@ class Workshop:
     def close(self) -> None:
         """Remove what the stages have made, and keep their times beside the corpus."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        times = {
-            "stages": [asdict(one) for one in self.times],
-            "peak_memory_mb": round(peak_megabytes(), 1),
-        }
+        peak = round(peak_megabytes(), 1)
+        times = asdict(Preparation(stages=tuple(self.times), peak_memory_mb=peak))
         write_text(self.folder.parents[1] / TIMES, json.dumps(times, indent=2) + "\n")
 
 
