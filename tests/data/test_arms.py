@@ -1,6 +1,7 @@
 """Arms of a corpus: other documents in train, the same held-out text, none of its twins."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_an_arm_keeps_duplicates_but_none_of_held_out_text(
 def test_copies_do_not_stand_next_to_each_other(base: Path, corpus: tuple[Path, DataCard]) -> None:
     folder, _ = prepare(base, corpus[0], ArmSection(name="keep", duplicates="keep"))
     train = texts(folder, "train", "one")
-    neighbours = sum(a == b for a, b in zip(train, train[1:], strict=False))
+    neighbours = sum(a == b for a, b in pairwise(train))
     copies = len(train) - len(set(train))
     assert copies > 40
     # By chance 3 copies among n texts are neighbours 4/n times each: about 0.4 pairs in all.

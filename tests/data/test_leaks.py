@@ -319,7 +319,7 @@ def test_a_card_from_before_is_still_read(plain: tuple[Path, DataCard], tmp_path
 
 def test_recipes_of_the_first_release_keep_their_hash(tmp_path: Path) -> None:
     """The number is what 0.1.0 gave before any of the later keys existed."""
-    from isoflop.data.corpus import _hash_recipe
+    from isoflop.data.corpus import hash_recipe
     from isoflop.data.sources import resolve_source
 
     (tmp_path / "golden").mkdir()
@@ -329,11 +329,11 @@ def test_recipes_of_the_first_release_keep_their_hash(tmp_path: Path) -> None:
     sources = [resolve_source(domain, base=tmp_path, cache=tmp_path / "c")]
     section = DataSection(domains=(domain,), vocab_size=300)
     golden = "8b35f87d325a5c6ee2e05f9dbcdbd83b2990f5cb7bf347c9b2b77c69ba043fbd"
-    assert _hash_recipe(section, sources, 7) == golden
+    assert hash_recipe(section, sources, 7) == golden
     # A limit that only refuses decides no token either.
     loose = replace(domain, max_document_mb=500.0)
-    assert _hash_recipe(replace(section, domains=(loose,)), sources, 7) == golden
+    assert hash_recipe(replace(section, domains=(loose,)), sources, 7) == golden
     other = replace(domain, text_column="body")
-    assert _hash_recipe(replace(section, domains=(other,)), sources, 7) != golden
+    assert hash_recipe(replace(section, domains=(other,)), sources, 7) != golden
     asked = replace(section, decontaminate=DecontaminateSection())
-    assert _hash_recipe(asked, sources, 7) != golden
+    assert hash_recipe(asked, sources, 7) != golden

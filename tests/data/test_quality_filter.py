@@ -20,7 +20,7 @@ from isoflop.data import (
     read_card,
     survey_quality,
 )
-from isoflop.data.corpus import _hash_recipe
+from isoflop.data.corpus import hash_recipe
 from isoflop.data.languages import LANGUAGES, OF_SCRIPT, SCRIPTS, UNKNOWN
 from isoflop.data.quality_filter import quality_problems
 from isoflop.data.quality_store import quality_path
@@ -345,7 +345,7 @@ def test_recipes_without_filters_keep_their_hash() -> None:
             Source(section=domain, version="1.0", licence="x", read=lambda: ())
             for domain in data.domains
         ]
-        return _hash_recipe(data, sources, 7)
+        return hash_recipe(data, sources, 7)
 
     before = "2a2aa6d94ecd6bcc405b5e4603db020b2333388b0001a7c62df2a665ed131b03"
     assert hashed(None) == hashed(QualitySection()) == before
