@@ -45,7 +45,6 @@ from isoflop.specs import (
     StudyConfig,
     TrainSection,
 )
-from isoflop.study.links import corpus_facts
 from trainings import train
 
 ROOT = Path("demo-branches")
@@ -272,7 +271,7 @@ def main() -> None:
     bench = Bench(
         root=options.into,
         processes=options.processes,
-        facts=corpus_facts(read_card(corpus)),
+        facts=CorpusFacts.of(read_card(corpus)),
         horizons=tuple(max(1, round(h * options.scale / 512)) * 512 for h in HORIZONS),
     )
     results = []

@@ -23,6 +23,7 @@ import numpy as np
 from isoflop.data import DataCard, prepare_corpus, read_card
 from isoflop.fitting import check_collapse, fit
 from isoflop.ladders import Job, design_ladder
+from isoflop.ladders.design import CorpusFacts
 from isoflop.runs import RunFolder, read_runs
 from isoflop.specs import (
     DataSection,
@@ -33,7 +34,6 @@ from isoflop.specs import (
     TrainSection,
 )
 from isoflop.study import collapse_table
-from isoflop.study.links import corpus_facts
 from trainings import train
 
 ROOT = Path("demo-mistuned")
@@ -87,7 +87,7 @@ def altered(job: Job, fault: str) -> Job:
 
 def jobs_of(seed: int, card: DataCard) -> tuple[list[Job], dict[str, Job]]:
     """The ladder of one seed, and its middle rung altered."""
-    base = list(design_ladder(replace(CONFIG, seed=seed), corpus_facts(card)).pilots)
+    base = list(design_ladder(replace(CONFIG, seed=seed), CorpusFacts.of(card)).pilots)
     return base, {fault: altered(base[MIDDLE], fault) for fault in FAULTS}
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from isoflop._types import Interval
-    from isoflop.fitting import Comparison, CurveFit, Design, OneMore
+    from isoflop.fitting import ArmComparison, Comparison, CurveFit, Design, OneMore
 
 _FEW = 10
 """Rows of a long table that people read."""
@@ -23,6 +23,15 @@ def comparison(made: "Comparison") -> "list[RenderableType]":
     if made.tokens:
         parts.append(_tokens(made))
     return [*parts, *terminal.problem_lines(made.problems)]
+
+
+def arms(made: "ArmComparison") -> "list[RenderableType]":
+    """What every arm is worth, its floors and its law; then the problems."""
+    from isoflop.reports import terminal
+    from isoflop.reports.arms import arm_tables
+
+    tables = [terminal.rich_table(rows) for rows in arm_tables(made.to_json())]
+    return [*tables, *terminal.problem_lines(made.problems)]
 
 
 def design(made: "Design") -> "list[RenderableType]":

@@ -191,8 +191,14 @@ def fit(
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help="Recipe A: a study folder or a CSV of runs.")],
-    b: Annotated[Path, typer.Argument(help="Recipe B, on the same evaluation text.")],
+    a: Annotated[
+        Path,
+        typer.Argument(help="Recipe A: a study or a CSV of runs. Alone, a study with arms."),
+    ],
+    b: Annotated[Path | None, typer.Argument(help="Recipe B, on the same evaluation text.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Of a study's arms: compare with this one [base].")
+    ] = None,
     target: Annotated[str, typer.Option(help="Column to compare by; bpb across tokenisers.")] = (
         "loss"
     ),
@@ -200,10 +206,16 @@ def compare(
     flops: Annotated[float | None, typer.Option(help="Compare at this compute of A.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare two recipes: how much more compute B needs than A for the same loss."""
+    """Compare two recipes, or the arms of a study: compute that B needs for the loss of A."""
     from isoflop.cli import answers, verbs
 
     out = Output("compare", as_json=json)
+    if b is None:
+        places = {"--target": target != "loss", "--loss": loss, "--flops": flops}
+        arms = verbs.arms_of_study(out, a, against, places)
+        out.show(*answers.arms(arms))
+        raise typer.Exit(out.finish(arms.to_json(), arms.problems))
+    verbs.refuse_against(against)
     made = verbs.comparison_of(a, b, target=target, loss=loss, flops=flops)
     out.show(*answers.comparison(made))
     raise typer.Exit(out.finish(made.to_json(), made.problems))

@@ -278,12 +278,17 @@ def plan(plan: "Plan") -> "list[RenderableType]":
 def outcome(outcome: "Outcome") -> "list[RenderableType]":
     """What a whole study found; parts that it has no section for are left out."""
     from isoflop.reports import terminal
+    from isoflop.reports.arms import arm_tables, proposal_rows
 
     parts: list[RenderableType] = [terminal.analysis_table(outcome.analysis)]
     if outcome.forecast is not None:
         parts.append(terminal.forecast_table(outcome.forecast, outcome.actual))
     if outcome.plan is not None:
         parts.append(terminal.plan_table(outcome.plan))
+    if outcome.arms is not None:
+        parts += [terminal.rich_table(rows) for rows in arm_tables(outcome.arms.to_json())]
+    if outcome.tested is not None:
+        parts.append(terminal.rich_table(proposal_rows(outcome.tested.to_json())))
     return [*parts, *terminal.problem_lines(outcome.problems), f"report: {outcome.report}"]
 
 

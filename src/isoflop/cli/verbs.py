@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from isoflop._types import Problem, Table
     from isoflop.data import DataCard, QualityTable
     from isoflop.data.recipes import Fetched
-    from isoflop.fitting import Analysis, Comparison, CurveFit, Design
+    from isoflop.fitting import Analysis, ArmComparison, Comparison, CurveFit, Design
     from isoflop.planning import Plan
     from isoflop.study import StudyFolder
 
@@ -162,6 +162,47 @@ def comparison_of(
     return compare(tables[0], tables[1], target=target, loss=loss, flops=flops)
 
 
+def refuse_against(against: str | None) -> None:
+    """Refuse --against beside a second recipe.
+
+    Raises:
+        InputError: it was given.
+    """
+    if against is not None:
+        raise InputError(
+            f"--against {against} names an arm of one study, but a second recipe is given too. "
+            "Leave one of them out."
+        )
+
+
+def arms_of_study(
+    out: Output, source: Path, against: str | None, places: Mapping[str, object]
+) -> "ArmComparison":
+    """The comparison of a study's arms, by every validation text.
+
+    Raises:
+        InputError: an option that asks for one place of one target; a source that is no study.
+    """
+    given = [name for name, value in places.items() if value]
+    if given:
+        raise InputError(
+            f"{' and '.join(given)} compare two recipes at one place, but only {source} is given. "
+            "Name a second recipe, or leave them out."
+        )
+    if source.is_file() and source.suffix != ".toml":
+        raise InputError(f"{source} is one table of runs. Name the second recipe too.")
+    from isoflop.study import compare_study_arms, open_study
+    from isoflop.study.progress import stage_bar
+
+    study = open_study(source, None, [])
+    if not study.config.data.arms:
+        raise InputError(
+            f"{study.file} has no [[data.arms]] to compare. Add some, or name a second recipe."
+        )
+    with stage_bar(out.progress, "comparing arms") as stage:
+        return compare_study_arms(study, against=against or "base", stage=stage)
+
+
 def design_for(
     source: Path | None, goal: Mapping[str, float | None], budget: float | None
 ) -> "Design":
@@ -185,10 +226,10 @@ def _runs_of(source: Path, kind: str) -> "Table":
     """The runs of a study (its folder or its file), or a CSV table."""
     from isoflop.runs import read_runs
 
-    if source.suffix == ".toml":
-        from isoflop.study import open_study
+    if source.suffix == ".toml" or (source / "study.toml").is_file():
+        from isoflop.study import base_runs, open_study
 
-        source = open_study(source, None, []).path
+        return base_runs(open_study(source, None, []), kind=kind)
     return read_runs(source, kind=kind)
 
 

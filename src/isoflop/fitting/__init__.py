@@ -8,6 +8,8 @@ What to use when:
 - `sensitivity`: how the key answers move with outliers, objective, law and counting.
 - `check_collapse`: loss curves of a ladder -> the rung that is not tuned as the others.
 - `compare`: two recipes' tables -> the effective compute multiplier of one over the other.
+- `compare_arms`: several recipes' tables -> each one's law and its multiplier over the base.
+- `propose_mixture`: runs of several mixtures -> the shares held best, hashed before they are run.
 - `next_runs`: a fit, a target, a budget -> the runs that teach most about the target.
 - `law_card`: a fit or an analysis -> all that a paper's appendix must say of it.
 - `make_forecast`: the hashed forecast of a run that has not started.
@@ -32,6 +34,7 @@ from isoflop.fitting.boosted import BoostedFit, fit_boosted
 from isoflop.fitting.certificate import Basin, Certificate
 from isoflop.fitting.collapse import Collapse, RungShape, check_collapse, collapse_problems
 from isoflop.fitting.compare import compare
+from isoflop.fitting.compare_arms import ArmComparison, ArmOutcome, compare_arms
 from isoflop.fitting.comparison import Comparison, Multiplier, TokensToLoss
 from isoflop.fitting.curve_fit import CurveFit
 from isoflop.fitting.curves import fit_curves
@@ -47,6 +50,7 @@ from isoflop.fitting.lr_score import LrBatchScore, score_lr_batch
 from isoflop.fitting.next_runs import next_runs
 from isoflop.fitting.prior import Prior
 from isoflop.fitting.profile import Profile
+from isoflop.fitting.propose import MixtureProposal, propose_mixture
 from isoflop.fitting.sensitivity import sensitivity
 from isoflop.fitting.sensitivity_result import Answer, Sensitivity
 
@@ -55,6 +59,8 @@ __all__ = [
     "Allocation",
     "Analysis",
     "Answer",
+    "ArmComparison",
+    "ArmOutcome",
     "Basin",
     "BestMixture",
     "BoostedFit",
@@ -72,6 +78,7 @@ __all__ = [
     "LawScore",
     "LrBatchFit",
     "LrBatchScore",
+    "MixtureProposal",
     "Multiplier",
     "NaivePower",
     "NextRun",
@@ -88,6 +95,7 @@ __all__ = [
     "check_collapse",
     "collapse_problems",
     "compare",
+    "compare_arms",
     "expected_regret",
     "fit",
     "fit_boosted",
@@ -98,6 +106,7 @@ __all__ = [
     "make_forecast",
     "next_runs",
     "pass_rate_target",
+    "propose_mixture",
     "score_lr_batch",
     "sensitivity",
 ]

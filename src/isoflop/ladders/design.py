@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from isoflop._errors import InputError, StudyError
 from isoflop.accounting import count_params
+from isoflop.data import DataCard
 from isoflop.ladders.rates import Rate, RateRule, TunedLaw, train_rule
 from isoflop.ladders.rungs import Rung, resolve_rungs, shortest_horizon
 from isoflop.ladders.scaling import parametrisation_of
@@ -19,6 +20,10 @@ from isoflop.specs import (
     Schedule,
     StudyConfig,
 )
+
+TOKEN_RESERVE = 0.98
+"""Share of a domain's tokens that a training counts on: windows are whole, and domains
+interleave, not divide, exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,8 @@ class Ladder:
     """Trainings of `[tune]`, before the pilots."""
     bracket: tuple[Job, ...] = ()
     """The largest pilot's shortest branch at its own rate, a lower and a higher one."""
+    arms: tuple[tuple[str, Job], ...] = ()
+    """Trainings of other data recipes, each with the arm's name; no fit of the pilots sees them."""
     tuned: bool = False
     """Whether the rates are those of a fitted law; else of the rule of [train]."""
 
@@ -63,6 +70,7 @@ class Ladder:
             *(("bracket", job) for job in self.bracket[1:]),
             *(("pilot", job) for job in self.pilots),
             *((("held-out", self.holdout),) if self.holdout else ()),
+            *((f"arm {name}", job) for name, job in self.arms),
         )
 
     @property
@@ -77,6 +85,12 @@ class CorpusFacts:
 
     corpus_hash: str
     train_tokens: Mapping[str, int]
+
+    @staticmethod
+    def of(card: DataCard) -> "CorpusFacts":
+        """Facts of a prepared corpus."""
+        tokens = {domain.name: domain.train_tokens for domain in card.domains}
+        return CorpusFacts(corpus_hash=card.corpus_hash, train_tokens=tokens)
 
     @staticmethod
     def unknown(config: StudyConfig) -> "CorpusFacts":
@@ -302,8 +316,7 @@ def _check_tokens(data: DataSpec, n_tokens: int, corpus: CorpusFacts, *, key: st
     available = data.available(corpus.train_tokens)
     for name, share in data.weights:
         have = available[name]
-        # 2 % are kept in reserve: windows are whole and domains interleave, not divide, exactly.
-        if share * n_tokens > 0.98 * have:
+        if share * n_tokens > TOKEN_RESERVE * have:
             raise StudyError(
                 f"{key} = {n_tokens}: needs {share * n_tokens:.0f} tokens of domain {name!r}, "
                 f"which has {have}. Add documents, train on fewer tokens or set "

@@ -33,6 +33,10 @@ class Report:
     actual: float | None = None
     """Measured loss of the held-out run [nats/token]."""
     plan: "Plan | None" = None
+    arms: dict[str, Any] | None = None
+    """The comparison of data recipes, as `ArmComparison.to_json` writes it."""
+    proposal: dict[str, Any] | None = None
+    """The mixture that they propose (`proposal`) and the loss of its run (`measured`)."""
     problems: tuple[Problem, ...] = ()
     version: str = ""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from isoflop.reports import comparisons, details, figures, numbers, panel, tables
 from isoflop.reports.agreement import APPROACHES, agreement_rows
+from isoflop.reports.arms import arm_tables, proposal_rows
 from isoflop.reports.html import Content, Markup, element, join, page, picture, section
 from isoflop.reports.report import Report, collect_problems
 from isoflop.reports.style import DARK, LIGHT, svg
@@ -248,6 +249,16 @@ def data(report: Report) -> Content:
     return details.card_tables(report.card)
 
 
+def arms(report: Report) -> Content:
+    """Other data recipes beside the study's own."""
+    if report.arms is None:
+        return _absent("The study compares no data recipes: give it [[data.arms]].")
+    parts = [details.markup(rows) for rows in arm_tables(report.arms)]
+    if report.proposal is not None:
+        parts.append(details.markup(proposal_rows(report.proposal)))
+    return join(parts)
+
+
 SECTIONS: tuple[Section, ...] = (
     ("headline", "Headline", headline),
     ("caveats", "Caveats", caveats),
@@ -263,6 +274,7 @@ SECTIONS: tuple[Section, ...] = (
     ("ceilings", "Ceilings per size", ceilings),
     ("ladder", "Ladder", ladder),
     ("data", "Data card", data),
+    ("arms", "Data recipes", arms),
     ("conventions", "Conventions", details.conventions),
 )
 

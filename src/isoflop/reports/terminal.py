@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from isoflop.planning import Plan
 
 _COLOURS = {"disqualifying": "bold red", "warning": "yellow", "note": "cyan"}
+_WIDE = 5
+"""Columns up to which intervals find room beside each other."""
 _RANK = {"disqualifying": 0, "warning": 1, "note": 2}
 
 
@@ -72,8 +74,10 @@ def rich_table(rows: Rows) -> "RichTable":
     )
     for index, name in enumerate(rows.header):
         words = index < rows.text_columns
+        # Numbers stay on one line, unless there are so many that the end would be cut off.
+        whole = not words and len(rows.header) <= _WIDE
         table.add_column(
-            Text(name), justify="left" if words else "right", overflow="fold", no_wrap=not words
+            Text(name), justify="left" if words else "right", overflow="fold", no_wrap=whole
         )
     for row in rows.rows:
         table.add_row(*(Text(cell) for cell in row))

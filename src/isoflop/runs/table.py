@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from isoflop._errors import RunError
-from isoflop._types import Array
+from isoflop._types import Array, is_share
 from isoflop.accounting import count_params, train_flops
 from isoflop.accounting.flops import FLOPS_CONVENTIONS
 from isoflop.accounting.params import PARAM_CONVENTIONS
@@ -30,7 +30,8 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
     Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head; `active` for
     a mixture of experts, whose 6·N·D then is its FLOPs), n_tokens,
     flops (6nd), loss [nats/token], loss_<domain>, bpb, lr, batch_tokens, width, depth, n_heads;
-    where some run saw tokens more than once, n_unique_tokens of every run;
+    where some run saw tokens more than once, n_unique_tokens of every run; where runs differ in
+    their mixture, w_<domain> of every run;
     of runs with multiple choice acc_<domain> and task_loss_<domain> [bits/byte], NaN for the
     others (a fit of such a column names the rows that lack it);
     N and C as every convention counts them: n_params_<convention>, flops_<convention>.
@@ -48,6 +49,7 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
             mine = _own_rows(source, kind)
             own += mine
             rows += mine
+    _drop_common_shares(own)
     if not rows:
         places = ", ".join(str(source) for source in sources)
         raise RunError(f"{places}: no {kind} point of any run. Train first, or name another place.")
@@ -74,6 +76,16 @@ def _own_rows(source: Path, kind: str) -> list[dict[str, Any]]:
         for point in folder.points()
         if kind in ("any", point.kind)
     ]
+
+
+def _drop_common_shares(rows: list[dict[str, Any]]) -> None:
+    """A mixture that all runs have in common is no variable of theirs."""
+    names = {name for row in rows for name in row if is_share(name)}
+    if len({tuple(row.get(name) for name in sorted(names)) for row in rows}) > 1:
+        return
+    for row in rows:
+        for name in names:
+            del row[name]
 
 
 def run_folders(root: Path) -> Iterator[RunFolder]:
@@ -151,6 +163,7 @@ def _row(folder: RunFolder, point: Point) -> dict[str, Any]:
         row["bpb"] = point.bpb
     if point.n_unique_tokens is not None:
         row["n_unique_tokens"] = point.n_unique_tokens
+    row |= {f"w_{name}": share for name, share in config.data.weights}
     row |= {f"loss_{name}": value for name, value in point.loss_by_domain.items()}
     row |= {f"acc_{name}": value for name, value in point.acc_by_domain.items()}
     return row | {f"task_loss_{name}": value for name, value in point.task_loss_by_domain.items()}

@@ -144,8 +144,18 @@ class ProposeSection(Section):
     """Width of the run that tests the proposal, one of the ladder's; left out, the largest."""
     tokens: int | None = None
     """Its tokens, one of the ladder's horizons; left out, that width's longest."""
+    max_shares: Mapping[str, float] | None = None
+    """Highest shares by domain. Without data.repeat, a domain's tokens bound its share too."""
 
     def __post_init__(self) -> None:
+        limits = self.max_shares or {}
+        require(
+            all(0 <= limit <= 1 for limit in limits.values()),
+            "data.propose.max_shares",
+            dict(limits),
+            "shares from 0 to 1",
+            "Correct the shares.",
+        )
         counts = {self.target: 1.0} if isinstance(self.target, str) else self.target
         require(
             bool(counts) and min(counts.values()) > 0,

@@ -184,9 +184,10 @@ class DataSection(Section):
         target = self.propose.target
         names = {domain.name for domain in self.domains}
         asked = {target} if isinstance(target, str) else set(target)
+        asked |= set(self.propose.max_shares or {})
         require(
             asked <= names,
-            "data.propose.target",
+            "data.propose: target, max_shares",
             sorted(asked),
             f"domains among {', '.join(sorted(names))}",
             "Correct the name.",

@@ -3,14 +3,17 @@
 What to use when:
 - `open_study`: a study file or folder -> `StudyFolder`, which all others take.
 - `run_study`: the whole chain; called again, it goes on where it stopped.
+- `compare_study_arms`: its data recipes beside each other. `base_runs`: the runs of its own.
 - `study_quality`: what its documents are like, to choose thresholds by.
 - `fit_study`, `plan_study`, `write_study_report`: one link of the chain on what is there.
 """
 
+from isoflop.study.arms import compare_study_arms
 from isoflop.study.chain import Outcome, demo_line, extend_run, run_study
 from isoflop.study.curves import collapse_table
 from isoflop.study.folder import StudyFolder, open_study
 from isoflop.study.links import (
+    base_runs,
     fit_study,
     plan_study,
     prepare_data,
@@ -25,7 +28,9 @@ __all__ = [
     "Outcome",
     "RunStatusRow",
     "StudyFolder",
+    "base_runs",
     "collapse_table",
+    "compare_study_arms",
     "demo_line",
     "dry_run",
     "extend_run",

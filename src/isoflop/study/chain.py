@@ -2,7 +2,7 @@
 
 import importlib.util
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,15 +10,16 @@ from rich.console import Console
 from isoflop._errors import MissingExtraError, RunError, StudyError
 from isoflop._types import Problem
 from isoflop.data import check_corpus, read_card
-from isoflop.fitting import Analysis, Forecast
+from isoflop.fitting import Analysis, ArmComparison, Forecast
 from isoflop.ladders import Job, Ladder, OwnTrainer, extend_job, find_launcher, run_jobs
+from isoflop.ladders.design import CorpusFacts
 from isoflop.ladders.lock import exclusive
 from isoflop.planning import Plan
 from isoflop.runs import RunFolder
+from isoflop.study.arms import Tested, compare_study_arms, tested_proposal, train_arms
 from isoflop.study.folder import StudyFolder
 from isoflop.study.links import (
     actual_loss,
-    corpus_facts,
     fit_study,
     forecast_holdout,
     ladder_of,
@@ -49,6 +50,9 @@ class Outcome:
     decades: float
     """log10 of the held-out run's compute over the smallest pilot's."""
     problems: tuple[Problem, ...]
+    arms: ArmComparison | None = None
+    tested: Tested | None = None
+    """The mixture that the arms proposed, and what its run came to."""
 
 
 def run_study(study: StudyFolder, *, console: Console | None = None) -> Outcome:
@@ -92,7 +96,7 @@ def extend_run(
             else "has no trunk to go on from. Only branches of a trunk can be carried on."
         )
         raise StudyError(f"--extend {run_id}: {words}")
-    job = extend_job(config, n_tokens, corpus_facts(read_card(study.data)))
+    job = extend_job(config, n_tokens, CorpusFacts.of(read_card(study.data)))
     with exclusive(study.path):
         _train(study, [job], console, "extension")
         return _run(study, console)
@@ -130,7 +134,7 @@ def _run(study: StudyFolder, console: Console | None) -> Outcome:
         check_corpus(study.data)
     with study.named_in_errors():
         tune_study(
-            study, corpus_facts(card), lambda jobs, title: _train(study, jobs, console, title)
+            study, CorpusFacts.of(card), lambda jobs, title: _train(study, jobs, console, title)
         )
     ladder = ladder_of(study, card)
     _train(study, list(ladder.pilots), console, "pilots")
@@ -142,8 +146,24 @@ def _run(study: StudyFolder, console: Console | None) -> Outcome:
         _train(study, [ladder.holdout], console, "held-out run")
         actual = actual_loss(study, ladder.holdout)
     plan, analysis = plan_or_caveat(study, analysis)
+    arms, tested = _arms(study, console)
     report = report_on(study, card, ladder, analysis, forecast, plan)
-    return _outcome(study, ladder, analysis, forecast, actual, plan, report)
+    outcome = _outcome(study, ladder, analysis, forecast, actual, plan, report)
+    return replace(outcome, arms=arms, tested=tested)
+
+
+def _arms(
+    study: StudyFolder, console: Console | None
+) -> tuple[ArmComparison | None, Tested | None]:
+    """Train the arms, compare them, and test the mixture that they propose."""
+    if not study.config.data.arms:
+        return None, None
+    train_arms(
+        study,
+        lambda jobs, title, corpus: _train(study, list(jobs), console, title, corpus=corpus),
+    )
+    with stage_bar(console, "comparing arms") as stage:
+        return compare_study_arms(study, stage=stage), tested_proposal(study)
 
 
 def own_trainer(study: StudyFolder) -> OwnTrainer | None:
@@ -152,12 +172,19 @@ def own_trainer(study: StudyFolder) -> OwnTrainer | None:
     return None if section is None else OwnTrainer(section=section, base=study.base)
 
 
-def _train(study: StudyFolder, jobs: list[Job], console: Console | None, title: str) -> None:
+def _train(
+    study: StudyFolder,
+    jobs: list[Job],
+    console: Console | None,
+    title: str,
+    *,
+    corpus: Path | None = None,
+) -> None:
     with stage_bar(console, title) as stage:
         run_jobs(
             jobs,
             launcher=find_launcher(study.config.launch.launcher, study.config.launch),
-            corpus=study.data,
+            corpus=corpus or study.data,
             runs=study.runs,
             launch=study.config.launch,
             progress=stage,

@@ -160,7 +160,8 @@ def _settled_overrides(file: Path, into: Path, given: Sequence[str]) -> Sequence
 
 def _trainings(config: StudyConfig) -> StudyConfig:
     """The study without what may change from one start to the next."""
-    return replace(config, fit=FitSection(), plan=PlanSection(), launch=LaunchSection())
+    data = replace(config.data, arms=(), propose=None)
+    return replace(config, data=data, fit=FitSection(), plan=PlanSection(), launch=LaunchSection())
 
 
 def _as_options(overrides: Sequence[str]) -> str:

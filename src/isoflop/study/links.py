@@ -8,7 +8,7 @@ import numpy as np
 
 from isoflop import __version__
 from isoflop._errors import InputError, RunError
-from isoflop._types import Problem
+from isoflop._types import Problem, is_share
 from isoflop.data import (
     DataCard,
     QualityTable,
@@ -25,6 +25,7 @@ from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.runs.table import run_folders
 from isoflop.specs import RunConfig
+from isoflop.study.arms import arm_jobs, prepare_arms, tested_proposal
 from isoflop.study.caveats import holdout_caveats, with_caveats
 from isoflop.study.folder import StudyFolder
 from isoflop.study.progress import Stage, silent
@@ -32,19 +33,22 @@ from isoflop.study.tuning import read_tuning, regret_column, tuned_ladder
 
 
 def prepare_data(study: StudyFolder, *, stage: Stage = silent) -> DataCard:
-    """Prepare the study's corpus, or return the card of the one that is there.
+    """Prepare the study's corpus and those of its arms, or return the card of what is there.
 
     The first link that writes: it makes the study's folder complete.
     """
     study.keep()
+    rest = 1.0 / (1 + len(study.config.data.arms))
     with study.named_in_errors():
-        return prepare_corpus(
+        card = prepare_corpus(
             study.config.data,
             study.data,
             base=study.base,
             seed=study.config.seed,
-            progress=lambda label, share: stage(share, label),
+            progress=lambda label, share: stage(rest * share, label),
         )
+    prepare_arms(study, stage=lambda share, label: stage(rest + (1 - rest) * share, label))
+    return card
 
 
 def study_quality(study: StudyFolder, *, stage: Stage = silent) -> tuple[QualityTable, ...]:
@@ -60,15 +64,10 @@ def study_quality(study: StudyFolder, *, stage: Stage = silent) -> tuple[Quality
 
 
 def ladder_of(study: StudyFolder, card: DataCard) -> Ladder:
-    """The study's ladder on its corpus."""
+    """The study's ladder on its corpus, with those of its arms that are prepared."""
     with study.named_in_errors():
-        return tuned_ladder(study, corpus_facts(card))
-
-
-def corpus_facts(card: DataCard) -> CorpusFacts:
-    """What a ladder needs to know of a corpus."""
-    tokens = {domain.name: domain.train_tokens for domain in card.domains}
-    return CorpusFacts(corpus_hash=card.corpus_hash, train_tokens=tokens)
+        ladder = tuned_ladder(study, CorpusFacts.of(card))
+        return replace(ladder, arms=arm_jobs(study))
 
 
 def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
@@ -86,6 +85,20 @@ def pilot_table(study: StudyFolder, ladder: Ladder) -> dict[str, np.ndarray]:
     table = {name: column[chosen] for name, column in rows.items()}
     regret = regret_column(read_tuning(study), table["run"].tolist())
     return table if regret is None else {**table, "lr_regret": regret}
+
+
+def base_runs(study: StudyFolder, *, kind: str = "final") -> dict[str, np.ndarray]:
+    """Runs of the study's own recipe, every one in its folder that is no arm's; as `read_runs`.
+
+    Raises:
+        RunError: there are none, or a file is corrupt.
+    """
+    rows = read_runs(study.runs, kind=kind)
+    arms = {run.run_id for _, job in arm_jobs(study) for run in job.runs}
+    own = ~np.isin(rows["run"], sorted(arms))
+    if not own.any():
+        raise RunError(f"{study.runs}: no run has finished. Run `isoflop run {study.path}`.")
+    return {name: column[own] for name, column in rows.items() if not (arms and is_share(name))}
 
 
 def fit_study(study: StudyFolder) -> Analysis:
@@ -132,7 +145,7 @@ def forecast_holdout(study: StudyFolder, ladder: Ladder, analysis: Analysis) -> 
         holdout.n_params,
         branch.n_tokens,
         flops,
-        n_unique_tokens=branch.data.n_unique(branch.n_tokens, corpus_facts(card).train_tokens),
+        n_unique_tokens=branch.data.n_unique(branch.n_tokens, CorpusFacts.of(card).train_tokens),
         problems=holdout_caveats(card, ladder),
     )
     study.fits.mkdir(exist_ok=True)
@@ -211,6 +224,16 @@ def actual_loss(study: StudyFolder, holdout: Job | None) -> float | None:
     return point.loss if point else None
 
 
+def read_arms(study: StudyFolder) -> dict[str, Any] | None:
+    """The comparison of the study's arms as it was written last; None before there is one."""
+    path = study.fits / "arms.json"
+    if not study.config.data.arms or not path.exists():
+        return None
+    remedy = f"Delete it and run `isoflop compare {study.path}`."
+    found: dict[str, Any] = read_json(path, remedy=remedy)
+    return found
+
+
 def write_study_report(study: StudyFolder) -> Path:
     """Write `report.html` from what lies in the study folder."""
     card = read_card(study.data)
@@ -256,6 +279,8 @@ def report_on(
         forecast=forecast,
         actual=actual_loss(study, ladder.holdout),
         plan=plan_,
+        arms=read_arms(study),
+        proposal=None if (tested := tested_proposal(study)) is None else tested.to_json(),
         problems=analysis.problems,
         version=__version__,
     )

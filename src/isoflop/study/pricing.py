@@ -1,6 +1,6 @@
 """What a study would train and what it costs, before anything starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isoflop._errors import DataError
 from isoflop.accounting import train_flops
@@ -10,8 +10,8 @@ from isoflop.ladders.design import CorpusFacts
 from isoflop.ladders.estimate import own_tokens
 from isoflop.ladders.profiling import profile_ladder
 from isoflop.ladders.slots import slots_and_threads
+from isoflop.study.arms import arm_jobs
 from isoflop.study.folder import StudyFolder
-from isoflop.study.links import corpus_facts
 from isoflop.study.progress import Stage, silent
 from isoflop.study.sweeping import read_rounds
 from isoflop.study.tuning import read_tuning, tuned_ladder
@@ -34,11 +34,11 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
     """
     launch = study.config.launch
     try:
-        facts = corpus_facts(read_card(study.data))
+        facts = CorpusFacts.of(read_card(study.data))
     except DataError:
         facts = CorpusFacts.unknown(study.config)
     with study.named_in_errors():
-        ladder = tuned_ladder(study, facts)
+        ladder = replace(tuned_ladder(study, facts), arms=arm_jobs(study))
     _, threads = slots_and_threads(launch, ladder.pilots)
     holdout = [ladder.holdout] if ladder.holdout else []
     _, holdout_threads = slots_and_threads(launch, holdout)
