@@ -14,6 +14,7 @@ a process of its own, on two cores; memory is that of it and its workers togethe
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -116,17 +117,20 @@ class Child:
             start_new_session=True,
         )
         self.peak_bytes = 0
+        self.cpu_s = 0.0
         self._watch = threading.Thread(target=self._sample, daemon=True)
         self._watch.start()
 
     def wait(self) -> None:
-        """Until it ends well."""
+        """Until it ends well; then its processor time is known."""
+        before = _children_s()
         assert self._process.stdout is not None
         for _ in self._process.stdout:
             pass
         self._watch.join()
         if self._process.wait():
             raise SystemExit(f"the preparation ended with {self._process.returncode}")
+        self.cpu_s = _children_s() - before
 
     def kill_in(self, label: str, after_s: float) -> None:
         """`kill -9` so long after it says the label; its workers end with it."""
@@ -145,6 +149,12 @@ class Child:
             tree = _tree(self._process.pid)
             self.peak_bytes = max(self.peak_bytes, sum(map(_resident, tree)))
             time.sleep(SAMPLE_S)
+
+
+def _children_s() -> float:
+    """Processor time of all processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _tree(pid: int) -> list[int]:
@@ -185,7 +195,7 @@ def undisturbed(cache: Path, folder: Path, *, quality: bool) -> tuple[DataCard, 
     _say(
         f"  {'in all':<16}{seconds:7.1f} s {megabytes / seconds:7.1f} MB/s of {megabytes:.0f} MB, "
         f"{sum(one.documents for one in card.domains)} documents, "
-        f"peak {child.peak_bytes / 1e9:.2f} GB"
+        f"peak {child.peak_bytes / 1e9:.2f} GB; {child.cpu_s:.0f} s of processor time"
     )
     return card, megabytes / seconds, child.peak_bytes / 1e9
 

@@ -1,5 +1,6 @@
 """`kill -9` in every stage, then the same call: the files of an undisturbed run, no work lost."""
 
+import errno
 import json
 import os
 import signal
@@ -206,6 +207,21 @@ def test_ctrl_c_leaves_what_a_later_call_goes_on_from(
         prepare_corpus(SECTION, tmp_path, base=base, seed=0, progress=interrupt)
     prepare(base, tmp_path)
     assert found(tmp_path) == ["reading", "duplicates"]
+    assert files_of(tmp_path) == undisturbed
+
+
+def test_a_full_disk_is_said_and_costs_one_stage(
+    base: Path, tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*rest: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("isoflop.data.preparation.write_tokens", full)
+        with pytest.raises(DataError, match=r"its disk is full .* goes on from the last finished"):
+            prepare(base, tmp_path)
+    prepare(base, tmp_path)
+    assert found(tmp_path) == ["reading", "duplicates", "tokenizer"]
     assert files_of(tmp_path) == undisturbed
 
 

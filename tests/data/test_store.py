@@ -68,7 +68,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_named(tmp_path: Path) -> None:
         writer = StoreWriter(stream)
         for document in ODD:
             writer.add(document)
-    store = DocumentStore((TextFile(path),), writer.rows)
+    store = DocumentStore((TextFile.open(path),), writer.rows)
     assert store[2].text == ODD[2].text
     with path.open("r+b") as stream:
         stream.truncate(30)

@@ -1,9 +1,10 @@
 """`prepare_corpus`: from a study's data section to token shards and a data card."""
 
+import errno
 import hashlib
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -131,15 +132,30 @@ def survey_quality(
     return tuple(found)
 
 
-def exclusive(folder: Path) -> AbstractContextManager[None]:
-    """Hold `work/lock` of a corpus folder: two preparations at once would mix their files."""
-    return hold(
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold `work/lock` of a corpus folder: two preparations at once would mix their files.
+
+    Raises:
+        DataError: another process holds it, the folder cannot be written, or its disk is full.
+    """
+    with hold(
         folder / "work" / "lock",
         error=DataError,
         busy=f"{folder}: another isoflop (process {{holder}}) is preparing this corpus. "
         "Wait until it ends, or stop it.",
         denied=f"{folder}: cannot be written ({{reason}}). Name another folder with --into.",
-    )
+    ):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DataError(
+                f"{folder}: its disk is full ({error.strerror}). Free some room (a preparation "
+                "needs that of all text and its tokens) and run the command again: it goes on "
+                "from the last finished stage."
+            ) from error
 
 
 def decontaminate(

@@ -104,10 +104,9 @@ def read_documents(source: Source, *, min_chars: int, folder: Path | None = None
     Raises:
         DataError: a file cannot be read, or nothing remains.
     """
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".texts-") as stream:
+    with tempfile.TemporaryFile(dir=folder) as stream:
         found = _read(source, min_chars, stream)
-        stream.flush()
-        return _documents(source, TextFile(Path(stream.name)), *found)
+        return _documents(source, TextFile.of(stream, folder), *found)
 
 
 def write_documents(source: Source, folder: Path, *, min_chars: int) -> None:
@@ -126,7 +125,7 @@ def open_documents(source: Source, folder: Path) -> Documents:
     """The documents that `write_documents` wrote."""
     facts = _Facts(**json.loads((folder / FACTS).read_text(encoding="utf-8")))
     rows = np.load(folder / ROWS, allow_pickle=False)
-    return _documents(source, TextFile(folder / TEXTS), rows, facts)
+    return _documents(source, TextFile.open(folder / TEXTS), rows, facts)
 
 
 def _documents(source: Source, file: TextFile, rows: NDArray[Any], facts: _Facts) -> Documents:

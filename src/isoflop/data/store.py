@@ -39,10 +39,22 @@ class TextFile:
 
     __slots__ = ("__weakref__", "_descriptor", "path")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, descriptor: int, path: Path) -> None:
+        """Of an open file that is closed with this object; `path` is for errors."""
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._descriptor)
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    @staticmethod
+    def open(path: Path) -> "TextFile":
+        """The file at a path."""
+        return TextFile(os.open(path, os.O_RDONLY), path)
+
+    @staticmethod
+    def of(stream: IO[bytes], folder: Path | None) -> "TextFile":
+        """What was written to a stream, which may have no name and may be closed."""
+        stream.flush()
+        return TextFile(os.dup(stream.fileno()), folder or Path(tempfile.gettempdir()))
 
     def read(self, start: int, size: int) -> bytes:
         """`size` bytes from `start` on.
@@ -196,12 +208,11 @@ def store_documents(documents: Iterable[Document], *, folder: Path | None = None
         documents: taken one by one.
         folder: where the file lies; None: where the system keeps temporary files.
     """
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".texts-") as stream:
+    with tempfile.TemporaryFile(dir=folder) as stream:
         writer = StoreWriter(stream)
         for document in documents:
             writer.add(document)
-        stream.flush()
-        return DocumentStore((TextFile(Path(stream.name)),), writer.rows)
+        return DocumentStore((TextFile.of(stream, folder),), writer.rows)
 
 
 def pool_stores(stores: Sequence[DocumentStore]) -> DocumentStore:

@@ -83,7 +83,7 @@ def write_tokens(
         ids.truncate()
         lengths.truncate()
     counts = np.fromfile(folder / LENGTHS, dtype=_LENGTH).astype(np.int64)
-    return TokenStore(TextFile(folder / IDS), counts, np.cumsum(counts) - counts)
+    return TokenStore(TextFile.open(folder / IDS), counts, np.cumsum(counts) - counts)
 
 
 def _append(ids: BinaryIO, lengths: BinaryIO, found: Sequence[NDArray[Any]]) -> _Block:
