@@ -271,7 +271,7 @@ def outcome(outcome: "Outcome") -> "list[RenderableType]":
     if outcome.plan is not None:
         parts.append(terminal.plan_table(outcome.plan))
     if outcome.arms is not None:
-        parts += [terminal.rich_table(rows) for rows in arm_tables(outcome.arms.to_json())]
+        parts += [terminal.rich_table(rows) for rows in arm_tables(outcome.arms)]
     if outcome.tested is not None:
         parts.append(terminal.rich_table(proposal_rows(outcome.tested.to_json())))
     return [*parts, *terminal.problem_lines(outcome.problems), f"report: {outcome.report}"]

@@ -11,7 +11,7 @@ from isoflop._errors import DataError, InputError, StudyError
 from isoflop.accounting import find_accelerator
 from isoflop.data import find_recipe
 from isoflop.ladders import design_ladder
-from isoflop.ladders.design import CorpusFacts
+from isoflop.ladders.design import CorpusFacts, one_cell
 from isoflop.laws import CLOSED_FORM
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.specs import (
@@ -212,7 +212,9 @@ def _check(config: StudyConfig) -> None:
         find_accelerator(config.plan.hardware)
     except InputError as error:
         raise StudyError(f"plan.hardware: {error}") from error
-    design_ladder(config, CorpusFacts.unknown(config))
+    ladder = design_ladder(config, CorpusFacts.unknown(config))
+    if (section := config.data.propose) is not None:
+        one_cell(ladder, section.width, section.tokens, key="data.propose")
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
