@@ -189,6 +189,8 @@ def card(card: "DataCard") -> Table:
         row += [si(d.train_tokens), si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence]
         rows.append(tuple(row))
     title = f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}"
+    if card.tokenizer != "own":
+        title += f" of {card.tokenizer}"
     table = table_of(title, headings, rows)
     if card.short_passages:
         table.caption = (

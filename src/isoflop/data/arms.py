@@ -22,6 +22,7 @@ from isoflop.data.corpus import (
     finished,
     hash_recipe,
 )
+from isoflop.data.foreign import find_foreign
 from isoflop.data.leaks import resolve_benchmarks
 from isoflop.data.packing import HELD_OUT, Packing, Pool, pool_documents, write_corpus
 from isoflop.data.quality_filter import Dropped
@@ -78,7 +79,8 @@ def prepare_arm(
         resolve_source(domain, base=base, cache=corpus / "cache") for domain in section.domains
     ]
     benchmarks = resolve_benchmarks(section.decontaminate, base=base)
-    own = hash_recipe(section, sources, seed, benchmarks)
+    foreign = find_foreign(section, base=base)
+    own = hash_recipe(section, sources, seed, benchmarks, foreign)
     text = f"{ARM_VERSION} {read_card(corpus).corpus_hash} {own}"
     recipe_hash = hashlib.sha256(text.encode()).hexdigest()
     card = finished(folder, recipe_hash, section)
@@ -94,7 +96,7 @@ def prepare_arm(
     progress("removing duplicates", 0.4)
     packing = _pack(domains, held, section, seed)
     progress("tokenising", 0.6)
-    tokenizer = load_tokenizer(corpus)
+    tokenizer = load_tokenizer(corpus, engine=section.engine)
     kept = packing.pool.kept
     tokens = tokenizer.encode_documents(
         [packing.pool.documents[i].text for i in kept],

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
+from isoflop.data.foreign import Foreign, find_foreign
 from isoflop.data.leaks import (
     LEAKS_VERSION,
     RECORD,
@@ -36,7 +37,7 @@ from isoflop.specs import DataSection, DecontaminateSection, DomainSection
 from isoflop.specs.quality import QualitySection
 
 Progress = Callable[[str, float], None]
-_LATER_KEYS = ("decontaminate", "duplicates")
+_LATER_KEYS = ("decontaminate", "duplicates", "tokenizer", "end_token")
 _LATER_DOMAIN_KEYS = ("formats", "languages", "text_column", "split", "subset")
 
 
@@ -65,7 +66,8 @@ def prepare_corpus(
         resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
     ]
     benchmarks = resolve_benchmarks(section.decontaminate, base=base)
-    recipe_hash = hash_recipe(section, sources, seed, benchmarks)
+    foreign = find_foreign(section, base=base)
+    recipe_hash = hash_recipe(section, sources, seed, benchmarks, foreign)
     card = finished(folder, recipe_hash, section)
     if card is not None:
         progress("the corpus is prepared", 1.0)
@@ -79,9 +81,8 @@ def prepare_corpus(
     pool = pool_documents(
         domains, threshold=section.jaccard, engine=section.engine, which=section.duplicates
     )
-    progress("training the tokenizer", 0.4)
-    texts = [[pool.documents[i] for i in pool.kept_of(d)] for d in range(len(domains))]
-    tokenizer = train_tokenizer(texts, section.vocab_size)
+    progress("making the tokenizer", 0.4)
+    tokenizer = _make_tokenizer(pool, section) if foreign is None else foreign.load()
     packing = _tokenise(pool, tokenizer, section, seed=seed, progress=progress)
     if section.decontaminate is not None:
         progress("comparing train with held-out text and benchmarks", 0.95)
@@ -164,6 +165,12 @@ def _tokenise(
     )
 
 
+def _make_tokenizer(pool: Pool, section: DataSection) -> Tokenizer:
+    n_domains = len(section.domains)
+    texts = [[pool.documents[i] for i in pool.kept_of(domain)] for domain in range(n_domains)]
+    return train_tokenizer(texts, section.n_ids)
+
+
 def decontaminate(
     packing: Packing,
     section: DataSection,
@@ -187,6 +194,7 @@ def hash_recipe(
     sources: Sequence[Source],
     seed: int,
     benchmarks: Sequence[Benchmark] = (),
+    foreign: Foreign | None = None,
 ) -> str:
     """Hash of everything that decides the tokens; how they are mixed belongs to the trainings."""
     asked = asdict(section)
@@ -194,6 +202,9 @@ def hash_recipe(
     del asked["arms"], asked["propose"]  # they have hashes of their own
     del asked["engine"]  # any engine finds the same duplicates
     _leave_out_defaults(DataSection, asked, _LATER_KEYS)
+    asked["vocab_size"] = section.n_ids if foreign is None else None
+    if foreign is not None:
+        asked["tokenizer"] = foreign.version
     if "decontaminate" in asked:  # raised when other documents go
         asked["decontaminate"]["version"] = LEAKS_VERSION
     if benchmarks:  # like the sources: by content, wherever they lie

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from isoflop.data.documents import Document
 from isoflop.data.engine import Engine
 from isoflop.data.leaks import Leaks, record_leaks, write_record
 from isoflop.data.quality_filter import Dropped, keep_reasons, on_card
-from isoflop.data.shards import Split, shard_path, write_shard, write_text
+from isoflop.data.shards import Split, Tokens, shard_path, write_shard, write_text
 from isoflop.data.sources import Documents
 from isoflop.data.tokenizer import Tokenizer
+from isoflop.data.tokenizer_check import Fidelity, measure_fidelity
 from isoflop.specs.arm import Duplicates as Which
 
 HELD_OUT = "held-out.txt"
@@ -45,7 +46,7 @@ class Packing:
     """What goes into the shards: tokens of each kept document and which are held out."""
 
     pool: Pool
-    tokens: dict[int, NDArray[np.uint16]]
+    tokens: dict[int, Tokens]
     held_out: frozenset[int]
     seed: int
     withheld: frozenset[int] = frozenset()
@@ -147,6 +148,10 @@ def write_corpus(
     for domain in cards:
         total.update(f"\n{domain.name} {domain.train_sha256} {domain.val_sha256}".encode())
     card = DataCard(
+        **asdict(_fidelity(tokenizer, packing)),
+        tokenizer=tokenizer.name,
+        end_token=tokenizer.end_token,
+        end_id=tokenizer.end_id,
         recipe_hash=recipe_hash,
         corpus_hash=total.hexdigest(),
         vocab_size=tokenizer.vocab_size,
@@ -166,6 +171,13 @@ def _held_out_text(packing: Packing, names: Sequence[str]) -> str:
     """`domain sha256` of every held-out document: what an arm of the corpus must hold out too."""
     rows = sorted(f"{names[i]} {packing.pool.documents[i].digest.hex()}" for i in packing.held_out)
     return "".join(f"{row}\n" for row in rows)
+
+
+def _fidelity(tokenizer: Tokenizer, packing: Packing) -> Fidelity:
+    kept, documents = packing.pool.kept, packing.pool.documents
+    return measure_fidelity(
+        tokenizer, [packing.tokens[i] for i in kept], lambda place: documents[kept[place]].text
+    )
 
 
 def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing) -> DomainCard:

@@ -1,7 +1,7 @@
-"""The corpus's own byte-level BPE: trained on a bounded sample, exact in both directions."""
+"""Text to ids and back, whatever the tokenizer; and the corpus's own byte-level BPE."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop._errors import DataError, MissingExtraError
+from isoflop.data.card import read_card
 from isoflop.data.documents import Document, in_parts
+from isoflop.data.engine import PART_CHARS, Engine, encode_texts
+from isoflop.data.shards import Tokens, dtype_of
+from isoflop.specs.tokenizer import BUILT_IN, OWN
 
 END_OF_TEXT = "<|endoftext|>"
 END_ID = 0
@@ -18,22 +22,42 @@ SAMPLE_BYTES = 8_000_000
 SAMPLE_CHARS = 20_000
 """At most this much of one document, so that no long document sets the merges."""
 _BATCH_CHARS = 2_000_000
+_DAFT_CHARS = min(2 * PART_CHARS * (os.cpu_count() or 1), 256_000_000)
+"""Text that Daft takes at once: two parts a core, within a bound of the memory they take."""
 
 
 class Tokenizer:
-    """Byte-level BPE with id 0 = end of text; `decode(encode(text)) == text` for every text."""
+    """A tokenizer of the `tokenizers` library, with the id that ends a document.
 
-    __slots__ = ("_inner",)
+    Byte-level ones give `decode(encode(text)) == text` for every text; of others nothing is sure.
+    """
 
-    def __init__(self, inner: Any) -> None:
+    __slots__ = ("_engine", "_inner", "end_id", "end_token", "name", "vocab_size")
+
+    def __init__(
+        self,
+        inner: Any,
+        *,
+        name: str = OWN,
+        end_token: str = END_OF_TEXT,
+        engine: Engine = "native",
+    ) -> None:
+        """Args:
+        inner: of the library.
+        name: as data.tokenizer names it; Daft gives the ids of those that it carries.
+        end_token: must be in its vocabulary.
+        engine: where Daft works.
+        """
         self._inner = inner
         # A document that spells the end mark must not end: its letters are text like any other.
         inner.encode_special_tokens = True
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids."""
-        return int(self._inner.get_vocab_size())
+        ids = inner.get_vocab(with_added_tokens=True)
+        self.name = name
+        self.end_token = end_token
+        self.end_id = int(ids[end_token])
+        self.vocab_size = 1 + max(ids.values())
+        """One past the largest id: ids may have gaps."""
+        self._engine = engine
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without end mark."""
@@ -45,18 +69,37 @@ class Tokenizer:
 
     def encode_documents(
         self, texts: Sequence[str], progress: Callable[[float], None] = lambda share: None
-    ) -> list[NDArray[np.uint16]]:
+    ) -> list[Tokens]:
         """Ids of each text and the end mark after it; a batch at a time, so memory is bounded."""
-        out: list[NDArray[np.uint16]] = []
-        for batch in in_parts(texts, len, least=_BATCH_CHARS):
-            for encoding in self._inner.encode_batch_fast(batch, add_special_tokens=False):
-                out.append(np.array([*encoding.ids, END_ID], dtype=np.uint16))
+        out: list[Tokens] = []
+        dtype = dtype_of(self.vocab_size)
+        least = _DAFT_CHARS if self.name in BUILT_IN else _BATCH_CHARS
+        for batch in in_parts(texts, len, least=least):
+            for ids in self._encode_batch(batch):
+                tokens = np.empty(len(ids) + 1, dtype=dtype)
+                tokens[:-1], tokens[-1] = ids, self.end_id
+                out.append(tokens)
             progress(len(out) / len(texts))
         return out
+
+    def decode_many(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """Text of each row of token ids."""
+        return list(self._inner.decode_batch(rows, skip_special_tokens=False))
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token by its spelling in the vocabulary; None if it has none."""
+        found = self._inner.token_to_id(token)
+        return None if found is None else int(found)
 
     def to_json(self) -> str:
         """The `tokenizer.json` that Hugging Face tokenizers reads."""
         return str(self._inner.to_str())
+
+    def _encode_batch(self, texts: Sequence[str]) -> Iterable[Sequence[int] | NDArray[np.uint32]]:
+        if self.name in BUILT_IN:  # the same ids, several times as fast: LOG.md
+            return encode_texts(texts, self.name, engine=self._engine)
+        encodings = self._inner.encode_batch_fast(texts, add_special_tokens=False)
+        return (encoding.ids for encoding in encodings)
 
 
 def train_tokenizer(domains: Sequence[Sequence[Document]], vocab_size: int) -> Tokenizer:
@@ -69,7 +112,7 @@ def train_tokenizer(domains: Sequence[Sequence[Document]], vocab_size: int) -> T
 
     Source: Sennrich et al. 2016, arXiv:1508.07909; byte alphabet of Radford et al. 2019 (GPT-2).
     """
-    tokenizers = _import()
+    tokenizers = import_tokenizers()
     inner = tokenizers.Tokenizer(tokenizers.models.BPE())
     inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = tokenizers.decoders.ByteLevel()
@@ -90,16 +133,21 @@ def train_tokenizer(domains: Sequence[Sequence[Document]], vocab_size: int) -> T
     return tokenizer
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a corpus folder.
+def load_tokenizer(folder: Path, *, engine: Engine = "native") -> Tokenizer:
+    """The tokenizer of a corpus folder; one that Daft carries gives its ids by that engine.
 
     Raises:
         DataError: `tokenizer.json` is missing or not a tokenizer.
     """
     path = folder / "tokenizer.json"
-    tokenizers = _import()
+    tokenizers = import_tokenizers()
+    name, end_token = OWN, END_OF_TEXT
+    if (folder / "card.json").is_file():
+        card = read_card(folder)
+        name, end_token = card.tokenizer, card.end_token
     try:
-        return Tokenizer(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
+        inner = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        return Tokenizer(inner, name=name, end_token=end_token, engine=engine)
     except Exception as error:  # tokenizers raises nothing narrower
         raise DataError(
             f"{path}: not a tokenizer ({error}). Delete {folder / 'card.json'} and prepare the "
@@ -117,7 +165,12 @@ def _sample(documents: Sequence[Document], n_bytes: int) -> Iterator[str]:
         yield text
 
 
-def _import() -> Any:
+def import_tokenizers() -> Any:
+    """The module `tokenizers`.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     # Said aloud, or the library warns on stderr whenever a process is started later on.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from isoflop._errors import DataError, InputError, StudyError
 from isoflop.accounting import find_accelerator
 from isoflop.data import find_recipe
+from isoflop.data.foreign import settle_vocabulary
 from isoflop.ladders import design_ladder
 from isoflop.ladders.design import CorpusFacts, one_cell
 from isoflop.laws import CLOSED_FORM
@@ -138,7 +139,9 @@ def open_study(
         path=into, config=config, base=_base(file, into), file=file, overrides=tuple(overrides)
     )
     with study.named_in_errors():
-        _check(config)
+        data = settle_vocabulary(config.data, base=study.base, folder=study.data)
+        study = replace(study, config=replace(config, data=data))
+        _check(study.config)
     return study
 
 
