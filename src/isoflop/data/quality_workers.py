@@ -79,7 +79,8 @@ def _start() -> "subprocess.Popen[bytes]":
     # Each worker has one thread: the processes share the cores already.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "isoflop.data.quality_workers"],
+        # Not with -m: Python warns that the package has imported the module already.
+        [sys.executable, "-c", f"from {__name__} import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
@@ -136,7 +137,3 @@ def serve() -> None:
     """Measure what comes in on stdin until it ends; only its parent talks to it."""
     while (texts := _receive(sys.stdin.buffer)) is not None:
         _send(sys.stdout.buffer, measure_quality(texts))
-
-
-if __name__ == "__main__":
-    serve()
