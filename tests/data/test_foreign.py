@@ -287,3 +287,19 @@ def test_dropout_and_marks_around_a_text_are_left_out(base: Path, tmp_path: Path
     assert foreign.version != plain.version
     assert foreign.load().encode(TEXTS[0]) == plain.load().encode(TEXTS[0])
     assert foreign.load().to_json() == plain.load().to_json()
+
+
+def test_ids_beyond_two_bytes_are_kept_whole(base: Path, tmp_path: Path) -> None:
+    """The byte-level tokenizer with every id raised by 70,000: the same tokens, four bytes each."""
+    data = json.loads((base / "byte_level.json").read_text(encoding="utf-8"))
+    data["model"]["vocab"] = {t: i + 70_000 for t, i in data["model"]["vocab"].items()}
+    for token in data["added_tokens"]:
+        token["id"] += 70_000
+    (tmp_path / "high.json").write_text(json.dumps(data), encoding="utf-8")
+    high = prepare(base, tmp_path / "a", section(f"path:{tmp_path / 'high.json'}"))
+    low = prepare(base, tmp_path / "b", section("path:byte_level.json"))
+    assert (high.end_id, high.vocab_size) == (low.end_id + 70_000, low.vocab_size + 70_000)
+    for split in ("train", "val"):
+        found, expected = (open_tokens(tmp_path / name, split, "text") for name in "ab")
+        assert np.array_equal(found.astype(np.int64), expected.astype(np.int64) + 70_000)
+    assert check_corpus(tmp_path / "a").inexact_documents == 0
