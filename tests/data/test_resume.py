@@ -190,7 +190,7 @@ def test_another_recipe_uses_no_stage_that_it_would_have_made_otherwise(
 
 
 def test_two_preparations_at_once_are_refused(base: Path, tmp_path: Path) -> None:
-    held = rf"is preparing this corpus\. Wait until it ends|process {os.getpid()}"
+    held = rf"another isoflop \(process {os.getpid()}\) is preparing this corpus\. Wait until"
     with exclusive(tmp_path), pytest.raises(DataError, match=held):
         prepare(base, tmp_path)
     prepare(base, tmp_path)

@@ -210,8 +210,8 @@ def preparation(taken: "Preparation") -> Table:
         for one in taken.stages
     ]  # fmt: skip
     seconds = sum(one.seconds for one in taken.stages)
-    title = f"the last preparation: {seconds:.1f} s, peak memory {taken.peak_memory_mb:.0f} MB"
-    return table_of(title, ("stage", "s", "MB", "MB/s", ""), rows)
+    rows.append(("in all", f"{seconds:.1f}", "", "", f"peak memory {taken.peak_memory_mb:.0f} MB"))
+    return table_of("the last preparation", ("stage", "s", "MB", "MB/s", ""), rows)
 
 
 def cards(card_: "DataCard", problems: "Sequence[Problem]") -> "list[RenderableType]":

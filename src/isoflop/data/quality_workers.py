@@ -135,5 +135,8 @@ def _receive(stream: BinaryIO | Any) -> Any:
 
 def serve() -> None:
     """Measure what comes in on stdin until it ends; only its parent talks to it."""
-    while (texts := _receive(sys.stdin.buffer)) is not None:
-        _send(sys.stdout.buffer, measure_quality(texts))
+    try:
+        while (texts := _receive(sys.stdin.buffer)) is not None:
+            _send(sys.stdout.buffer, measure_quality(texts))
+    except (BrokenPipeError, EOFError):
+        os._exit(1)  # the parent was killed: nobody is there to be told anything
