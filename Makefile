@@ -15,7 +15,7 @@ DEV := $(VENV)/.installed-dev
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
 	study-mistuned study-branches study-data test test-slow test-gpu check format \
 	bench bench-fit bench-accuracy bench-train bench-gpu bench-contamination bench-quality \
-	bench-dedup docs clean
+	bench-dedup bench-corpus docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -120,6 +120,9 @@ bench-quality: $(PEERS)/.installed-quality  ## quality statistics beside datatro
 
 bench-dedup: $(RUN) $(PEERS)/.installed-dedup  ## near-duplicates beside datasketch and text-dedup
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_dedup.py --peers $(PEERS)/bin/python
+
+bench-corpus: $(RUN)  ## 500 MB from files to shards: speed, memory, a kill in every stage
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_corpus.py
 
 bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def test_bad_input_is_one_line_and_nothing_is_lost(
     assert complaint in found["error"]
     assert "\n" not in found["error"]
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+
+
+def test_times_of_the_stages_are_told(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", str(study), "--json"]) == 0
+    told = capsys.readouterr()
+    json.loads(told.out)  # they are for people
+    assert re.search(r"in all +[\d.]+ +peak memory \d+ MB", told.err)
+    for stage in ("reading", "duplicates", "tokenizer", "tokens", "split", "shards"):
+        assert re.search(rf"^ *{stage} +[\d.]+", told.err, re.MULTILINE)
 
 
 def test_weights_are_relative(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +197,23 @@ def test_a_worker_that_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PYTHONHOME", "/nowhere")  # no Python starts with it
     with pytest.raises(WorkerError, match="a process that measures quality ended"):
         list(quality_workers.measure_batches(["a b"], n_processes=2, progress=lambda share: None))
+
+
+def test_a_worker_whose_parent_was_killed_ends_without_a_word() -> None:
+    """In the middle of an answer: nobody reads the other end of its pipe."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from isoflop.data.quality_workers import serve; serve()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdin is not None and child.stdout is not None and child.stderr is not None  # noqa: PT018
+    child.stdout.close()
+    quality_workers._send(child.stdin, ["some text"])
+    child.stdin.close()
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait() == 1
 
 
 def test_the_longest_documents_are_judged_by_their_beginning(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from isoflop._types import Problem
-    from isoflop.data import DataCard, QualityTable
+    from isoflop.data import DataCard, Preparation, QualityTable
     from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis
     from isoflop.ladders import PlannedRun
@@ -197,6 +197,21 @@ def card(card: "DataCard") -> Table:
             f"Protected passages shorter than 8 words, not looked for: {card.short_passages}"
         )
     return table
+
+
+def preparation(taken: "Preparation") -> Table:
+    """Seconds and speed of every stage of a preparation."""
+    rows = [
+        (
+            one.name, f"{one.seconds:.1f}", f"{one.bytes / 1e6:.1f}" if one.bytes else "",
+            f"{one.bytes / 1e6 / one.seconds:.1f}" if one.bytes and one.seconds else "",
+            "found finished" if one.found else "",
+        )
+        for one in taken.stages
+    ]  # fmt: skip
+    seconds = sum(one.seconds for one in taken.stages)
+    rows.append(("in all", f"{seconds:.1f}", "", "", f"peak memory {taken.peak_memory_mb:.0f} MB"))
+    return table_of("the last preparation", ("stage", "s", "MB", "MB/s", ""), rows)
 
 
 def cards(card_: "DataCard", problems: "Sequence[Problem]") -> "list[RenderableType]":

@@ -250,13 +250,16 @@ def prepare(
     out: Output, source: Path, into: Path | None, overrides: list[str]
 ) -> "tuple[DataCard, tuple[Problem, ...]]":
     """Prepare the corpus of a study with progress on stderr; its data card and its problems."""
-    from isoflop.data import corpus_problems
+    from isoflop.data import corpus_problems, read_preparation
     from isoflop.study import open_study, prepare_data
     from isoflop.study.progress import stage_bar
 
     folder = open_study(source, into, overrides)
     with stage_bar(out.progress, "corpus") as stage:
         card = prepare_data(folder, stage=stage)
+    taken = read_preparation(folder.data)
+    if taken is not None:
+        out.progress.print(render.preparation(taken))
     return card, corpus_problems(card)
 
 

@@ -4,6 +4,7 @@ What to use when:
 - `prepare_corpus`: read, remove duplicates, split, tokenise and pack; idempotent.
 - `prepare_arm`, in `arm_folder`: the same documents by another recipe, the same held-out text.
 - `read_card` / `check_corpus`: what a prepared corpus holds / whether its files are still intact.
+- `read_preparation`: seconds of each stage of the last preparation.
 - `open_tokens`, `load_tokenizer`: the tokens of a shard as a memory map; text to ids and back.
 - `open_choices`: multiple choice made of a domain's held-out documents.
 - `measure_quality`, `judge`: statistics of texts; which of them fail which rules.
@@ -22,6 +23,7 @@ from isoflop.data.quality import measure_quality
 from isoflop.data.quality_filter import QualityTable
 from isoflop.data.quality_rules import Verdicts, judge
 from isoflop.data.recipes import RECIPES, Recipe, fetch_recipe, find_recipe
+from isoflop.data.stages import Preparation, read_preparation
 from isoflop.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Choices",
     "DataCard",
     "DomainCard",
+    "Preparation",
     "QualityTable",
     "Recipe",
     "Tokenizer",
@@ -46,6 +49,7 @@ __all__ = [
     "prepare_arm",
     "prepare_corpus",
     "read_card",
+    "read_preparation",
     "survey_quality",
     "train_tokenizer",
 ]

@@ -12,22 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isoflop._errors import DataError
 from isoflop.data.card import DataCard, read_card
-from isoflop.data.corpus import (
-    Progress,
-    decontaminate,
-    filter_domains,
-    finished,
-    hash_recipe,
-)
+from isoflop.data.corpus import decontaminate, exclusive, finished, hash_recipe, recipe_of
 from isoflop.data.foreign import find_foreign
 from isoflop.data.leaks import resolve_benchmarks
-from isoflop.data.packing import HELD_OUT, Packing, Pool, pool_documents, write_corpus
+from isoflop.data.packing import HELD_OUT, Packing, Pool, write_corpus
+from isoflop.data.preparation import (
+    Progress,
+    Task,
+    encode_pool,
+    filter_domains,
+    pool_domains,
+    read_domains,
+)
 from isoflop.data.quality_filter import Dropped
-from isoflop.data.sources import Documents, read_documents, resolve_source
-from isoflop.data.tokenizer import load_tokenizer
+from isoflop.data.sources import Documents, resolve_source
+from isoflop.data.stages import Workshop
+from isoflop.data.tokenizer import Tokenizer, load_tokenizer
 from isoflop.specs import DataSection
 
 ARM_VERSION = 1
@@ -86,28 +90,30 @@ def prepare_arm(
     card = finished(folder, recipe_hash, section)
     if card is not None:
         return card
-    everything = []
-    for number, source in enumerate(sources):
-        progress(f"reading {source.section.name}", 0.3 * number / len(sources))
-        everything.append(read_documents(source, min_chars=section.min_chars))
-    passed, dropped = filter_domains(everything, corpus, progress)
-    held_out = _held_out(corpus, everything)
-    domains, dropped, held = _with_held_out(everything, passed, dropped, held_out)
-    progress("removing duplicates", 0.4)
-    packing = _pack(domains, held, section, seed)
-    progress("tokenising", 0.6)
     tokenizer = load_tokenizer(corpus, engine=section.engine)
-    kept = packing.pool.kept
-    tokens = tokenizer.encode_documents(
-        [packing.pool.documents[i].text for i in kept],
-        lambda share: progress("tokenising", 0.6 + 0.3 * share),
-    )
-    packing = replace(packing, tokens=dict(zip(kept, tokens, strict=True)))
-    if section.decontaminate is not None:
-        progress("comparing train with held-out text and benchmarks", 0.9)
-        packing = decontaminate(packing, section, section.decontaminate, benchmarks)
-    progress("writing shards", 0.95)
-    card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
+    recipe = {**recipe_of(section, sources, benchmarks, foreign), "arm": recipe_hash}
+    with exclusive(folder):
+        shop = Workshop(folder)
+        task = Task(
+            section=section,
+            sources=sources,
+            recipe=recipe,
+            folder=folder,
+            columns=corpus,
+            shop=shop,
+            progress=progress,
+        )
+        everything = read_domains(task)
+        passed, dropped = filter_domains(task, everything)
+        held_out = _held_out(corpus, everything)
+        domains, dropped, held = _with_held_out(everything, passed, dropped, held_out)
+        packing = _pack(task, domains, held, tokenizer, seed)
+        if section.decontaminate is not None:
+            progress("comparing train with held-out text and benchmarks", 0.95)
+            packing = decontaminate(packing, section, section.decontaminate, benchmarks)
+        progress("writing shards", 0.96)
+        card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
+        shop.close()
     _check_validation(card, read_card(corpus), folder)
     progress("the arm is prepared", 1.0)
     return card
@@ -127,8 +133,8 @@ def _held_out(corpus: Path, domains: Sequence[Documents]) -> list[frozenset[int]
     found = []
     for domain in domains:
         mine = set()
-        for i, document in enumerate(domain.documents):
-            key = (domain.source.section.name, document.digest)
+        for i, digest in enumerate(domain.documents.digests):
+            key = (domain.source.section.name, digest)
             if wanted[key] > 0:
                 wanted[key] -= 1
                 mine.add(i)
@@ -146,51 +152,44 @@ def _with_held_out(
     passed: Sequence[Documents],
     dropped: Sequence[Dropped | None],
     held_out: Sequence[frozenset[int]],
-) -> tuple[list[Documents], list[Dropped | None], list[list[bool]]]:
+) -> tuple[list[Documents], list[Dropped | None], NDArray[np.bool_]]:
     """The documents that pass the filters or are held out, and which of them are the latter."""
     domains, filtered, held = [], [], []
     for whole, some, gone, mine in zip(everything, passed, dropped, held_out, strict=True):
-        stays = Counter(document.digest for document in some.documents)
-        documents, marks = [], []
-        for i, document in enumerate(whole.documents):
-            # Filters judge by content, so all copies of a text pass or none.
-            if i in mine or stays[document.digest]:
-                documents.append(document)
-                marks.append(i in mine)
-        domains.append(replace(some, documents=tuple(documents)))
-        held.append(marks)
-        filtered.append(_without(gone, {document.digest for document in documents}))
-    return domains, filtered, held
+        stays = set(some.documents.digests)
+        # Filters judge by content, so all copies of a text pass or none.
+        numbers = np.array(
+            [i for i, d in enumerate(whole.documents.digests) if i in mine or d in stays],
+            dtype=np.int64,
+        )
+        documents = whole.documents.take(numbers)
+        domains.append(replace(some, documents=documents))
+        held.append(np.isin(numbers, np.array(sorted(mine), dtype=np.int64)))
+        filtered.append(_without(gone, set(documents.digests)))
+    return domains, filtered, np.concatenate(held)
 
 
 def _without(dropped: Dropped | None, digests: set[bytes]) -> Dropped | None:
     """What was dropped, less held-out documents: they are in the corpus all the same."""
     if dropped is None:
         return None
-    rows = [
-        (document, reasons)
-        for document, reasons in zip(dropped.documents, dropped.reasons, strict=True)
-        if document.digest not in digests
-    ]
+    stay = np.array([digest not in digests for digest in dropped.documents.digests], dtype=np.bool_)
     return replace(
         dropped,
-        documents=tuple(document for document, _ in rows),
-        reasons=tuple(reasons for _, reasons in rows),
+        documents=dropped.documents.take(stay),
+        reasons=tuple(r for r, stays in zip(dropped.reasons, stay, strict=True) if stays),
     )
 
 
 def _pack(
-    domains: Sequence[Documents], held: Sequence[Sequence[bool]], section: DataSection, seed: int
+    task: Task,
+    domains: Sequence[Documents],
+    marks: NDArray[np.bool_],
+    tokenizer: Tokenizer,
+    seed: int,
 ) -> Packing:
     """What stays of an arm: its duplicates gone, nothing in train that is like held-out text."""
-    marks = np.array([mark for one in held for mark in one], dtype=np.bool_)
-    pool = pool_documents(
-        domains,
-        threshold=section.jaccard,
-        engine=section.engine,
-        which=section.duplicates,
-        first=marks,
-    )
+    pool = pool_domains(task, domains, first=marks)
     mine = frozenset(np.flatnonzero(marks).tolist())
     duplicates = replace(
         pool.duplicates,
@@ -199,11 +198,12 @@ def _pack(
     )
     component = duplicates.component
     close = np.isin(component, component[marks])
-    kept = duplicates.kept
+    kept = np.array(duplicates.kept, dtype=np.int64)
     pool = replace(pool, duplicates=duplicates, kept=kept)
-    withheld = frozenset(i for i in kept if close[i] and not marks[i])
+    withheld = frozenset(kept[close[kept] & ~marks[kept]].tolist())
     _refuse_empty(domains, pool, withheld | mine)
-    return Packing(pool=pool, tokens={}, held_out=mine, withheld=withheld, seed=seed)
+    tokens = encode_pool(task, pool, tokenizer)
+    return Packing(pool=pool, tokens=tokens, held_out=mine, withheld=withheld, seed=seed)
 
 
 def _refuse_empty(domains: Sequence[Documents], pool: Pool, outside: frozenset[int]) -> None:

@@ -1,16 +1,16 @@
 """`prepare_corpus`: from a study's data section to token shards and a data card."""
 
+import errno
 import hashlib
 import json
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from isoflop._errors import DataError
+from isoflop._lock import hold
 from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
 from isoflop.data.foreign import Foreign, find_foreign
 from isoflop.data.leaks import (
@@ -20,23 +20,25 @@ from isoflop.data.leaks import (
     find_leaks,
     resolve_benchmarks,
 )
-from isoflop.data.packing import HELD_OUT, Packing, Pool, pool_documents, write_card, write_corpus
-from isoflop.data.quality import QUALITY_VERSION
-from isoflop.data.quality_filter import (
-    DROPPED,
-    Dropped,
-    QualityTable,
-    filter_documents,
-    quality_table,
+from isoflop.data.packing import HELD_OUT, Packing, write_card, write_corpus
+from isoflop.data.preparation import (
+    Progress,
+    Task,
+    encode_pool,
+    filter_domains,
+    learn_tokenizer,
+    pool_domains,
+    read_domains,
+    split_pool,
 )
+from isoflop.data.quality import QUALITY_VERSION
+from isoflop.data.quality_filter import DROPPED, QualityTable, quality_table
 from isoflop.data.shards import shard_path
-from isoflop.data.sources import Documents, Source, read_documents, resolve_source
-from isoflop.data.split import choose_validation
-from isoflop.data.tokenizer import Tokenizer, train_tokenizer
+from isoflop.data.sources import Source, read_documents, resolve_source
+from isoflop.data.stages import Workshop, peak_megabytes
 from isoflop.specs import DataSection, DecontaminateSection, DomainSection
 from isoflop.specs.quality import QualitySection
 
-Progress = Callable[[str, float], None]
 _LATER_KEYS = ("decontaminate", "duplicates", "tokenizer", "end_token")
 _LATER_DOMAIN_KEYS = ("formats", "languages", "text_column", "split", "subset")
 
@@ -72,24 +74,30 @@ def prepare_corpus(
     if card is not None:
         progress("the corpus is prepared", 1.0)
         return card
-    domains = []
-    for number, source in enumerate(sources):
-        progress(f"reading {source.section.name}", 0.02 + 0.18 * number / len(sources))
-        domains.append(read_documents(source, min_chars=section.min_chars))
-    domains, dropped = filter_domains(domains, folder, progress)
-    progress(f"removing duplicates among {sum(len(d.documents) for d in domains)} documents", 0.25)
-    pool = pool_documents(
-        domains, threshold=section.jaccard, engine=section.engine, which=section.duplicates
-    )
-    progress("making the tokenizer", 0.4)
-    tokenizer = _make_tokenizer(pool, section) if foreign is None else foreign.load()
-    packing = _tokenise(pool, tokenizer, section, seed=seed, progress=progress)
-    if section.decontaminate is not None:
-        progress("comparing train with held-out text and benchmarks", 0.95)
-        packing = decontaminate(packing, section, section.decontaminate, benchmarks)
-    progress("writing shards", 0.96)
-    card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
-    progress(f"the corpus is prepared (peak memory {_peak_megabytes():.0f} MB)", 1.0)
+    with exclusive(folder):
+        shop = Workshop(folder)
+        task = Task(
+            section=section,
+            sources=sources,
+            recipe=recipe_of(section, sources, benchmarks, foreign),
+            folder=folder,
+            columns=folder,
+            shop=shop,
+            progress=progress,
+        )
+        domains, dropped = filter_domains(task, read_domains(task))
+        pool = pool_domains(task, domains)
+        tokenizer = learn_tokenizer(task, pool) if foreign is None else foreign.load()
+        packing = split_pool(task, pool, encode_pool(task, pool, tokenizer), seed)
+        if section.decontaminate is not None:
+            progress("comparing train with held-out text and benchmarks", 0.95)
+            packing = decontaminate(packing, section, section.decontaminate, benchmarks)
+            shop.lap("decontamination", int(pool.documents.n_bytes[pool.kept].sum()))
+        progress("writing shards", 0.96)
+        card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
+        shop.lap("shards", int(pool.documents.n_bytes[pool.kept].sum()))
+        shop.close()
+    progress(f"the corpus is prepared (peak memory {peak_megabytes():.0f} MB)", 1.0)
     return card
 
 
@@ -111,10 +119,12 @@ def survey_quality(
         MissingExtraError: the extra `data` is not installed.
     """
     folder, n, found = Path(folder), len(section.domains), []
+    work = folder / "work"
+    work.mkdir(parents=True, exist_ok=True)
     for number, domain in enumerate(section.domains):
         progress(f"reading {domain.name}", number / n)
         source = resolve_source(domain, base=base, cache=folder / "cache")
-        documents = read_documents(source, min_chars=section.min_chars)
+        documents = read_documents(source, min_chars=section.min_chars, folder=work)
 
         def tell(label: str, share: float, number: int = number) -> None:
             progress(label, (number + share) / n)
@@ -124,51 +134,30 @@ def survey_quality(
     return tuple(found)
 
 
-def filter_domains(
-    domains: Sequence[Documents], folder: Path, progress: Progress
-) -> tuple[list[Documents], list[Dropped | None]]:
-    """What passes each domain's filters, and what does not."""
-    passed, dropped = [], []
-    for number, domain in enumerate(domains):
-        label = f"measuring the quality of {domain.source.section.name}"
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold `work/lock` of a corpus folder: two preparations at once would mix their files.
 
-        def tell(share: float, label: str = label, number: int = number) -> None:
-            progress(label, 0.2 + 0.05 * (number + share) / len(domains))
-
-        good, gone = filter_documents(domain, folder, progress=tell)
-        passed.append(good)
-        dropped.append(gone)
-    return passed, dropped
-
-
-def _tokenise(
-    pool: Pool, tokenizer: Tokenizer, section: DataSection, *, seed: int, progress: Progress
-) -> Packing:
-    """Tokens of every kept document, and which documents are held out."""
-    tokens = tokenizer.encode_documents(
-        [pool.documents[i].text for i in pool.kept],
-        lambda share: progress("tokenising", 0.5 + 0.45 * share),
-    )
-    held_out = choose_validation(
-        np.array([len(ids) for ids in tokens]),
-        pool.domain[list(pool.kept)],
-        [pool.cluster_names[i] for i in pool.kept],
-        names=[domain.name for domain in section.domains],
-        validation_tokens=section.validation_tokens,
-        seed=seed,
-    )
-    return Packing(
-        pool=pool,
-        tokens=dict(zip(pool.kept, tokens, strict=True)),
-        held_out=frozenset(i for i, out in zip(pool.kept, held_out, strict=True) if out),
-        seed=seed,
-    )
-
-
-def _make_tokenizer(pool: Pool, section: DataSection) -> Tokenizer:
-    n_domains = len(section.domains)
-    texts = [[pool.documents[i] for i in pool.kept_of(domain)] for domain in range(n_domains)]
-    return train_tokenizer(texts, section.n_ids)
+    Raises:
+        DataError: another process holds it, the folder cannot be written, or its disk is full.
+    """
+    with hold(
+        folder / "work" / "lock",
+        error=DataError,
+        busy=f"{folder}: another isoflop (process {{holder}}) is preparing this corpus. "
+        "Wait until it ends, or stop it.",
+        denied=f"{folder}: cannot be written ({{reason}}). Name another folder with --into.",
+    ):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DataError(
+                f"{folder}: its disk is full ({error.strerror}). Free some room (a preparation "
+                "needs that of all text and its tokens) and run the command again: it goes on "
+                "from the last finished stage."
+            ) from error
 
 
 def decontaminate(
@@ -196,7 +185,19 @@ def hash_recipe(
     benchmarks: Sequence[Benchmark] = (),
     foreign: Foreign | None = None,
 ) -> str:
-    """Hash of everything that decides the tokens; how they are mixed belongs to the trainings."""
+    """Hash of everything that decides the tokens."""
+    asked = [CARD_VERSION, seed, recipe_of(section, sources, benchmarks, foreign)]
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe_of(
+    section: DataSection,
+    sources: Sequence[Source],
+    benchmarks: Sequence[Benchmark],
+    foreign: Foreign | None,
+) -> dict[str, Any]:
+    """What decides the tokens but the seed; how they are mixed belongs to the trainings."""
     asked = asdict(section)
     del asked["repeat"], asked["temperature"]
     del asked["arms"], asked["propose"]  # they have hashes of their own
@@ -216,8 +217,7 @@ def hash_recipe(
         domain["version"] = source.version
         if domain["source"].startswith("path:"):
             domain["source"] = "path:"  # the files' hash names them, wherever they lie
-    text = json.dumps([CARD_VERSION, seed, asked], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return asked
 
 
 def _leave_out_defaults(record: type, asked: dict[str, Any], keys: Sequence[str]) -> None:
@@ -265,13 +265,3 @@ def finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard |
         card = replace(card, domains=weighted)
         write_card(folder, card)
     return card
-
-
-def _peak_megabytes() -> float:
-    """Largest resident memory of this process so far; 0 where the system does not tell."""
-    if os.name != "posix":
-        return 0.0
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

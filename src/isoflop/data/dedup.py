@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,23 @@ class Duplicates:
         """Documents that stay, in order."""
         gone = {*self.exact, *(removed for removed, _ in self.near)}
         return tuple(i for i in range(len(self.component)) if i not in gone)
+
+    def save(self, path: Path) -> None:
+        """Write the file that `load_duplicates` reads; before any is spared."""
+        assert not self.spared
+        near = np.array(self.near, dtype=np.int64).reshape(-1, 2)
+        exact = np.array(self.exact, dtype=np.int64)
+        np.savez(path, exact=exact, near=near, component=self.component)
+
+
+def load_duplicates(path: Path) -> Duplicates:
+    """The duplicates that `save` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Duplicates(
+            exact=tuple(arrays["exact"].tolist()),
+            near=tuple((removed, kept) for removed, kept in arrays["near"].tolist()),
+            component=arrays["component"],
+        )
 
 
 def find_duplicates(

@@ -3,24 +3,24 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.data.card import DataCard, DomainCard
-from isoflop.data.dedup import Duplicates, find_duplicates
-from isoflop.data.documents import Document
-from isoflop.data.engine import Engine
+from isoflop.data.dedup import Duplicates
 from isoflop.data.leaks import Leaks, record_leaks, write_record
 from isoflop.data.quality_filter import Dropped, keep_reasons, on_card
-from isoflop.data.shards import Split, Tokens, shard_path, write_shard, write_text
+from isoflop.data.shards import Split, shard_path, write_shard, write_text
 from isoflop.data.sources import Documents
+from isoflop.data.store import DocumentStore
+from isoflop.data.token_store import TokenStore
 from isoflop.data.tokenizer import Tokenizer
 from isoflop.data.tokenizer_check import Fidelity, measure_fidelity
-from isoflop.specs.arm import Duplicates as Which
 
 HELD_OUT = "held-out.txt"
 
@@ -29,16 +29,24 @@ HELD_OUT = "held-out.txt"
 class Pool:
     """The documents of all domains in one row, with what became of them."""
 
-    documents: tuple[Document, ...]
+    documents: DocumentStore
     domain: NDArray[np.int64]
     duplicates: Duplicates
-    kept: tuple[int, ...]
-    cluster_names: tuple[bytes, ...]
-    """Digest of the first document of each one's cluster: does not depend on positions."""
+    kept: NDArray[np.int64]
+    """Documents that stay, ascending."""
 
     def kept_of(self, domain: int) -> list[int]:
         """Documents of a domain that stay."""
-        return [i for i in self.kept if self.domain[i] == domain]
+        mine: list[int] = self.kept[self.domain[self.kept] == domain].tolist()
+        return mine
+
+    def cluster_names(self) -> list[bytes]:
+        """Of each kept document, the smallest digest of its cluster: depends on no position."""
+        first: dict[int, bytes] = {}
+        component = self.duplicates.component
+        for digest, cluster in zip(self.documents.digests, component.tolist(), strict=True):
+            first[cluster] = min(first.get(cluster, digest), digest)
+        return [first[cluster] for cluster in component[self.kept].tolist()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +54,8 @@ class Packing:
     """What goes into the shards: tokens of each kept document and which are held out."""
 
     pool: Pool
-    tokens: dict[int, Tokens]
+    tokens: TokenStore
+    """Of the kept documents, in their order."""
     held_out: frozenset[int]
     seed: int
     withheld: frozenset[int] = frozenset()
@@ -61,7 +70,6 @@ class Packing:
 
     def members(self, domain: int, split: Split) -> list[int]:
         """Documents of a shard in seeded order; by content, so renaming files changes nothing."""
-        documents = self.pool.documents
         members = [
             i
             for i in self.pool.kept_of(domain)
@@ -69,7 +77,19 @@ class Packing:
             and i not in self.withheld
             and (i in self.held_out) == (split == "val")
         ]
-        return seeded_order(members, [documents[i].digest for i in members], self.seed)
+        digests = self.pool.documents.take(np.array(members, dtype=np.int64)).digests
+        return seeded_order(members, digests, self.seed)
+
+    def tokens_of(self, documents: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """Tokens of each of some kept documents."""
+        return map(self.tokens.tokens, self._places(documents).tolist())
+
+    def n_tokens(self, documents: Sequence[int]) -> int:
+        """Tokens of some kept documents in all."""
+        return int(self.tokens.lengths[self._places(documents)].sum())
+
+    def _places(self, documents: Sequence[int]) -> NDArray[np.int64]:
+        return np.searchsorted(self.pool.kept, np.array(documents, dtype=np.int64))
 
 
 def seeded_order(members: Sequence[int], digests: Sequence[bytes], seed: int) -> list[int]:
@@ -81,45 +101,6 @@ def seeded_order(members: Sequence[int], digests: Sequence[bytes], seed: int) ->
         keys[i] = hashlib.sha256(b"%d/%b%b" % (seed, digest, mark)).digest()
         copies[digest] += 1
     return sorted(members, key=keys.__getitem__)
-
-
-def pool_documents(
-    domains: Sequence[Documents],
-    *,
-    threshold: float,
-    engine: Engine = "native",
-    which: Which = "near",
-    first: NDArray[np.bool_] | None = None,
-) -> Pool:
-    """Remove duplicates over all domains at once: a twin in another domain would leak as well.
-
-    Args:
-        domains: the documents; of two duplicates the one of the earlier domain stays.
-        threshold: Jaccard similarity from which on two are near-duplicates.
-        engine: where they are looked for.
-        which: the duplicates that go.
-        first: mask of documents that stay before those of any domain.
-    """
-    documents = tuple(document for domain in domains for document in domain.documents)
-    home = [number for number, domain in enumerate(domains) for _ in domain.documents]
-    rank = home if first is None else np.where(first, -1, home).tolist()
-    duplicates = find_duplicates(
-        [document.text for document in documents],
-        [document.digest for document in documents],
-        rank=rank,
-        threshold=threshold,
-        engine=engine,
-    ).removing(which)
-    names: dict[int, bytes] = {}
-    for document, component in zip(documents, duplicates.component, strict=True):
-        names[component] = min(names.get(component, document.digest), document.digest)
-    return Pool(
-        documents=documents,
-        domain=np.array(home, dtype=np.int64),
-        duplicates=duplicates,
-        kept=duplicates.kept,
-        cluster_names=tuple(names[component] for component in duplicates.component),
-    )
 
 
 def write_corpus(
@@ -176,7 +157,7 @@ def _held_out_text(packing: Packing, names: Sequence[str]) -> str:
 def _fidelity(tokenizer: Tokenizer, packing: Packing) -> Fidelity:
     kept, documents = packing.pool.kept, packing.pool.documents
     return measure_fidelity(
-        tokenizer, [packing.tokens[i] for i in kept], lambda place: documents[kept[place]].text
+        tokenizer, len(kept), packing.tokens.tokens, lambda place: documents.text(int(kept[place]))
     )
 
 
@@ -185,15 +166,15 @@ def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing
     train, val = packing.members(number, "train"), packing.members(number, "val")
 
     def pack(split: Split, members: list[int]) -> tuple[int, str]:
-        path = shard_path(folder, split, section.name)
-        return write_shard(path, (packing.tokens[i] for i in members))
+        return write_shard(shard_path(folder, split, section.name), packing.tokens_of(members))
 
     train_tokens, train_sha256 = pack("train", train)
     val_tokens, val_sha256 = pack("val", val)
     mine = pool.domain == number
-    sizes = np.bincount(pool.duplicates.component)
+    sizes, n_bytes = np.bincount(pool.duplicates.component), pool.documents.n_bytes
     dropped = [i for i in packing.dropped if mine[i]]
-    gone = [*pool.duplicates.exact, *(removed for removed, _ in pool.duplicates.near)]
+    exact = np.array(pool.duplicates.exact, dtype=np.int64)
+    near = np.array([removed for removed, _ in pool.duplicates.near], dtype=np.int64)
     return DomainCard(
         name=section.name,
         source=section.source,
@@ -205,24 +186,22 @@ def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing
         unsampled_documents=domain.unsampled,
         replaced_documents=domain.replaced,
         documents=len(domain.documents),
-        bytes=sum(document.n_bytes for document in domain.documents),
-        exact_duplicates=sum(bool(mine[i]) for i in pool.duplicates.exact),
-        near_duplicates=sum(bool(mine[i]) for i, _ in pool.duplicates.near),
-        duplicate_bytes=sum(pool.documents[i].n_bytes for i in gone if mine[i]),
+        bytes=int(domain.documents.n_bytes.sum()),
+        exact_duplicates=int(mine[exact].sum()),
+        near_duplicates=int(mine[near].sum()),
+        duplicate_bytes=sum(int(n_bytes[gone[mine[gone]]].sum()) for gone in (exact, near)),
         largest_cluster=int(sizes[pool.duplicates.component[mine]].max()),
         train_documents=len(train),
         train_tokens=train_tokens,
         val_documents=len(val),
         val_tokens=val_tokens,
-        bytes_per_token=sum(pool.documents[i].n_bytes for i in val) / val_tokens,
+        bytes_per_token=int(n_bytes[val].sum()) / val_tokens,
         train_sha256=train_sha256,
         val_sha256=val_sha256,
         contaminated_documents=len(dropped),
-        contaminated_tokens=sum(len(packing.tokens[i]) for i in dropped),
+        contaminated_tokens=packing.n_tokens(dropped),
         withheld_documents=sum(bool(mine[i]) for i in packing.withheld),
-        duplicate_tokens=sum(
-            len(packing.tokens[i]) for i in set(train).intersection(pool.duplicates.spared)
-        ),
+        duplicate_tokens=packing.n_tokens(sorted(set(train).intersection(pool.duplicates.spared))),
         touched_documents=sum(bool(mine[i]) for i in packing.leaks.found) if packing.leaks else 0,
     )
 

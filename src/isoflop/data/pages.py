@@ -3,7 +3,7 @@
 import re
 
 from isoflop._errors import MissingExtraError
-from isoflop.data.documents import Document, make_document
+from isoflop.data.documents import HeldDocument, make_document
 
 _DECLARED = re.compile(
     rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE
@@ -12,7 +12,7 @@ _DECLARED_WITHIN = 4096
 _WIDE = re.compile(r"utf[-_]?(?:16|32)", re.IGNORECASE)
 
 
-def read_page(name: str, content: bytes) -> Document:
+def read_page(name: str, content: bytes) -> HeldDocument:
     """The main text of a page, paragraphs parted by line ends; empty where there is none.
 
     Extraction by Resiliparse, the extractor of DataComp-LM (Li et al. 2024, arXiv:2406.11794,
@@ -27,7 +27,7 @@ def read_page(name: str, content: bytes) -> Document:
         raise MissingExtraError("resiliparse", extra="html", needed_for="reading HTML") from error
     markup, replaced = _decode(content)
     page = make_document(name, str(extract_plain_text(markup, main_content=True)))
-    return Document(
+    return HeldDocument(
         name=name, text=page.text, digest=page.digest, n_bytes=page.n_bytes, replaced=replaced
     )
 

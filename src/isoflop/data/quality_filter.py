@@ -10,10 +10,10 @@ import numpy as np
 from isoflop._errors import DataError
 from isoflop._types import Problem
 from isoflop.data.card import DataCard, DomainCard, RuleCount
-from isoflop.data.documents import Document
 from isoflop.data.quality_rules import Verdicts, judge
 from isoflop.data.quality_store import measured, quality_path, write_dropped
 from isoflop.data.sources import Documents
+from isoflop.data.store import DocumentStore
 from isoflop.specs.quality import PUBLISHED, STATISTICS, TEXT_STATISTICS, QualitySection
 
 DROPPED = "dropped.parquet"
@@ -27,7 +27,7 @@ class Dropped:
     """What the filters took out of one domain."""
 
     domain: str
-    documents: tuple[Document, ...]
+    documents: DocumentStore
     reasons: tuple[tuple[str, ...], ...]
     """Of each, the rules that it fails; the first one first."""
     rules: tuple[RuleCount, ...]
@@ -53,15 +53,13 @@ def filter_documents(
     kept = verdicts.kept
     if not kept.any():
         raise DataError(_emptied(name, verdicts))
-    gone = np.flatnonzero(~kept).tolist()
     dropped = Dropped(
         domain=name,
-        documents=tuple(domain.documents[i] for i in gone),
-        reasons=tuple(verdicts.reasons(i) for i in gone),
+        documents=domain.documents.take(~kept),
+        reasons=tuple(verdicts.reasons(i) for i in np.flatnonzero(~kept).tolist()),
         rules=_rule_counts(verdicts),
     )
-    passed = tuple(doc for doc, stays in zip(domain.documents, kept, strict=True) if stays)
-    return replace(domain, documents=passed), dropped
+    return replace(domain, documents=domain.documents.take(kept)), dropped
 
 
 def _rule_counts(verdicts: Verdicts) -> tuple[RuleCount, ...]:
@@ -107,7 +105,7 @@ def on_card(card: DomainCard, dropped: Dropped | None) -> DomainCard:
     return replace(
         card,
         filtered_documents=len(dropped.documents),
-        filtered_bytes=sum(document.n_bytes for document in dropped.documents),
+        filtered_bytes=int(dropped.documents.n_bytes.sum()),
         filtered_by=dropped.rules,
     )
 

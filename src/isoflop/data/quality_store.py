@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from isoflop._errors import MissingExtraError
-from isoflop.data.documents import Document, in_parts
+from isoflop.data.documents import in_parts
 from isoflop.data.quality import QUALITY_VERSION, Columns
 from isoflop.data.quality_workers import measure_batches
+from isoflop.data.store import DocumentStore
 from isoflop.specs.quality import STATISTICS
 
 _VERSION_KEY = b"isoflop_quality_version"
@@ -23,9 +24,7 @@ def quality_path(folder: Path, domain: str) -> Path:
     return folder / "work" / "quality" / f"{domain}.parquet"
 
 
-def measured(
-    path: Path, documents: Sequence[Document], *, progress: Callable[[float], None]
-) -> Columns:
+def measured(path: Path, documents: DocumentStore, *, progress: Callable[[float], None]) -> Columns:
     """Columns of the documents, in their order: read from `path` where they are there.
 
     What is missing is measured and added to the file; equal texts are measured once.
@@ -35,23 +34,25 @@ def measured(
         WorkerError: a process that measures has ended.
     """
     known = _read(path)
-    place = {digest: row for row, digest in enumerate(known.get("digest", ()))}
-    new = [doc for doc in {d.digest: d for d in documents}.values() if doc.digest not in place]
+    digests, sizes = documents.digests, documents.n_bytes
+    there = set(known.get("digest", ()))
+    # The last of equal texts stands for all.
+    new = [i for digest, i in {d: i for i, d in enumerate(digests)}.items() if digest not in there]
     done = 0
-    for part in in_parts(new, lambda document: document.n_bytes, least=PART_BYTES):
-        texts = [document.text for document in part]
+    for part in in_parts(new, sizes.__getitem__, least=PART_BYTES):
+        texts = [documents.text(i) for i in part]
 
         def tell(share: float, before: int = done, size: int = len(part)) -> None:
             progress((before + share * size) / len(new))
 
         found = list(measure_batches(texts, progress=tell))
         rows = {name: np.concatenate([one[name] for one in found]) for name in STATISTICS}
-        rows["digest"] = np.array([document.digest for document in part], dtype=object)
+        rows["digest"] = np.array([digests[i] for i in part], dtype=object)
         known = {n: np.concatenate((known[n], rows[n])) for n in rows} if known else rows
         _write(path, known)
         done += len(part)
     place = {digest: row for row, digest in enumerate(known.get("digest", ()))}
-    rows_of = np.array([place[document.digest] for document in documents], dtype=np.int64)
+    rows_of = np.array([place[digest] for digest in digests], dtype=np.int64)
     return {name: known[name][rows_of] for name in STATISTICS}
 
 

@@ -79,6 +79,7 @@ def _start() -> "subprocess.Popen[bytes]":
     # Each worker has one thread: the processes share the cores already.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
+        # Not with -m: Python warns that the package has imported the module already.
         [sys.executable, "-c", f"from {__name__} import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -134,5 +135,8 @@ def _receive(stream: BinaryIO | Any) -> Any:
 
 def serve() -> None:
     """Measure what comes in on stdin until it ends; only its parent talks to it."""
-    while (texts := _receive(sys.stdin.buffer)) is not None:
-        _send(sys.stdout.buffer, measure_quality(texts))
+    try:
+        while (texts := _receive(sys.stdin.buffer)) is not None:
+            _send(sys.stdout.buffer, measure_quality(texts))
+    except (BrokenPipeError, EOFError):
+        os._exit(1)  # the parent was killed: nobody is there to be told anything

@@ -1,10 +1,16 @@
 """A domain's source, resolved: which documents it gives, and what tells that it has changed."""
 
 import hashlib
+import json
+import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from isoflop._errors import DataError
 from isoflop.data.documents import Document
@@ -12,9 +18,13 @@ from isoflop.data.hub import read_hub, resolve_hub
 from isoflop.data.kinds import Reading
 from isoflop.data.readers import hash_files, list_files, read_files
 from isoflop.data.recipes import find_recipe, read_recipe
+from isoflop.data.shards import write_text
+from isoflop.data.store import DocumentStore, StoreWriter, TextFile
 from isoflop.specs import DomainSection
 
 BYTES_PER_MB = 1_000_000
+TEXTS, ROWS, FACTS = "texts.bin", "rows.npy", "facts.json"
+"""Files of a domain that was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +42,7 @@ class Documents:
     """The documents of one domain that go into the removal of duplicates, by content hash."""
 
     source: Source
-    documents: tuple[Document, ...]
+    documents: DocumentStore
     content_sha256: str
     short: int
     unsampled: int
@@ -40,7 +50,16 @@ class Documents:
     @property
     def replaced(self) -> int:
         """Documents with bytes that were not UTF-8."""
-        return sum(document.replaced for document in self.documents)
+        return int(self.documents.rows["replaced"].sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What a source held beside the documents taken."""
+
+    content_sha256: str
+    short: int
+    unsampled: int
 
 
 def resolve_source(section: DomainSection, *, base: Path, cache: Path) -> Source:
@@ -72,42 +91,95 @@ def resolve_source(section: DomainSection, *, base: Path, cache: Path) -> Source
     )
 
 
-def read_documents(source: Source, *, min_chars: int) -> Documents:
+def read_documents(source: Source, *, min_chars: int, folder: Path | None = None) -> Documents:
     """Read a domain: short documents out, then those within `max_mb` in order of content hash.
+
+    Their texts lie in a file without a name, which goes with the documents.
+
+    Args:
+        source: of the domain.
+        min_chars: shorter texts are left out.
+        folder: where that file lies; None: where the system keeps temporary files.
 
     Raises:
         DataError: a file cannot be read, or nothing remains.
     """
-    everything = sorted(source.read(), key=lambda document: (document.name, document.digest))
-    total = hashlib.sha256()
-    for document in everything:
-        total.update(document.name.encode("utf-8", "surrogateescape") + b"\0" + document.digest)
-    long = [doc for doc in everything if doc.text and len(doc.text) >= min_chars]
-    long.sort(key=lambda document: (document.digest, document.name))
-    taken = _within(long, source.section.max_mb)
-    if not taken:
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        found = _read(source, min_chars, stream)
+        return _documents(source, TextFile.of(stream, folder), *found)
+
+
+def write_documents(source: Source, folder: Path, *, min_chars: int) -> None:
+    """Read a domain into the files of a folder that `open_documents` takes.
+
+    Raises:
+        DataError: as `read_documents`.
+    """
+    with (folder / TEXTS).open("wb") as stream:
+        rows, facts = _read(source, min_chars, stream)
+    np.save(folder / ROWS, rows, allow_pickle=False)
+    write_text(folder / FACTS, json.dumps(asdict(facts)))
+
+
+def open_documents(source: Source, folder: Path) -> Documents:
+    """The documents that `write_documents` wrote."""
+    facts = _Facts(**json.loads((folder / FACTS).read_text(encoding="utf-8")))
+    rows = np.load(folder / ROWS, allow_pickle=False)
+    return _documents(source, TextFile.open(folder / TEXTS), rows, facts)
+
+
+def _documents(source: Source, file: TextFile, rows: NDArray[Any], facts: _Facts) -> Documents:
+    return Documents(source=source, documents=DocumentStore((file,), rows), **asdict(facts))
+
+
+def _read(source: Source, min_chars: int, stream: IO[bytes]) -> tuple[NDArray[Any], _Facts]:
+    """Texts into the stream as they come; what is sorted and chosen is names and hashes."""
+    marks: list[tuple[bytes, bytes]] = []
+    kept: list[int] = []
+    writer = StoreWriter(stream)
+    for document in source.read():
+        text = document.text
+        # In UTF-8 with surrogates, bytes sort as the characters of the name do.
+        marks.append((document.name.encode("utf-8", "surrogatepass"), document.digest))
+        if text and len(text) >= min_chars:
+            kept.append(len(marks) - 1)
+            writer.add(document)
+    long = writer.rows
+    order = sorted(range(len(kept)), key=lambda i: marks[kept[i]][::-1])
+    long = long[order]
+    rows = long[_within(long["n_bytes"], source.section.max_mb)]
+    if not len(rows):
         raise DataError(
             f"data.domains {source.section.name!r}: {source.section.source} gives no document "
-            f"({len(everything)} read, {len(long)} of at least min_chars = {min_chars} characters, "
+            f"({len(marks)} read, {len(long)} of at least min_chars = {min_chars} characters, "
             f"max_mb = {source.section.max_mb}). Point it at more text, lower data.min_chars or "
             "raise max_mb."
         )
-    return Documents(
-        source=source,
-        documents=tuple(taken),
-        content_sha256=total.hexdigest(),
-        short=len(everything) - len(long),
-        unsampled=len(long) - len(taken),
+    return rows, _Facts(
+        content_sha256=_hash_content(marks),
+        short=len(marks) - len(long),
+        unsampled=len(long) - len(rows),
     )
 
 
-def _within(documents: list[Document], max_mb: float | None) -> list[Document]:
+def _hash_content(marks: list[tuple[bytes, bytes]]) -> str:
+    """Over the (name, digest) of all documents, sorted here."""
+    marks.sort()
+    total = hashlib.sha256()
+    for name, digest in marks:
+        plain = name.decode("utf-8", "surrogatepass").encode("utf-8", "surrogateescape")
+        total.update(plain + b"\0" + digest)
+    return total.hexdigest()
+
+
+def _within(n_bytes: NDArray[np.int64], max_mb: float | None) -> NDArray[np.int64]:
+    """Which documents to take, in order, as long as there is room; a long one is passed over."""
     if max_mb is None:
-        return documents
+        return np.arange(len(n_bytes))
     room = max_mb * BYTES_PER_MB
     taken = []
-    for document in documents:
-        if document.n_bytes <= room:
-            room -= document.n_bytes
-            taken.append(document)
-    return taken
+    for number, size in enumerate(n_bytes.tolist()):
+        if size <= room:
+            room -= size
+            taken.append(number)
+    return np.array(taken, dtype=np.int64)

@@ -34,20 +34,16 @@ def choose_validation(
     Raises:
         DataError: a domain cannot give that many within 10 % of its tokens.
     """
-    members: dict[bytes, list[int]] = {}
-    for i, name in enumerate(component):
-        members.setdefault(name, []).append(i)
-    order = sorted(members, key=lambda name: hashlib.sha256(b"%d:%b" % (seed, name)).digest())
-    tokens = np.array(
-        [
-            np.bincount(domain[members[name]], n_tokens[members[name]], minlength=len(names))
-            for name in order
-        ]
+    order = sorted(
+        set(component), key=lambda name: hashlib.sha256(b"%d:%b" % (seed, name)).digest()
     )
-    held_out = np.zeros(len(n_tokens), dtype=bool)
-    for k in _pick(tokens, names, validation_tokens):
-        held_out[members[order[k]]] = True
-    return held_out
+    place = {name: k for k, name in enumerate(order)}
+    cluster = np.fromiter(map(place.__getitem__, component), np.int64, len(component))
+    tokens = np.zeros((len(order), len(names)))
+    np.add.at(tokens, (cluster, domain), n_tokens)
+    chosen = np.zeros(len(order), dtype=np.bool_)
+    chosen[_pick(tokens, names, validation_tokens)] = True
+    return chosen[cluster]
 
 
 def _pick(tokens: NDArray[np.float64], names: Sequence[str], wanted: int) -> list[int]:

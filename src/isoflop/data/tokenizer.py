@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isoflop._errors import DataError, MissingExtraError
 from isoflop.data.card import read_card
 from isoflop.data.documents import Document, in_parts
 from isoflop.data.engine import PART_CHARS, Engine, encode_texts
 from isoflop.data.shards import Tokens, dtype_of
+from isoflop.data.word_cache import WordCache, segments, splits_like_gpt2
 from isoflop.specs.tokenizer import BUILT_IN, OWN
 
 END_OF_TEXT = "<|endoftext|>"
@@ -32,7 +32,16 @@ class Tokenizer:
     Byte-level ones give `decode(encode(text)) == text` for every text; of others nothing is sure.
     """
 
-    __slots__ = ("_engine", "_inner", "end_id", "end_token", "name", "vocab_size")
+    __slots__ = (
+        "_dtype",
+        "_engine",
+        "_inner",
+        "_words",
+        "end_id",
+        "end_token",
+        "name",
+        "vocab_size",
+    )
 
     def __init__(
         self,
@@ -57,6 +66,8 @@ class Tokenizer:
         self.end_id = int(ids[end_token])
         self.vocab_size = 1 + max(ids.values())
         """One past the largest id: ids may have gaps."""
+        self._dtype = dtype_of(self.vocab_size)
+        self._words = WordCache(inner, self._dtype) if splits_like_gpt2(inner) else None
         self._engine = engine
 
     def encode(self, text: str) -> list[int]:
@@ -72,13 +83,9 @@ class Tokenizer:
     ) -> list[Tokens]:
         """Ids of each text and the end mark after it; a batch at a time, so memory is bounded."""
         out: list[Tokens] = []
-        dtype = dtype_of(self.vocab_size)
         least = _DAFT_CHARS if self.name in BUILT_IN else _BATCH_CHARS
         for batch in in_parts(texts, len, least=least):
-            for ids in self._encode_batch(batch):
-                tokens = np.empty(len(ids) + 1, dtype=dtype)
-                tokens[:-1], tokens[-1] = ids, self.end_id
-                out.append(tokens)
+            out += map(self._with_end, self._encode_batch(batch))
             progress(len(out) / len(texts))
         return out
 
@@ -95,11 +102,27 @@ class Tokenizer:
         """The `tokenizer.json` that Hugging Face tokenizers reads."""
         return str(self._inner.to_str())
 
-    def _encode_batch(self, texts: Sequence[str]) -> Iterable[Sequence[int] | NDArray[np.uint32]]:
-        if self.name in BUILT_IN:  # the same ids, several times as fast: LOG.md
+    def _with_end(self, ids: Tokens) -> Tokens:
+        return np.append(ids, np.array([self.end_id], dtype=self._dtype)).astype(self._dtype)
+
+    def _encode_batch(self, texts: Sequence[str]) -> Iterable[Tokens]:
+        """Ids of each text: from Daft, from the table of words where it can tell, else by the
+        library; all give the same (LOG.md)."""
+        if self.name in BUILT_IN:
             return encode_texts(texts, self.name, engine=self._engine)
-        encodings = self._inner.encode_batch_fast(texts, add_special_tokens=False)
-        return (encoding.ids for encoding in encodings)
+        if self._words is None:
+            known: list[Tokens | None] = [None] * len(texts)
+            parts = [[text] for text in texts]
+        else:
+            known = [self._words.ids(text) for text in texts]
+            parts = [list(segments(t)) for t, ids in zip(texts, known, strict=True) if ids is None]
+        flat = [part for some in parts for part in some]
+        found = iter(self._inner.encode_batch_fast(flat, add_special_tokens=False))
+        unknown = (
+            np.concatenate([np.array(next(found).ids, dtype=self._dtype) for _ in some])
+            for some in parts
+        )
+        return (next(unknown) if ids is None else ids for ids in known)
 
 
 def train_tokenizer(domains: Sequence[Sequence[Document]], vocab_size: int) -> Tokenizer:

@@ -1,7 +1,7 @@
 """Whether a tokenizer gives back the text it was given, and what it has no token for."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,26 +27,31 @@ class Fidelity:
 
 
 def measure_fidelity(
-    tokenizer: Tokenizer, documents: Sequence[Tokens], text_of: Callable[[int], str]
+    tokenizer: Tokenizer, n: int, tokens_of: Callable[[int], Tokens], text_of: Callable[[int], str]
 ) -> Fidelity:
     """Decode an even sample of the documents, and count unknowns and ends in all of them.
 
     Args:
         tokenizer: not asked where it is the corpus's own, which loses nothing.
-        documents: ids of each with its end mark.
-        text_of: the text of a document by its place.
+        n: number of documents.
+        tokens_of: the ids of a document by its place, with the end mark.
+        text_of: its text.
     """
     if tokenizer.name == OWN:
         return Fidelity()
-    sample = range(0, len(documents), max(1, len(documents) // CHECKED))[:CHECKED]
+    sample = range(0, n, max(1, n // CHECKED))[:CHECKED]
     unknown = unknown_id(tokenizer)
+    unknown_tokens = early_ends = 0
+    for ids in map(tokens_of, range(n)):
+        unknown_tokens += _count(ids, unknown)
+        early_ends += _count(ids, tokenizer.end_id)
     return Fidelity(
         checked_documents=len(sample),
         inexact_documents=sum(
-            tokenizer.decode(documents[place][:-1].tolist()) != text_of(place) for place in sample
+            tokenizer.decode(tokens_of(place)[:-1].tolist()) != text_of(place) for place in sample
         ),
-        unknown_tokens=sum(_count(ids, unknown) for ids in documents),
-        early_ends=sum(_count(ids, tokenizer.end_id) for ids in documents),
+        unknown_tokens=unknown_tokens,
+        early_ends=early_ends,
     )
 
 

@@ -1,11 +1,11 @@
-"""One driver at a time: a lock that ends with the process that holds it, however it ends."""
+"""One driver at a time: a study is locked as long as a process works on it."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from isoflop._errors import StudyError
+from isoflop._lock import hold
 
 
 @contextmanager
@@ -15,26 +15,11 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
         StudyError: another process holds it, or the folder cannot be written.
     """
-    import fcntl  # POSIX: asked for only where processes are started
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / "lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise StudyError(
-            f"{folder}: cannot be written ({error.strerror}). Name another folder with --into."
-        ) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.seek(0)
-            holder = stream.read().strip() or "unknown"
-            raise StudyError(
-                f"{folder}: another isoflop (process {holder}) is working on this study. "
-                "Wait until it ends, or stop it."
-            ) from error
-        stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
-        stream.flush()
+    with hold(
+        folder / "lock",
+        error=StudyError,
+        busy=f"{folder}: another isoflop (process {{holder}}) is working on this study. "
+        "Wait until it ends, or stop it.",
+        denied=f"{folder}: cannot be written ({{reason}}). Name another folder with --into.",
+    ):
         yield
