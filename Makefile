@@ -13,7 +13,7 @@ DEV := $(VENV)/.installed-dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
-	study-mistuned study-branches test test-slow test-gpu check format \
+	study-mistuned study-branches study-data test test-slow test-gpu check format \
 	bench bench-fit bench-accuracy bench-train bench-gpu bench-contamination bench-quality \
 	bench-dedup bench-corpus docs clean
 
@@ -77,6 +77,9 @@ study-mistuned: $(RUN)  ## one rung mistuned, twenty times: who names it?
 
 study-branches: $(RUN)  ## a trunk with branches against cosine runs tuned for each horizon
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_branches.py
+
+study-data: $(RUN)  ## duplicates, filters, mixtures: what data treatment does to the law
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_data.py
 
 test: $(DEV)  ## the quick suite
 	$(TEST_ENV) $(BIN)/python -m pytest

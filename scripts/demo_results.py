@@ -41,7 +41,7 @@ def compare(study: StudyFolder) -> str:
 
 def main() -> None:
     """Print one line a shipped study."""
-    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+    for folder in sorted(path.parent for path in RESULTS.glob("*/runs")):
         with tempfile.TemporaryDirectory() as place:
             copy = Path(shutil.copytree(folder, Path(place) / folder.name))
             sys.stdout.write(compare(open_study(copy)) + "\n")

@@ -5,6 +5,7 @@ again with the same `--out`, it goes on from its last checkpoint; asked to stop,
 """
 
 import argparse
+import json
 import signal
 import sys
 from pathlib import Path
@@ -29,7 +30,9 @@ class Windows(Dataset):
 
     def __init__(self, corpus: Path, split: str, context: int) -> None:
         files = sorted((corpus / split).glob("*.bin"))
-        tokens = np.concatenate([np.memmap(path, dtype="<u2", mode="r") for path in files])
+        card = json.loads((corpus / "card.json").read_text(encoding="utf-8"))
+        dtype = "<u2" if card["vocab_size"] <= 2**16 else "<u4"
+        tokens = np.concatenate([np.memmap(path, dtype=dtype, mode="r") for path in files])
         count = (len(tokens) - 1) // context
         self.windows = tokens[: count * context].reshape(count, context)
 

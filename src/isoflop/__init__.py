@@ -7,11 +7,12 @@ What to use when:
   everything that allocation needs (three approaches, frontier, ceilings).
 - `sensitivity`: how its key answers move with outliers, objective, law and counting.
 - `compare`: two recipes' tables -> how much compute one saves over the other. `next_runs`: a fit,
-  a target, a budget -> which runs next.
+  a target, a budget -> which runs next. `compare_arms`: several recipes at once.
 - `fit_curves`: whole loss curves of a few pilots -> a law along a run. `read_curves`: the curves
   of a study.
 - `check_collapse`: curves of a ladder -> the rung that is tuned unlike the others.
-- `fit_lr_batch`: a sweep -> learning rate and batch. `best_mixture`: fits -> shares of domains.
+- `fit_lr_batch`: a sweep -> learning rate and batch. `best_mixture`: fits -> shares of domains;
+  `propose_mixture`: runs of several mixtures -> the shares held best.
   `fit_task`: a ladder -> accuracy of a task.
 - `law_card`, `write_law_card`, `read_law_card`: all that an appendix must say, as a file.
 - `plan`: a fit, a law card or a published law and one constraint -> size, tokens, FLOPs, days,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         chain,
         check_collapse,
         compare,
+        compare_arms,
         fit,
         fit_curves,
         fit_lr_batch,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
         law_card,
         make_forecast,
         next_runs,
+        propose_mixture,
         sensitivity,
     )
     from isoflop.ladders import export_run
@@ -118,6 +121,8 @@ _HOMES = {
         "fit",
         "make_forecast",
         "next_runs",
+        "compare_arms",
+        "propose_mixture",
         "best_mixture",
         "chain",
         "check_collapse",
@@ -190,6 +195,7 @@ __all__ = [
     "chain",
     "check_collapse",
     "compare",
+    "compare_arms",
     "count_params",
     "export_run",
     "find_accelerator",
@@ -206,6 +212,7 @@ __all__ = [
     "next_runs",
     "open_study",
     "plan",
+    "propose_mixture",
     "read_curves",
     "read_law_card",
     "read_runs",

@@ -89,6 +89,8 @@ PROBLEM_CODES: dict[str, str] = {
     "mostly_duplicates": "A domain lost more than half of its documents or bytes as duplicates.",
     "large_cluster": "More than 1 % of all documents are one cluster of duplicates.",
     "unknown_convention": "The convention behind the parameter count is not known.",
+    "inexact_tokenizer": "The tokenizer loses text: it does not come back, or has no tokens.",
+    "early_ends": "Documents spell the end mark, and the tokenizer takes it for one.",
     "much_contamination": "Decontamination took over a tenth of a domain's train tokens.",
 }
 """Every problem code with its meaning; `docs/formats.md` is generated from it."""

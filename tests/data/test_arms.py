@@ -212,3 +212,17 @@ def test_an_arm_of_nothing_but_held_out_text_is_refused(
     quality = QualitySection(min_words=10_000)
     with pytest.raises(DataError, match="drop all"):
         prepare(base, corpus[0], ArmSection(name="none", quality=quality))
+
+
+def test_an_arm_has_the_tokenizer_of_its_corpus(base: Path, tmp_path: Path) -> None:
+    arm = ArmSection(name="raw", duplicates="keep")
+    whole = section(arm, tokenizer="cl100k_base", vocab_size=None)
+    card = prepare_corpus(whole, tmp_path, base=base, seed=0, progress=silent)
+    folder, own = prepare(base, tmp_path, arm, tokenizer="cl100k_base", vocab_size=None)
+    assert (own.tokenizer, own.end_token, own.end_id) == ("cl100k_base", "<|endoftext|>", 100_257)
+    assert own.tokenizer_sha256 == card.tokenizer_sha256
+    assert check_corpus(folder).inexact_documents == 0
+    assert open_tokens(folder, "train", "one").dtype == np.uint32
+    for mine, common in zip(own.domains, card.domains, strict=True):
+        assert mine.val_sha256 == common.val_sha256
+        assert mine.train_tokens > common.train_tokens

@@ -78,6 +78,32 @@ def test_a_card_of_before_duplicate_bytes_is_read(tmp_path: Path) -> None:
     assert _read(tmp_path, data) == CARD
 
 
+def test_a_card_of_before_tokenizers_is_of_the_corpus_own(tmp_path: Path) -> None:
+    later = ("tokenizer", "end_token", "end_id", "checked_documents", "inexact_documents",
+             "unknown_tokens", "early_ends")  # fmt: skip
+    card = _read(tmp_path, {k: v for k, v in CARD.to_json().items() if k not in later})
+    assert card == CARD
+    assert (card.end_id, card.tokenizer, card.dtype) == (0, "own", "<u2")
+    assert replace(card, vocab_size=65_536).dtype == "<u2"
+    assert replace(card, vocab_size=65_537).dtype == "<u4"
+
+
+def test_an_end_mark_is_one_of_the_ids(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="end_id = 300 is not below vocab_size"):
+        _read(tmp_path, {**CARD.to_json(), "end_id": 300})
+
+
+def test_alarms_of_the_tokenizer() -> None:
+    def codes(**changes: int) -> list[str]:
+        return [problem.code for problem in corpus_problems(replace(CARD, **changes))]
+
+    assert codes(checked_documents=3) == []
+    assert codes(checked_documents=3, inexact_documents=1) == ["inexact_tokenizer"]
+    assert codes(unknown_tokens=1, early_ends=2) == ["inexact_tokenizer", "early_ends"]
+    (problem,) = corpus_problems(replace(CARD, unknown_tokens=3))
+    assert "1.00% of all tokens" in problem.text  # of 200 + 100
+
+
 def _codes(**changes: int) -> list[str]:
     plain = replace(DOMAIN, documents=3000, bytes=900_000)
     return [

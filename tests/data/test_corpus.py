@@ -194,10 +194,10 @@ def test_corrupt_files_are_named_and_missing_ones_made_again(base: Path, tmp_pat
     assert shard.read_bytes() == whole
 
 
-def test_open_tokens_refuses_what_is_no_shard(tmp_path: Path) -> None:
+def test_open_tokens_refuses_what_is_no_shard(base: Path, tmp_path: Path) -> None:
+    prepare(base, tmp_path)
     with pytest.raises(DataError, match="the shard is missing"):
-        open_tokens(tmp_path, "val", "one")
-    (tmp_path / "val").mkdir()
+        open_tokens(tmp_path, "val", "other")
     (tmp_path / "val" / "one.bin").write_bytes(b"odd")
     with pytest.raises(DataError, match=r"one\.bin: the shard is corrupt \(3 bytes\)"):
         open_tokens(tmp_path, "val", "one")

@@ -39,7 +39,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(folder: Path, encoder: Encoder, key: str = "one") -> TokenStore:
-    return write_tokens(folder, key, DOCUMENTS, encoder, tell=lambda done: None)
+    return write_tokens(
+        folder, key, DOCUMENTS, encoder, dtype=np.dtype("<u2"), tell=lambda done: None
+    )
 
 
 def check(store: TokenStore) -> None:

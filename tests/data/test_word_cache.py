@@ -3,6 +3,7 @@
 import random
 import unicodedata
 
+import numpy as np
 import pytest
 
 from isoflop.data import word_cache
@@ -98,7 +99,7 @@ def test_a_long_text_in_segments_is_the_same_text(
 
 def test_a_full_table_starts_anew(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_cache, "MOST_WORDS", 10)
-    cache = WordCache(tokenizer._inner)
+    cache = WordCache(tokenizer._inner, np.dtype("<u2"))
     text = " ".join(f"w{i} common" for i in range(200)) + "y" * 100
     ids = cache.ids(text)
     assert ids is not None

@@ -43,6 +43,9 @@ def test_scientific_notation_is_a_count() -> None:
         ("data.vocab", 3, "data.vocab"),
         ("bogus", {}, "bogus"),
         ("data.vocab_size", 3, "vocab_size"),
+        ("data.vocab_size", 65_537, "vocab_size"),
+        ("data.tokenizer", "gpt2", "data.tokenizer = 'gpt2': `own, path:FILE, or one of"),
+        ("data.end_token", "</s>", "data.end_token"),
         ("data.jaccard", 0.0, "jaccard"),
         ("data.domains", [], "data.domains"),
         ("ladder.tokens", [1.5], "ladder.tokens"),
@@ -212,6 +215,28 @@ def test_foreign_run_configurations_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"^here: "):
         RunConfig.from_json({**tiny_trunk.to_json(), **change}, place="here")
+
+
+@pytest.mark.parametrize(
+    ("keys", "n_ids"),
+    [
+        ({}, 512), ({"vocab_size": 4096}, 4096),
+        ({"tokenizer": "r50k_base"}, 50_257), ({"tokenizer": "cl100k_base"}, 100_277),
+        ({"tokenizer": "o200k_base", "vocab_size": 200_019}, 200_019),
+        ({"tokenizer": "path:t.json", "vocab_size": 70_000, "end_token": "</s>"}, 70_000),
+    ],
+)  # fmt: skip
+def test_the_tokenizer_tells_the_vocabulary(keys: dict[str, Any], n_ids: int) -> None:
+    data = copy.deepcopy(GOOD)
+    data["data"].update({"vocab_size": None} | keys)
+    assert study_from_mapping(data).data.n_ids == n_ids
+
+
+def test_a_built_in_tokenizer_has_its_own_vocabulary() -> None:
+    data = copy.deepcopy(GOOD)
+    data["data"].update({"tokenizer": "cl100k_base", "vocab_size": 512})
+    with pytest.raises(StudyError, match=r"vocab_size = 512: `vocab_size = 100277`.*Leave it out"):
+        study_from_mapping(data)
 
 
 def test_shapes_check_their_heads() -> None:

@@ -175,6 +175,7 @@ def test_a_file_is_no_folder(file: Path) -> None:
         ("fit.law=power_floor", r"fit\.law = 'power_floor': .*chinchilla"),
         ("fit.law=nonsense", r"fit\.law = 'nonsense': .*chinchilla"),
         ("data.domains=[{name='a', source='package:nil'}]", r"data\.domains\.source: package:nil"),
+        ("data.tokenizer=path:none.json", r"data\.tokenizer = 'path:none\.json': .*No such file"),
         ("ladder.widths=[9]", r"ladder\.widths = 9: .*n_heads == 0"),
         ("ladder.tokens=[70]", r"ladder\.tokens = 70: .*cooldown"),
         ("ladder.tokens=[6400, 6401]", r"ladder\.tokens = \[6400, 6401\]: .*batches"),
@@ -194,6 +195,15 @@ def test_impossible_studies_are_refused_on_opening(file: Path, override: str, wo
 @pytest.mark.parametrize("law", ["auto", "chinchilla", "kaplan_joint"])
 def test_laws_of_size_and_tokens_are_accepted(file: Path, law: str) -> None:
     assert open_study(file, overrides=[f"fit.law={law}"]).config.fit.law == law
+
+
+@pytest.mark.parametrize(("name", "n_ids"), [("r50k_base", 50_257), ("path:t.json", 7001)])
+def test_models_have_the_vocabulary_of_the_tokenizer(file: Path, name: str, n_ids: int) -> None:
+    vocab = {"a": 0, "b": 7000, "</s>": 1}  # ids may have gaps
+    (file.parent / "t.json").write_text(json.dumps({"model": {"vocab": vocab}}), encoding="utf-8")
+    study = open_study(file, overrides=[f"data.tokenizer={name}"])
+    ladder = design_ladder(study.config, CorpusFacts.unknown(study.config))
+    assert {job.trunk.shape.vocab_size for job in ladder.pilots} == {n_ids}
 
 
 def test_a_corpus_too_small_names_the_file(file: Path) -> None:

@@ -1,15 +1,16 @@
 """Rich renderables of `compare`, `next` and `fit --curves`: the headline, then the tables."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from isoflop.cli.render import si, table_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from isoflop._types import Interval
-    from isoflop.fitting import ArmComparison, Comparison, CurveFit, Design, OneMore
+    from isoflop._types import Interval, Problem
+    from isoflop.fitting import Comparison, CurveFit, Design, OneMore
 
 _FEW = 10
 """Rows of a long table that people read."""
@@ -25,13 +26,13 @@ def comparison(made: "Comparison") -> "list[RenderableType]":
     return [*parts, *terminal.problem_lines(made.problems)]
 
 
-def arms(made: "ArmComparison") -> "list[RenderableType]":
+def arms(made: "Mapping[str, Any]", problems: "Sequence[Problem]") -> "list[RenderableType]":
     """What every arm is worth, its floors and its law; then the problems."""
     from isoflop.reports import terminal
     from isoflop.reports.arms import arm_tables
 
-    tables = [terminal.rich_table(rows) for rows in arm_tables(made.to_json())]
-    return [*tables, *terminal.problem_lines(made.problems)]
+    tables = [terminal.rich_table(rows) for rows in arm_tables(made)]
+    return [*tables, *terminal.problem_lines(problems)]
 
 
 def design(made: "Design") -> "list[RenderableType]":

@@ -212,9 +212,9 @@ def compare(
     out = Output("compare", as_json=json)
     if b is None:
         places = {"--target": target != "loss", "--loss": loss, "--flops": flops}
-        arms = verbs.arms_of_study(out, a, against, places)
-        out.show(*answers.arms(arms))
-        raise typer.Exit(out.finish(arms.to_json(), arms.problems))
+        arms, problems = verbs.arms_of_study(out, a, against, places)
+        out.show(*answers.arms(arms, problems))
+        raise typer.Exit(out.finish(arms, problems))
     verbs.refuse_against(against)
     made = verbs.comparison_of(a, b, target=target, loss=loss, flops=flops)
     out.show(*answers.comparison(made))

@@ -189,6 +189,8 @@ def card(card: "DataCard") -> Table:
         row += [si(d.train_tokens), si(d.val_tokens), f"{d.bytes_per_token:.3f}", d.licence]
         rows.append(tuple(row))
     title = f"corpus {card.corpus_hash[:12]}, vocabulary {card.vocab_size}"
+    if card.tokenizer != "own":
+        title += f" of {card.tokenizer}"
     table = table_of(title, headings, rows)
     if card.short_passages:
         table.caption = (
@@ -286,7 +288,7 @@ def outcome(outcome: "Outcome") -> "list[RenderableType]":
     if outcome.plan is not None:
         parts.append(terminal.plan_table(outcome.plan))
     if outcome.arms is not None:
-        parts += [terminal.rich_table(rows) for rows in arm_tables(outcome.arms.to_json())]
+        parts += [terminal.rich_table(rows) for rows in arm_tables(outcome.arms)]
     if outcome.tested is not None:
         parts.append(terminal.rich_table(proposal_rows(outcome.tested.to_json())))
     return [*parts, *terminal.problem_lines(outcome.problems), f"report: {outcome.report}"]

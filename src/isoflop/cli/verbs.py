@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from isoflop._types import Problem, Table
     from isoflop.data import DataCard, QualityTable
     from isoflop.data.recipes import Fetched
-    from isoflop.fitting import Analysis, ArmComparison, Comparison, CurveFit, Design
+    from isoflop.fitting import Analysis, Comparison, CurveFit, Design
     from isoflop.planning import Plan
     from isoflop.study import StudyFolder
 
@@ -177,7 +177,7 @@ def refuse_against(against: str | None) -> None:
 
 def arms_of_study(
     out: Output, source: Path, against: str | None, places: Mapping[str, object]
-) -> "ArmComparison":
+) -> "tuple[dict[str, Any], tuple[Problem, ...]]":
     """The comparison of a study's arms, by every validation text.
 
     Raises:
@@ -191,7 +191,7 @@ def arms_of_study(
         )
     if source.is_file() and source.suffix != ".toml":
         raise InputError(f"{source} is one table of runs. Name the second recipe too.")
-    from isoflop.study import compare_study_arms, open_study
+    from isoflop.study import arm_problems, compare_study_arms, open_study
     from isoflop.study.progress import stage_bar
 
     study = open_study(source, None, [])
@@ -200,7 +200,8 @@ def arms_of_study(
             f"{study.file} has no [[data.arms]] to compare. Add some, or name a second recipe."
         )
     with stage_bar(out.progress, "comparing arms") as stage:
-        return compare_study_arms(study, against=against or "base", stage=stage)
+        made = compare_study_arms(study, against=against or "base", stage=stage)
+    return made, arm_problems(made)
 
 
 def design_for(

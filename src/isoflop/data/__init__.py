@@ -15,7 +15,7 @@ What to use when:
 """
 
 from isoflop.data.arms import arm_folder, prepare_arm
-from isoflop.data.card import DataCard, DomainCard, check_corpus, read_card
+from isoflop.data.card import DataCard, DomainCard, check_corpus, open_tokens, read_card
 from isoflop.data.choices import Choices, open_choices
 from isoflop.data.corpus import prepare_corpus, survey_quality
 from isoflop.data.problems import corpus_problems
@@ -23,7 +23,6 @@ from isoflop.data.quality import measure_quality
 from isoflop.data.quality_filter import QualityTable
 from isoflop.data.quality_rules import Verdicts, judge
 from isoflop.data.recipes import RECIPES, Recipe, fetch_recipe, find_recipe
-from isoflop.data.shards import open_tokens
 from isoflop.data.stages import Preparation, read_preparation
 from isoflop.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 

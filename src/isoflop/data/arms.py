@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from isoflop._errors import DataError
 from isoflop.data.card import DataCard, read_card
 from isoflop.data.corpus import decontaminate, exclusive, finished, hash_recipe, recipe_of
+from isoflop.data.foreign import find_foreign
 from isoflop.data.leaks import resolve_benchmarks
 from isoflop.data.packing import HELD_OUT, Packing, Pool, write_corpus
 from isoflop.data.preparation import (
@@ -82,14 +83,15 @@ def prepare_arm(
         resolve_source(domain, base=base, cache=corpus / "cache") for domain in section.domains
     ]
     benchmarks = resolve_benchmarks(section.decontaminate, base=base)
-    own = hash_recipe(section, sources, seed, benchmarks)
+    foreign = find_foreign(section, base=base)
+    own = hash_recipe(section, sources, seed, benchmarks, foreign)
     text = f"{ARM_VERSION} {read_card(corpus).corpus_hash} {own}"
     recipe_hash = hashlib.sha256(text.encode()).hexdigest()
     card = finished(folder, recipe_hash, section)
     if card is not None:
         return card
-    tokenizer = load_tokenizer(corpus)
-    recipe = {**recipe_of(section, sources, benchmarks), "arm": recipe_hash}
+    tokenizer = load_tokenizer(corpus, engine=section.engine)
+    recipe = {**recipe_of(section, sources, benchmarks, foreign), "arm": recipe_hash}
     with exclusive(folder):
         shop = Workshop(folder)
         task = Task(

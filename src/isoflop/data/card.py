@@ -7,8 +7,10 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from isoflop._errors import DataError
-from isoflop.data.shards import DTYPE, Split, hash_file, shard_path
+from isoflop.data.shards import Split, dtype_of, hash_file, shard_path
 
 CARD_VERSION = 1
 
@@ -98,6 +100,24 @@ class DataCard:
     """What train was decontaminated against: `validation:DOMAIN` and benchmarks; empty: nothing."""
     short_passages: int = 0
     """Passages of it with fewer than 8 words: they were not looked for."""
+    tokenizer: str = "own"
+    """As data.tokenizer names it; of a file without the folder."""
+    end_token: str = "<|endoftext|>"
+    """What ends every document."""
+    end_id: int = 0
+    checked_documents: int = 0
+    """Documents that were decoded to see whether their text comes back; 0 where that is sure."""
+    inexact_documents: int = 0
+    """Those of them whose text does not."""
+    unknown_tokens: int = 0
+    """Tokens of all documents that stand for text which the tokenizer does not know."""
+    early_ends: int = 0
+    """End marks of all documents that their own text spells."""
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """What the shards' ids are packed as."""
+        return dtype_of(self.vocab_size)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data: what `card.json` holds."""
@@ -118,7 +138,10 @@ class DataCard:
                 _check(DomainCard, domain, f"domain {number}: ")
             domains = tuple(_domain(domain) for domain in data["domains"])
             protected = tuple(data.get("protected", ()))
-            return DataCard(**{**data, "domains": domains, "protected": protected})
+            card = DataCard(**{**data, "domains": domains, "protected": protected})
+            if card.end_id >= card.vocab_size:
+                raise ValueError(f"end_id = {card.end_id!r} is not below vocab_size")
+            return card
         except ValueError as error:
             raise DataError(f"{place}: not a data card: {error}. {remedy}") from error
 
@@ -189,6 +212,28 @@ def read_card(folder: str | Path) -> DataCard:
     return DataCard.from_json(data, place=str(path))
 
 
+def open_tokens(
+    folder: str | Path, split: Split, domain: str
+) -> np.memmap[tuple[int], np.dtype[np.unsignedinteger[Any]]]:
+    """Tokens of a shard as a read-only memory map (n_tokens,), of the dtype that the card tells.
+
+    Raises:
+        DataError: the shard is missing, empty or cut in the middle of a token; or there is no card.
+    """
+    path = shard_path(Path(folder), split, domain)
+    if not path.is_file():
+        raise DataError(
+            f"{path}: the shard is missing. Prepare the corpus again with `isoflop data`."
+        )
+    size, dtype = path.stat().st_size, read_card(folder).dtype
+    if size == 0 or size % dtype.itemsize:
+        raise DataError(
+            f"{path}: the shard is corrupt ({size} bytes). Delete it and prepare the corpus "
+            "again with `isoflop data`."
+        )
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
 def check_corpus(folder: str | Path) -> DataCard:
     """The card, after the size and hash of every file of the corpus were compared with it.
 
@@ -198,17 +243,17 @@ def check_corpus(folder: str | Path) -> DataCard:
     folder = Path(folder)
     card = read_card(folder)
     for domain in card.domains:
-        _check_shard(folder, "train", domain, domain.train_tokens, domain.train_sha256)
-        _check_shard(folder, "val", domain, domain.val_tokens, domain.val_sha256)
+        _check_shard(folder, "train", domain, card.dtype.itemsize)
+        _check_shard(folder, "val", domain, card.dtype.itemsize)
     _check_hash(folder / "tokenizer.json", card.tokenizer_sha256)
     return card
 
 
-def _check_shard(
-    folder: Path, split: Split, domain: DomainCard, n_tokens: int, sha256: str
-) -> None:
+def _check_shard(folder: Path, split: Split, domain: DomainCard, itemsize: int) -> None:
+    n_tokens = domain.train_tokens if split == "train" else domain.val_tokens
+    sha256 = domain.train_sha256 if split == "train" else domain.val_sha256
     path = shard_path(folder, split, domain.name)
-    expected = n_tokens * DTYPE.itemsize
+    expected = n_tokens * itemsize
     if path.is_file() and path.stat().st_size != expected:
         raise DataError(
             f"{path}: corrupt: {path.stat().st_size} bytes where the card says {expected}. "

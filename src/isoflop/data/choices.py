@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop._errors import DataError
-from isoflop.data.card import read_card
-from isoflop.data.shards import open_tokens, write_text
-from isoflop.data.tokenizer import END_ID
+from isoflop.data.card import DataCard, open_tokens, read_card
+from isoflop.data.shards import Tokens, write_text
+from isoflop.data.token_lengths import byte_lengths
 
 N_CHOICES = 4
 MAX_QUESTIONS = 400
@@ -25,8 +25,6 @@ MAX_QUESTIONS = 400
 MIN_QUESTIONS = 40
 _VERSION = 1
 _TRIES = 20
-
-Tokens = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,23 +63,24 @@ def open_choices(folder: str | Path, domain: str, *, context: int) -> Choices:
     folder = Path(folder)
     prompt, asked = question_sizes(context)
     path = folder / "choices" / f"{domain}-{prompt}-{asked}.json"
-    corpus_hash = read_card(folder).corpus_hash
-    made = _read(path, corpus_hash, domain)
+    card = read_card(folder)
+    made = _read(path, card, domain)
     if made is None:
-        made = _make(folder, domain, corpus_hash, prompt, asked)
-        write_text(path, json.dumps(_to_json(made, corpus_hash)) + "\n")
+        made = _make(folder, domain, card, prompt, asked)
+        write_text(path, json.dumps(_to_json(made, card.corpus_hash)) + "\n")
     return made
 
 
-def _make(folder: Path, domain: str, corpus_hash: str, prompt: int, asked: int) -> Choices:
-    documents = _documents(np.asarray(open_tokens(folder, "val", domain)), asked)
+def _make(folder: Path, domain: str, card: DataCard, prompt: int, asked: int) -> Choices:
+    tokens = np.asarray(open_tokens(folder, "val", domain))
+    documents = _documents(tokens, card.end_id, asked)
     whole = prompt + asked
     places = [
         (number, start)
         for number, tokens in enumerate(documents)
         for start in range(0, len(tokens) - whole + 1, whole)
     ]
-    text = f"{corpus_hash}:{domain}:{prompt}:{asked}"
+    text = f"{card.corpus_hash}:{domain}:{prompt}:{asked}"
     rng = np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
     order = rng.permutation(len(places))
     rows = []
@@ -101,7 +100,7 @@ def _make(folder: Path, domain: str, corpus_hash: str, prompt: int, asked: int) 
     answer = rng.integers(0, N_CHOICES, len(rows))
     choices = [np.insert(wrong, at, true, axis=0)
                for (_, true, wrong), at in zip(rows, answer, strict=True)]  # fmt: skip
-    lengths = _byte_lengths(folder)
+    lengths = byte_lengths(folder, card.vocab_size)
     return Choices(
         domain=domain,
         prompt=np.stack([row[0] for row in rows]),
@@ -111,10 +110,10 @@ def _make(folder: Path, domain: str, corpus_hash: str, prompt: int, asked: int) 
     )
 
 
-def _documents(tokens: Tokens, asked: int) -> list[Tokens]:
+def _documents(tokens: Tokens, end_id: int, asked: int) -> list[Tokens]:
     """The documents of a shard without their end marks, those long enough to ask for."""
-    parts = np.split(tokens, np.flatnonzero(tokens == END_ID))
-    whole = [part[part != END_ID] for part in parts]
+    parts = np.split(tokens, np.flatnonzero(tokens == end_id))
+    whole = [part[part != end_id] for part in parts]
     return [part for part in whole if len(part) >= asked]
 
 
@@ -139,22 +138,6 @@ def _distractors(
     return None
 
 
-def _byte_lengths(folder: Path) -> NDArray[np.int64]:
-    """Bytes of each token's text (V,): a byte-level vocabulary writes one letter a byte."""
-    path = folder / "tokenizer.json"
-    try:
-        vocab = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
-        lengths = np.zeros(1 + max(vocab.values()), dtype=np.int64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: not the tokenizer of a corpus ({error}). Delete it and prepare the corpus "
-            "again with `isoflop data`."
-        ) from error
-    for text, token in vocab.items():
-        lengths[token] = len(text)
-    return lengths
-
-
 def _to_json(choices: Choices, corpus_hash: str) -> dict[str, Any]:
     return {
         "version": _VERSION,
@@ -167,19 +150,19 @@ def _to_json(choices: Choices, corpus_hash: str) -> dict[str, Any]:
     }
 
 
-def _read(path: Path, corpus_hash: str, domain: str) -> Choices | None:
+def _read(path: Path, card: DataCard, domain: str) -> Choices | None:
     """What a file holds; None if it must be made anew (absent, cut, or of another corpus)."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    named = {"version": _VERSION, "corpus_hash": corpus_hash, "domain": domain}
+    named = {"version": _VERSION, "corpus_hash": card.corpus_hash, "domain": domain}
     if not isinstance(data, Mapping) or any(data.get(k) != v for k, v in named.items()):
         return None
     return Choices(
         domain=domain,
-        prompt=np.array(data["prompt"], dtype=np.uint16),
-        choices=np.array(data["choices"], dtype=np.uint16),
+        prompt=np.array(data["prompt"], dtype=card.dtype),
+        choices=np.array(data["choices"], dtype=card.dtype),
         answer=np.array(data["answer"], dtype=np.int64),
         answer_bytes=np.array(data["answer_bytes"], dtype=np.int64),
     )

@@ -12,6 +12,7 @@ from typing import Any
 from isoflop._errors import DataError
 from isoflop._lock import hold
 from isoflop.data.card import CARD_VERSION, DataCard, check_corpus, read_card
+from isoflop.data.foreign import Foreign, find_foreign
 from isoflop.data.leaks import (
     LEAKS_VERSION,
     RECORD,
@@ -38,7 +39,7 @@ from isoflop.data.stages import Workshop, peak_megabytes
 from isoflop.specs import DataSection, DecontaminateSection, DomainSection
 from isoflop.specs.quality import QualitySection
 
-_LATER_KEYS = ("decontaminate", "duplicates")
+_LATER_KEYS = ("decontaminate", "duplicates", "tokenizer", "end_token")
 _LATER_DOMAIN_KEYS = ("formats", "languages", "text_column", "split", "subset")
 
 
@@ -67,7 +68,8 @@ def prepare_corpus(
         resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
     ]
     benchmarks = resolve_benchmarks(section.decontaminate, base=base)
-    recipe_hash = hash_recipe(section, sources, seed, benchmarks)
+    foreign = find_foreign(section, base=base)
+    recipe_hash = hash_recipe(section, sources, seed, benchmarks, foreign)
     card = finished(folder, recipe_hash, section)
     if card is not None:
         progress("the corpus is prepared", 1.0)
@@ -77,7 +79,7 @@ def prepare_corpus(
         task = Task(
             section=section,
             sources=sources,
-            recipe=recipe_of(section, sources, benchmarks),
+            recipe=recipe_of(section, sources, benchmarks, foreign),
             folder=folder,
             columns=folder,
             shop=shop,
@@ -85,7 +87,7 @@ def prepare_corpus(
         )
         domains, dropped = filter_domains(task, read_domains(task))
         pool = pool_domains(task, domains)
-        tokenizer = learn_tokenizer(task, pool)
+        tokenizer = learn_tokenizer(task, pool) if foreign is None else foreign.load()
         packing = split_pool(task, pool, encode_pool(task, pool, tokenizer), seed)
         if section.decontaminate is not None:
             progress("comparing train with held-out text and benchmarks", 0.95)
@@ -181,15 +183,19 @@ def hash_recipe(
     sources: Sequence[Source],
     seed: int,
     benchmarks: Sequence[Benchmark] = (),
+    foreign: Foreign | None = None,
 ) -> str:
     """Hash of everything that decides the tokens."""
-    asked = [CARD_VERSION, seed, recipe_of(section, sources, benchmarks)]
+    asked = [CARD_VERSION, seed, recipe_of(section, sources, benchmarks, foreign)]
     text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def recipe_of(
-    section: DataSection, sources: Sequence[Source], benchmarks: Sequence[Benchmark]
+    section: DataSection,
+    sources: Sequence[Source],
+    benchmarks: Sequence[Benchmark],
+    foreign: Foreign | None,
 ) -> dict[str, Any]:
     """What decides the tokens but the seed; how they are mixed belongs to the trainings."""
     asked = asdict(section)
@@ -197,6 +203,9 @@ def recipe_of(
     del asked["arms"], asked["propose"]  # they have hashes of their own
     del asked["engine"]  # any engine finds the same duplicates
     _leave_out_defaults(DataSection, asked, _LATER_KEYS)
+    asked["vocab_size"] = section.n_ids if foreign is None else None
+    if foreign is not None:
+        asked["tokenizer"] = foreign.version
     if "decontaminate" in asked:  # raised when other documents go
         asked["decontaminate"]["version"] = LEAKS_VERSION
     if benchmarks:  # like the sources: by content, wherever they lie

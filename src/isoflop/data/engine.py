@@ -1,5 +1,7 @@
-"""The one module that imports Daft: MinHash signatures, on this machine or on a Ray cluster."""
+"""The one module that imports Daft: MinHash signatures, and the tokenizers that it carries."""
 
+import hashlib
+import mmap
 import os
 import socket
 import warnings
@@ -19,6 +21,8 @@ BAND_ROWS = 8
 SHINGLE_WORDS = 5
 _RAY_PARTITIONS = 8
 """Parts of a batch on a cluster: enough to keep some nodes busy, few enough to be worth a task."""
+PART_CHARS = 4_000_000
+"""Text that one core tokenises at a time: Daft reads its table anew for each part, 20 to 95 ms."""
 _PATIENCE_S = 10.0
 _MIX = (np.random.default_rng(7).integers(0, 2**63, BAND_ROWS) * 2 + 1).astype(np.uint64)
 
@@ -66,6 +70,63 @@ def band_keys(
     return keys
 
 
+def encode_texts(
+    texts: Sequence[str], name: str, *, engine: Engine = "native"
+) -> list[NDArray[np.uint32]]:
+    """Ids of each text by a tokenizer that Daft carries; what spells a special token is text.
+
+    Args:
+        texts: in any number; they are spread over all cores.
+        name: `r50k_base`, `cl100k_base` or `o200k_base`.
+        engine: `native` works in this process, `ray` on the cluster of RAY_ADDRESS.
+
+    Raises:
+        DataError: no Ray cluster answers, or this process already works with the other engine.
+        MissingExtraError: Daft, or Ray for `ray`, is not installed.
+    """
+    if not texts:
+        return []
+    daft = _start(engine)
+    from daft.functions import tokenize_encode
+
+    frame = daft.from_pydict({"index": np.arange(len(texts)), "text": list(texts)})
+    if engine == "ray":
+        frame = frame.into_partitions(min(_RAY_PARTITIONS, len(texts)))
+    else:
+        parts = -(-sum(map(len, texts)) // PART_CHARS) or 1
+        frame = frame.into_batches(-(-len(texts) // parts))
+    ids = tokenize_encode(daft.col("text"), name, use_special_tokens=False)
+    table = frame.select(daft.col("index"), ids.alias("ids")).to_arrow()
+    column = table.column("ids").combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    found = [np.empty(0, dtype=np.uint32)] * len(texts)
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    rows = np.split(flat, np.cumsum(lengths)[:-1])
+    for index, row in zip(table.column("index").to_pylist(), rows, strict=True):
+        found[index] = row
+    return found
+
+
+def carried_table(head: bytes, n_bytes: int, sha256: str) -> bytes | None:
+    """A text that stands in Daft's compiled library, found by its head, length and hash.
+
+    Daft decodes whole texts only and says nothing of a token that is part of a character; the table
+    of ranks behind it does. Its hash is published, so what is found is exactly it, or None.
+
+    Raises:
+        MissingExtraError: Daft is not installed.
+    """
+    library = _import().daft.__file__
+    with open(library, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        start = m.find(head)
+        while start >= 0:
+            found = m[start : start + n_bytes]
+            if hashlib.sha256(found).hexdigest() == sha256:
+                return found
+            start = m.find(head, start + 1)
+    return None
+
+
 def _hash_bands(bands: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """64-bit hash of each band's numbers: (n, bands, rows) -> (n, bands)."""
     mixed = np.zeros(bands.shape[:2], dtype=np.uint64)
@@ -79,14 +140,7 @@ def _hash_bands(bands: NDArray[np.uint32]) -> NDArray[np.uint64]:
 def _start(engine: Engine) -> Any:
     """The module `daft`, working with this engine."""
     global _runner
-    # Daft reports usage on import unless told not to: a library must not phone home for its user.
-    os.environ["DO_NOT_TRACK"] = "1"
-    os.environ["DAFT_ANALYTICS_ENABLED"] = "0"
-    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
-    try:
-        import daft
-    except ImportError as error:
-        raise MissingExtraError("daft", extra="data", needed_for="preparing a corpus") from error
+    daft = _import()
     if _runner is None:
         if engine == "ray":
             _join_cluster()
@@ -99,6 +153,18 @@ def _start(engine: Engine) -> Any:
             f"data.engine = {engine!r}: this process already works with {_runner!r}, and Daft "
             "keeps one engine a process. Prepare this corpus in a process of its own."
         )
+    return daft
+
+
+def _import() -> Any:
+    # Daft reports usage on import unless told not to: a library must not phone home for its user.
+    os.environ["DO_NOT_TRACK"] = "1"
+    os.environ["DAFT_ANALYTICS_ENABLED"] = "0"
+    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+    try:
+        import daft
+    except ImportError as error:
+        raise MissingExtraError("daft", extra="data", needed_for="preparing a corpus") from error
     return daft
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from isoflop.data.sources import Documents
 from isoflop.data.store import DocumentStore
 from isoflop.data.token_store import TokenStore
 from isoflop.data.tokenizer import Tokenizer
+from isoflop.data.tokenizer_check import Fidelity, measure_fidelity
 
 HELD_OUT = "held-out.txt"
 
@@ -128,6 +129,10 @@ def write_corpus(
     for domain in cards:
         total.update(f"\n{domain.name} {domain.train_sha256} {domain.val_sha256}".encode())
     card = DataCard(
+        **asdict(_fidelity(tokenizer, packing)),
+        tokenizer=tokenizer.name,
+        end_token=tokenizer.end_token,
+        end_id=tokenizer.end_id,
         recipe_hash=recipe_hash,
         corpus_hash=total.hexdigest(),
         vocab_size=tokenizer.vocab_size,
@@ -147,6 +152,13 @@ def _held_out_text(packing: Packing, names: Sequence[str]) -> str:
     """`domain sha256` of every held-out document: what an arm of the corpus must hold out too."""
     rows = sorted(f"{names[i]} {packing.pool.documents[i].digest.hex()}" for i in packing.held_out)
     return "".join(f"{row}\n" for row in rows)
+
+
+def _fidelity(tokenizer: Tokenizer, packing: Packing) -> Fidelity:
+    kept, documents = packing.pool.kept, packing.pool.documents
+    return measure_fidelity(
+        tokenizer, len(kept), packing.tokens.tokens, lambda place: documents.text(int(kept[place]))
+    )
 
 
 def _write_domain(folder: Path, number: int, domain: Documents, packing: Packing) -> DomainCard:

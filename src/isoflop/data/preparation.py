@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from isoflop.data.dedup import find_duplicates, load_duplicates
 from isoflop.data.packing import Packing, Pool
 from isoflop.data.quality_filter import Dropped, filter_documents
+from isoflop.data.shards import dtype_of
 from isoflop.data.sources import Documents, Source, open_documents, write_documents
 from isoflop.data.split import choose_validation
 from isoflop.data.stages import Workshop, hash_asked
@@ -20,6 +21,7 @@ from isoflop.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from isoflop.specs import DataSection
 
 Progress = Callable[[str, float], None]
+_OF_TOKENS = ("vocab_size", "tokenizer", "end_token")
 _AFTER_TOKENS = ("validation_tokens", "decontaminate")
 """Keys of a recipe that decide nothing before the split."""
 
@@ -112,7 +114,7 @@ def pool_domains(
             engine=task.section.engine,
         ).save(folder / "duplicates.npz")
 
-    asked = task.recipe_without(*_AFTER_TOKENS, "vocab_size", "duplicates")
+    asked = task.recipe_without(*_AFTER_TOKENS, *_OF_TOKENS, "duplicates")
     folder = task.shop.stage("duplicates", asked, make)
     duplicates = load_duplicates(folder / "duplicates.npz").removing(task.section.duplicates)
     task.shop.lap("duplicates", int(documents.n_bytes.sum()))
@@ -131,7 +133,7 @@ def learn_tokenizer(task: Task, pool: Pool) -> Tokenizer:
 
     def make(folder: Path) -> None:
         texts = [pool.documents.take(np.array(pool.kept_of(number))) for number in numbers]
-        made = train_tokenizer(texts, task.section.vocab_size)
+        made = train_tokenizer(texts, task.section.n_ids)
         (folder / "tokenizer.json").write_text(made.to_json(), encoding="utf-8", newline="\n")
 
     folder = task.shop.stage("tokenizer", task.recipe_without(*_AFTER_TOKENS), make)
@@ -152,7 +154,10 @@ def encode_pool(task: Task, pool: Pool, tokenizer: Tokenizer) -> TokenStore:
 
     key = hash_asked("tokens", [task.recipe_without(*_AFTER_TOKENS), tokenizer.to_json()])
     folder = task.shop.folder / "tokens"
-    tokens = write_tokens(folder, key, documents, tokenizer.encode_documents, tell=tell)
+    tokens = write_tokens(
+        folder, key, documents, tokenizer.encode_documents,
+        dtype=dtype_of(tokenizer.vocab_size), tell=tell,
+    )  # fmt: skip
     task.shop.lap("tokens", int(documents.n_bytes.sum()))
     return tokens
 

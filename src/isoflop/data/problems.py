@@ -1,9 +1,10 @@
-"""What a corpus has to say against itself: too much was dropped, removed or held too alike."""
+"""What a corpus has to say against itself: too much was dropped, or not what its text says."""
 
 from isoflop._types import Problem
 from isoflop.data.card import DataCard
 from isoflop.data.leaks import leak_problems
 from isoflop.data.quality_filter import quality_problems
+from isoflop.data.tokenizer_check import tokenizer_problems
 
 LOST_SHARE = 0.5
 """A domain that loses more than this of its documents or bytes is not what its name says."""
@@ -14,8 +15,13 @@ CLUSTER_FLOOR = 20
 
 
 def corpus_problems(card: DataCard) -> tuple[Problem, ...]:
-    """Alarms of the quality filters, of the removal of duplicates and of decontamination."""
-    return (*quality_problems(card), *duplicate_problems(card), *leak_problems(card))
+    """Alarms of quality filters, removal of duplicates, decontamination and the tokenizer."""
+    return (
+        *quality_problems(card),
+        *duplicate_problems(card),
+        *leak_problems(card),
+        *tokenizer_problems(card),
+    )
 
 
 def duplicate_problems(card: DataCard) -> tuple[Problem, ...]:

@@ -1,18 +1,21 @@
-"""Packed shards: little-endian uint16 token ids, one file a split and domain."""
+"""Packed shards: little-endian token ids of 2 or 4 bytes, one file a split and domain."""
 
 import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop._errors import DataError
-
 Split = Literal["train", "val"]
-DTYPE = np.dtype("<u2")
+Tokens = NDArray[np.unsignedinteger[Any]]
+
+
+def dtype_of(vocab_size: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """What a shard's ids are packed as: 2 bytes where they fit, else 4."""
+    return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
 
 
 def shard_path(folder: Path, split: Split, domain: str) -> Path:
@@ -20,14 +23,14 @@ def shard_path(folder: Path, split: Split, domain: str) -> Path:
     return folder / split / f"{domain}.bin"
 
 
-def write_shard(path: Path, documents: Iterable[NDArray[np.uint16]]) -> tuple[int, str]:
+def write_shard(path: Path, documents: Iterable[Tokens]) -> tuple[int, str]:
     """Write the documents' tokens one after another, atomically; number of tokens and SHA-256."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     n_tokens, digest = 0, hashlib.sha256()
     with temporary.open("wb") as stream:
         for tokens in documents:
-            data = tokens.astype(DTYPE, copy=False).tobytes()
+            data = tokens.astype(tokens.dtype.newbyteorder("<"), copy=False).tobytes()
             stream.write(data)
             digest.update(data)
             n_tokens += len(tokens)
@@ -50,25 +53,3 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def open_tokens(
-    folder: str | Path, split: Split, domain: str
-) -> np.memmap[tuple[int], np.dtype[np.uint16]]:
-    """Tokens of a shard as a read-only memory map (n_tokens,) of uint16.
-
-    Raises:
-        DataError: the shard is missing, empty or cut in the middle of a token.
-    """
-    path = shard_path(Path(folder), split, domain)
-    if not path.is_file():
-        raise DataError(
-            f"{path}: the shard is missing. Prepare the corpus again with `isoflop data`."
-        )
-    size = path.stat().st_size
-    if size == 0 or size % DTYPE.itemsize:
-        raise DataError(
-            f"{path}: the shard is corrupt ({size} bytes). Delete it and prepare the corpus "
-            "again with `isoflop data`."
-        )
-    return np.memmap(path, dtype=DTYPE, mode="r")

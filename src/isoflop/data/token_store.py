@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.data.documents import in_parts
-from isoflop.data.shards import DTYPE, write_text
+from isoflop.data.shards import Tokens, write_text
 from isoflop.data.store import DocumentStore, TextFile
 
 BLOCK_BYTES = 16_000_000
@@ -31,12 +31,13 @@ class TokenStore:
     """(n,) tokens of each document, its end mark counted."""
     starts: NDArray[np.int64]
     """(n,) where its first one is."""
+    dtype: np.dtype[np.unsignedinteger[Any]]
 
-    def tokens(self, number: int) -> NDArray[Any]:
+    def tokens(self, number: int) -> Tokens:
         """The tokens of one document."""
         start, length = int(self.starts[number]), int(self.lengths[number])
-        data = self.file.read(start * DTYPE.itemsize, length * DTYPE.itemsize)
-        return np.frombuffer(data, dtype=DTYPE)
+        data = self.file.read(start * self.dtype.itemsize, length * self.dtype.itemsize)
+        return np.frombuffer(data, dtype=self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,13 @@ class _Block:
 
 
 def write_tokens(
-    folder: Path, key: str, documents: DocumentStore, encode: Encode, *, tell: Callable[[int], None]
+    folder: Path,
+    key: str,
+    documents: DocumentStore,
+    encode: Encode,
+    *,
+    dtype: np.dtype[np.unsignedinteger[Any]],
+    tell: Callable[[int], None],
 ) -> TokenStore:
     """The tokens of all documents; blocks that an earlier call has written are used again.
 
@@ -59,6 +66,7 @@ def write_tokens(
         key: what decides the tokens.
         documents: n documents.
         encode: gives the tokens of each of some texts.
+        dtype: what they are written as.
         tell: told the number of documents done, at first that of those found.
     """
     _open_folder(folder, key)
@@ -75,7 +83,7 @@ def write_tokens(
         sizes = documents.n_bytes
         for part in in_parts(range(done, len(documents)), sizes.__getitem__, least=BLOCK_BYTES):
             found = list(encode([documents.text(i) for i in part]))
-            block = _append(ids, lengths, found)
+            block = _append(ids, lengths, found, dtype)
             journal.write(json.dumps(asdict(block)) + "\n")
             journal.flush()
             done += len(part)
@@ -83,12 +91,14 @@ def write_tokens(
         ids.truncate()
         lengths.truncate()
     counts = np.fromfile(folder / LENGTHS, dtype=_LENGTH).astype(np.int64)
-    return TokenStore(TextFile.open(folder / IDS), counts, np.cumsum(counts) - counts)
+    return TokenStore(TextFile.open(folder / IDS), counts, np.cumsum(counts) - counts, dtype)
 
 
-def _append(ids: BinaryIO, lengths: BinaryIO, found: Sequence[NDArray[Any]]) -> _Block:
+def _append(
+    ids: BinaryIO, lengths: BinaryIO, found: Sequence[NDArray[Any]], dtype: np.dtype[Any]
+) -> _Block:
     """Write the tokens of some documents; what the journal says of them, once they are out."""
-    data = b"".join(tokens.astype(DTYPE, copy=False).tobytes() for tokens in found)
+    data = b"".join(tokens.astype(dtype, copy=False).tobytes() for tokens in found)
     sizes = np.array([len(tokens) for tokens in found], dtype=_LENGTH).tobytes()
     for stream, content in ((ids, data), (lengths, sizes)):
         stream.write(content)

@@ -14,9 +14,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from isoflop.data.shards import DTYPE
+from isoflop.data.shards import Tokens
 
 MOST_WORDS = 1_000_000
 """Entries of the table, some 200 MB: then it starts anew, and frequent words are soon back."""
@@ -32,29 +31,30 @@ _CUT = re.compile(rf"(?<=[^{_SPACE}])\n(?=[^{_SPACE}])")
 class WordCache(dict[str, bytes]):
     """The ids of pieces as bytes; `ids(text)` is what the tokenizer's own `encode` gives."""
 
-    __slots__ = ("_inner",)
+    __slots__ = ("_dtype", "_inner")
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, dtype: np.dtype[np.unsignedinteger[Any]]) -> None:
         super().__init__()
+        self._dtype = dtype
         self._inner = inner
 
     def __missing__(self, piece: str) -> bytes:
         ids = self._inner.encode(piece, add_special_tokens=False).ids
-        data = np.array(ids, dtype=DTYPE).tobytes()
+        data = np.array(ids, dtype=self._dtype).tobytes()
         if len(piece) <= LONGEST_WORD:
             if len(self) >= MOST_WORDS:
                 self.clear()
             self[piece] = data
         return data
 
-    def ids(self, text: str) -> NDArray[np.uint16] | None:
+    def ids(self, text: str) -> Tokens | None:
         """The ids of a text; None where this is no way to find them."""
         if not text.isascii() and not _is_known(text):
             return None
         data = b"".join(
             b"".join(map(self.__getitem__, _pieces().findall(part))) for part in segments(text)
         )
-        return np.frombuffer(data, dtype=DTYPE)
+        return np.frombuffer(data, dtype=self._dtype)
 
 
 def splits_like_gpt2(inner: Any) -> bool:

@@ -98,7 +98,11 @@ class ArmComparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and strings."""
-        return {"base": self.base, "outcomes": [one.to_json() for one in self.outcomes]}
+        return {
+            "base": self.base,
+            "outcomes": [one.to_json() for one in self.outcomes],
+            "problems": to_plain(self.problems),
+        }
 
 
 def _named(problem: Problem, outcome: ArmOutcome) -> Problem:

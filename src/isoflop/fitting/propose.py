@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from isoflop._errors import FitError, InputError
 from isoflop._types import LEVEL, Interval, Problem, Table, is_share
@@ -18,8 +19,8 @@ from isoflop.fitting.fit_result import Fit
 from isoflop.fitting.table import column_names
 from isoflop.laws import Law, additive_mixture, exponential_mixing, joint_mixture
 
-SPARE = 3
-"""Runs beyond its parameters that a mixture law needs here: a proposal is worth a training."""
+QUICK = 20
+"""Draws of a fit of which only the mean is asked."""
 LEAST_SHARE = 1e-4
 """Shares below are left out of a proposal: a ten-thousandth of the tokens teaches nothing."""
 
@@ -35,6 +36,8 @@ class MixtureProposal:
     n_tokens: float
     loss: Interval
     """Predicted for a new run with these shares at (n_params, n_tokens)."""
+    left_out_error: float | None
+    """Rms error of log loss of mixtures that were left out and forecast; None where none could."""
     best_tried: float
     """The lowest measured loss among the mixtures that were run at (n_params, n_tokens)."""
     best_tried_shares: Mapping[str, float]
@@ -85,10 +88,11 @@ def propose_mixture(
     level: float = LEVEL,
     seed: int = 0,
 ) -> MixtureProposal:
-    """The shares that a law of mixture, size and tokens holds best at (n_params, n_tokens).
+    """The shares that a mixture law holds best at (n_params, n_tokens), and the loss expected.
 
-    Laws that the runs suffice for compete by back-test: the additive and the joint law over all
-    runs; where they do not suffice, the exponential law over the runs at (n_params, n_tokens).
+    Laws compete by leaving each mixture out and forecasting its run at (n_params, n_tokens): the
+    exponential law of the runs there, the additive and the joint law of all runs, as far as the
+    runs suffice. What the winner's forecasts missed by widens the interval.
 
     Args:
         table: final points with columns `n_params`, `n_tokens`, `w_<domain>` and the targets.
@@ -110,30 +114,31 @@ def propose_mixture(
     counts = {name: count / total for name, count in counts.items()}
     shares = [name for name in column_names(table) if is_share(name)]
     here = _at(table, n_params, n_tokens)
-    rows, laws = _laws(table, here, tuple(name[2:] for name in shares))
-    fits = {name: fit(rows, target=name, law=list(laws), level=level, seed=seed) for name in counts}
     place = {"n_params": n_params, "n_tokens": n_tokens}
-    scaled = "n_params" in laws[0].inputs
+    won, missed = _contest(table, here, shares, counts, seed)
+    fits = {
+        name: fit(won.rows, target=name, law=won.law, level=level, seed=seed) for name in counts
+    }
+    at = {name: place[name] for name in won.law.inputs if name in place}
     best = best_mixture(
-        fits,
-        target=counts,
-        at=place if scaled else None,
-        bounds=_bounds(table, shares, max_shares or {}),
-        seed=seed,
+        fits, target=counts, at=at, bounds=_bounds(table, shares, max_shares or {}), seed=seed
     )
     chosen = _tidy({name: one.value for name, one in best.shares.items()})
     measured = sum(count * np.asarray(table[name])[here] for name, count in counts.items())
     top = int(np.argmin(measured))
     problems = [problem for one in fits.values() for problem in one.problems]
+    if missed is None:
+        problems.append(_untested(won.law.name))
     made = MixtureProposal(
         target=counts,
         shares={name: replace(best.shares[name], value=v) for name, v in chosen.items()},
         n_params=float(n_params),
         n_tokens=float(n_tokens),
-        loss=_predicted(fits, counts, chosen, place if scaled else {}, level),
+        loss=_widened(_predicted(fits, counts, chosen, at, level), missed),
+        left_out_error=missed,
         best_tried=float(np.min(measured)),
         best_tried_shares={s[2:]: float(np.asarray(table[s])[here][top]) for s in shares},
-        law=", ".join(dict.fromkeys(one.law.name for one in fits.values())),
+        law=won.law.name,
         problems=tuple(dict.fromkeys([*problems, *best.problems])),
         sha256="",
     )
@@ -167,23 +172,101 @@ def _bounds(
     return bounds
 
 
-def _laws(
-    table: Table, here: NDArray[np.intp], domains: tuple[str, ...]
-) -> tuple[Table, tuple[Law, ...]]:
-    """The rows to fit and the laws that they suffice for."""
-    scaled = (additive_mixture(domains), joint_mixture(domains))
-    count = len(np.asarray(table["n_params"]))
-    enough = tuple(law for law in scaled if len(law.params) + SPARE <= count)
-    several = len(np.unique(np.asarray(table["n_params"]))) > 1
-    if enough and several:
-        return table, enough
-    plain = exponential_mixing(domains)
-    if len(plain.params) >= len(here):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A law and the rows that it is fitted to."""
+
+    law: Law
+    rows: Table
+
+    def without(self, mixture: NDArray[np.float64], shares: list[str]) -> "_Candidate":
+        """The same without the runs of one mixture."""
+        own = np.stack([np.asarray(self.rows[name]) for name in shares], axis=1)
+        stay = ~np.isclose(own, mixture, atol=1e-9).all(axis=1)
+        rows = {name: np.asarray(self.rows[name])[stay] for name in column_names(self.rows)}
+        return replace(self, rows=rows)
+
+    @property
+    def n_runs(self) -> int:
+        return len(np.asarray(self.rows["n_params"]))
+
+
+def _contest(
+    table: Table,
+    here: NDArray[np.intp],
+    shares: list[str],
+    counts: Mapping[str, float],
+    seed: int,
+) -> tuple[_Candidate, float | None]:
+    """The law that forecasts left-out mixtures best, and its rms error of log loss."""
+    domains = tuple(name[2:] for name in shares)
+    cell = {name: np.asarray(table[name])[here] for name in column_names(table)}
+    mixtures = np.unique(np.stack([cell[name] for name in shares], axis=1), axis=0)
+    candidates = [_Candidate(law=exponential_mixing(domains), rows=cell)]
+    if len(np.unique(np.asarray(table["n_params"]))) > 1:
+        candidates += [
+            _Candidate(law=law(domains), rows=table) for law in (additive_mixture, joint_mixture)
+        ]
+    able = [one for one in candidates if len(one.law.params) < one.n_runs]
+    if not able:
         raise FitError(
-            f"`runs > {len(plain.params)}` must hold at one size and horizon for "
-            f"{plain.name!r}, but there are {len(here)} mixtures. Add arms with other weights."
+            f"`runs > {len(candidates[0].law.params)}` must hold at one size and horizon for a "
+            f"law of {len(domains)} domains, but there are {len(here)} runs of {len(mixtures)} "
+            "mixtures. Add arms with other weights."
         )
-    return {name: np.asarray(table[name])[here] for name in column_names(table)}, (plain,)
+    scored = []
+    for one in able:
+        left = [one.without(mixture, shares) for mixture in mixtures]
+        if all(len(part.law.params) < part.n_runs for part in left):
+            errors = [
+                _miss(part, cell, m, shares, counts, seed)
+                for part, m in zip(left, mixtures, strict=True)
+            ]
+            scored.append((float(np.sqrt(np.mean(np.square(errors)))), one))
+    if not scored:
+        return able[0], None
+    missed, won = min(scored, key=lambda pair: pair[0])
+    return won, missed
+
+
+def _miss(
+    part: _Candidate,
+    cell: Table,
+    mixture: NDArray[np.float64],
+    shares: list[str],
+    counts: Mapping[str, float],
+    seed: int,
+) -> float:
+    """Log of measured over forecast loss of the mixture that was left out."""
+    own = np.stack([np.asarray(cell[name]) for name in shares], axis=1)
+    rows = np.flatnonzero(np.isclose(own, mixture, atol=1e-9).all(axis=1))
+    inputs = {name: np.asarray(cell[name])[rows] for name in part.law.inputs}
+    measured = forecast = np.zeros(len(rows))
+    for name, count in counts.items():
+        fitted = fit(part.rows, target=name, law=part.law, n_draws=QUICK, seed=seed)
+        forecast = forecast + count * fitted.predict(inputs).mean
+        measured = measured + count * np.asarray(cell[name])[rows]
+    return float(np.mean(np.log(measured / forecast)))
+
+
+def _untested(law: str) -> Problem:
+    return Problem(
+        code="no_backtest",
+        severity="warning",
+        text=f"Too few mixtures to leave one out and forecast it: the interval assumes {law}.",
+        remedy="Add arms with other weights, or read the proposal as a guess.",
+    )
+
+
+def _widened(loss: Interval, missed: float | None) -> Interval:
+    """The interval with what forecasts of left-out mixtures missed by, as a further spread."""
+    z = float(ndtri((1 + loss.level) / 2))
+    extra = z * (missed or 0.0) * loss.value
+    return replace(
+        loss,
+        low=loss.value - float(np.hypot(loss.value - loss.low, extra)),
+        high=loss.value + float(np.hypot(loss.high - loss.value, extra)),
+    )
 
 
 def _tidy(shares: Mapping[str, float]) -> dict[str, float]:

@@ -135,6 +135,33 @@ def design_ladder(
     return replace(ladder, sweeps=sweeps, bracket=_bracket(maker, rungs))
 
 
+def one_cell(ladder: Ladder, width: int | None, tokens: int | None, *, key: str) -> Job:
+    """The pilot of one width and horizon: left out, the largest and its longest.
+
+    Raises:
+        StudyError: no pilot of this width, or none with this horizon.
+    """
+    jobs = [job for job in ladder.pilots if width in (None, job.trunk.shape.width)]
+    if not jobs:
+        raise StudyError(
+            f"{key}.width = {width}: no pilot has this width. Name one of the ladder's, or leave "
+            "the key out for the largest."
+        )
+    size = max(job.n_params for job in jobs)
+    cells = [(job, run) for job in jobs if job.n_params == size for run in job.branches]
+    if tokens is not None:
+        batch = cells[0][1].optimiser.batch_tokens
+        cells = [(j, run) for j, run in cells if run.n_tokens == _whole(tokens, batch)]
+        if not cells:
+            raise StudyError(
+                f"{key}.tokens = {tokens}: the pilot has no such horizon. Name one of its "
+                "horizons, or leave the key out for the longest."
+            )
+    job, run = max(cells, key=lambda cell: cell[1].n_tokens)
+    trunk = run if run.trunk is None else job.trunk
+    return Job(trunk=trunk, branches=(run,))
+
+
 def extend_job(branch: RunConfig, n_tokens: int, corpus: CorpusFacts) -> Job:
     """The job that carries a finished branch on, from its trunk, to more tokens."""
     old, batch = branch.schedule, branch.optimiser.batch_tokens

@@ -10,7 +10,7 @@ def shape_of(config: StudyConfig, *, width: int, depth: int, heads: int) -> Mode
     """The model of one rung."""
     model = config.model
     return ModelShape(
-        vocab_size=config.data.vocab_size,
+        vocab_size=config.data.n_ids,
         width=width,
         depth=depth,
         n_heads=heads,

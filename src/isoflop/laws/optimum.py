@@ -58,9 +58,11 @@ def optimum(theta: ArrayLike, flops: ArrayLike, k: float = 6.0, law: Law = CHINC
     a_term, alpha, b_term, beta = (part[..., None] for part in _additive(theta, law))
     share = beta / (alpha + beta)
     log_g = (np.log(alpha / beta) + a_term - b_term) / (alpha + beta)
-    n_params = np.exp(log_g + share * np.log(budget))
-    n_tokens = np.exp((1 - share) * np.log(budget) - log_g)
-    loss = _predict_each(law, theta, n_params, n_tokens)
+    # A draw whose terms differ by hundreds of decades has its optimum at infinity: so be it.
+    with np.errstate(over="ignore", divide="ignore"):
+        n_params = np.exp(log_g + share * np.log(budget))
+        n_tokens = np.exp((1 - share) * np.log(budget) - log_g)
+        loss = _predict_each(law, theta, n_params, n_tokens)
     return Optimum(
         n_params=n_params, n_tokens=n_tokens, loss=loss, a=share[..., 0], b=1 - share[..., 0]
     )

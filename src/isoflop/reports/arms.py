@@ -73,6 +73,9 @@ def proposal_rows(tested: Mapping[str, Any]) -> Rows:
             numbers.general(made["best_tried"], 4),
         )
     )
+    error = made["left_out_error"]
+    missed = numbers.MISSING if error is None else numbers.percent(error)
+    rows.append(("left-out mixtures were missed by", missed, ""))
     found = "not trained yet" if measured is None else numbers.general(measured, 4)
     rows.append(("measured", found, numbers.general(made["best_tried"], 4)))
     return Rows(

@@ -22,6 +22,7 @@ from isoflop.specs.section import (
     require_positive,
     require_within,
 )
+from isoflop.specs.tokenizer import OWN, check_tokenizer, count_ids
 from isoflop.specs.train import TrainSection
 from isoflop.specs.trainer import TrainerSection
 from isoflop.specs.tune import TuneSection
@@ -92,7 +93,15 @@ class DataSection(Section):
     """The corpus: domains, duplicates, split and tokeniser."""
 
     domains: tuple[DomainSection, ...]
-    vocab_size: int = 512
+    tokenizer: str = OWN
+    """`own`: byte-level BPE learned from the corpus; `path:FILE`: a tokenizer.json of Hugging Face,
+    relative to the study file; or `r50k_base`, `cl100k_base`, `o200k_base`, which need no file."""
+    vocab_size: int | None = None
+    """Left out: 512 ids for `own`, else those that the tokenizer has. Given beside a tokenizer that
+    is not `own`, it must be the tokenizer's."""
+    end_token: str = ""
+    """With `path:`: the token that ends a document; left out: the first of `<|endoftext|>`,
+    `<|end_of_text|>`, `</s>`, `<eos>`, `[SEP]` that the vocabulary has."""
     validation_tokens: int = 100_000
     """Held-out tokens per domain, whole duplicate clusters."""
     duplicates: Duplicates = "near"
@@ -129,13 +138,7 @@ class DataSection(Section):
             "distinct names",
             "Rename one domain.",
         )
-        require(
-            257 <= self.vocab_size <= 65_536,
-            "data.vocab_size",
-            self.vocab_size,
-            "257 <= vocab_size <= 65536",
-            "Byte-level BPE starts at 256 bytes and one end mark.",
-        )
+        check_tokenizer(self)
         require(
             0 < self.jaccard <= 1,
             "data.jaccard",
@@ -200,6 +203,15 @@ class DataSection(Section):
             f"at least {max(len(names), 2)} arms with weights, of two domains or more",
             "Add arms with other weights: a mixture law is fitted to them.",
         )
+
+    @property
+    def n_ids(self) -> int:
+        """Ids of the tokenizer: the vocabulary of every model of the study.
+
+        Raises:
+            StudyError: it is a tokenizer file's, which was not read.
+        """
+        return count_ids(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

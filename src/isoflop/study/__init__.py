@@ -8,7 +8,7 @@ What to use when:
 - `fit_study`, `plan_study`, `write_study_report`: one link of the chain on what is there.
 """
 
-from isoflop.study.arms import compare_study_arms
+from isoflop.study.arms import arm_problems, compare_study_arms
 from isoflop.study.chain import Outcome, demo_line, extend_run, run_study
 from isoflop.study.curves import collapse_table
 from isoflop.study.folder import StudyFolder, open_study
@@ -28,6 +28,7 @@ __all__ = [
     "Outcome",
     "RunStatusRow",
     "StudyFolder",
+    "arm_problems",
     "base_runs",
     "collapse_table",
     "compare_study_arms",

@@ -4,6 +4,8 @@
 for, written before the run that tests it.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from isoflop import __version__
 from isoflop._errors import DataError, RunError, StudyError
-from isoflop._types import Table
+from isoflop._types import Problem, Table
 from isoflop.data import arm_folder, prepare_arm, read_card
-from isoflop.fitting import ArmComparison, MixtureProposal, compare_arms, propose_mixture
+from isoflop.fitting import MixtureProposal, compare_arms, propose_mixture
 from isoflop.ladders import Job, Ladder
-from isoflop.ladders.design import TOKEN_RESERVE, CorpusFacts, design_ladder
+from isoflop.ladders.design import TOKEN_RESERVE, CorpusFacts, design_ladder, one_cell
 from isoflop.runs import RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.specs import BASE_ARM, ArmSection, DataSection, ProposeSection, arm_section
@@ -25,6 +28,7 @@ from isoflop.study.progress import Stage, silent
 from isoflop.study.tuning import read_tuning
 
 PROPOSED = "proposed"
+_VERSION = 1
 TrainOn = Callable[[Sequence[Job], str, Path], None]
 """Trains jobs, under a title, on the corpus in a folder."""
 
@@ -105,7 +109,7 @@ def _ladder(study: StudyFolder, section: DataSection, corpus: Path, key: str) ->
 def arm_jobs(study: StudyFolder) -> tuple[tuple[str, Job], ...]:
     """Every training of the arms with the arm's name, and that of a proposed mixture."""
     found = [(arm.name, job) for arm in arms_of(study) for job in arm.ladder.pilots]
-    tested = tested_proposal(study)
+    tested = proposal_outcome(study)
     if tested is not None:
         found.append((PROPOSED, _proposed_job(study, tested.proposal)))
     return tuple(found)
@@ -143,10 +147,11 @@ def arm_tables(study: StudyFolder) -> dict[str, Table]:
 
 def compare_study_arms(
     study: StudyFolder, *, against: str = BASE_ARM, stage: Stage = silent
-) -> ArmComparison:
+) -> dict[str, Any]:
     """Compare the study's arms by the common validation loss and by that of every domain.
 
-    That of the base is written to `fits/arms.json`.
+    What `ArmComparison.to_json` says. That with the base is kept in `fits/arms.json`, and read
+    from there while the runs are the same.
 
     Raises:
         RunError: no run of the base, or none of any arm, has finished.
@@ -157,18 +162,53 @@ def compare_study_arms(
         raise RunError(f"{study.path}: no arm has been trained. Run `isoflop run {study.path}`.")
     domains = [domain.name for domain in study.config.data.domains]
     targets = ["loss", *(f"loss_{name}" for name in domains if len(domains) > 1)]
+    path = study.fits / "arms.json"
+    inputs = _inputs_hash(study, tables, targets)
+    kept = _kept(path, inputs) if against == BASE_ARM else None
+    if kept is not None:
+        return kept
     made = compare_arms(
         tables,
         base=against,
         targets=targets,
         level=study.config.fit.level,
+        n_draws=study.config.fit.n_draws,
         seed=study.config.seed,
         progress=stage,
     )
+    plain = {"version": _VERSION, "inputs_hash": inputs, **made.to_json()}
     if against == BASE_ARM:
         study.fits.mkdir(exist_ok=True)
-        write_json_atomically(study.fits / "arms.json", made.to_json())
-    return made
+        write_json_atomically(path, plain)
+    return plain
+
+
+def arm_problems(made: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """The problems of what `compare_study_arms` gave."""
+    return tuple(Problem(**{**one, "affects": tuple(one["affects"])}) for one in made["problems"])
+
+
+def _inputs_hash(study: StudyFolder, tables: Mapping[str, Table], targets: Sequence[str]) -> str:
+    """Of the rows that are compared and of how."""
+    section = study.config.fit
+    total = hashlib.sha256(
+        repr((section.level, section.n_draws, study.config.seed, __version__, targets)).encode()
+    )
+    for name, table in tables.items():
+        for column in sorted(table):
+            values = np.asarray(table[column])
+            total.update(f"{name} {column} {values.tolist()}".encode())
+    return total.hexdigest()
+
+
+def _kept(path: Path, inputs: str) -> dict[str, Any] | None:
+    """The comparison that was written for the same inputs; None if it must be made."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    good = isinstance(found, dict) and (found.get("version"), found.get("inputs_hash"))
+    return found if good == (_VERSION, inputs) else None
 
 
 def propose(study: StudyFolder) -> MixtureProposal:
@@ -211,7 +251,7 @@ def proposal_path(study: StudyFolder) -> Path:
     return study.fits / "proposal.json"
 
 
-def tested_proposal(study: StudyFolder) -> Tested | None:
+def proposal_outcome(study: StudyFolder) -> Tested | None:
     """The proposed mixture and what its run came to; None before it is made."""
     if study.config.data.propose is None or not proposal_path(study).exists():
         return None
@@ -258,24 +298,7 @@ def _testing_job(
 ) -> Job:
     """One pilot of the ladder, with the proposed weights or, without any, the base's."""
     ladder = _base_ladder(study, shares)
-    jobs = [j for j in ladder.pilots if section.width in (None, j.trunk.shape.width)]
-    if not jobs:
-        raise StudyError(
-            f"data.propose.width = {section.width}: no pilot has this width. "
-            "Name one of the ladder's, or leave the key out for the largest."
-        )
-    size = max(job.n_params for job in jobs)
-    cells = [(job, run) for job in jobs if job.n_params == size for run in job.branches]
-    if section.tokens is not None:
-        batch = study.config.train.batch_tokens
-        cells = [(j, run) for j, run in cells if run.n_tokens == section.tokens // batch * batch]
-        if not cells:
-            raise StudyError(
-                f"data.propose.tokens = {section.tokens}: the pilot has no such horizon. "
-                "Name one of its horizons, or leave the key out for the longest."
-            )
-    job, run = max(cells, key=lambda cell: cell[1].n_tokens)
-    return replace(job, branches=(run,))
+    return one_cell(ladder, section.width, section.tokens, key="data.propose")
 
 
 def _base_ladder(study: StudyFolder, shares: Mapping[str, float] | None = None) -> Ladder:

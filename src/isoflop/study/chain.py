@@ -4,19 +4,20 @@ import importlib.util
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from isoflop._errors import MissingExtraError, RunError, StudyError
 from isoflop._types import Problem
 from isoflop.data import check_corpus, read_card
-from isoflop.fitting import Analysis, ArmComparison, Forecast
+from isoflop.fitting import Analysis, Forecast
 from isoflop.ladders import Job, Ladder, OwnTrainer, extend_job, find_launcher, run_jobs
 from isoflop.ladders.design import CorpusFacts
 from isoflop.ladders.lock import exclusive
 from isoflop.planning import Plan
 from isoflop.runs import RunFolder
-from isoflop.study.arms import Tested, compare_study_arms, tested_proposal, train_arms
+from isoflop.study.arms import Tested, compare_study_arms, proposal_outcome, train_arms
 from isoflop.study.folder import StudyFolder
 from isoflop.study.links import (
     actual_loss,
@@ -50,7 +51,8 @@ class Outcome:
     decades: float
     """log10 of the held-out run's compute over the smallest pilot's."""
     problems: tuple[Problem, ...]
-    arms: ArmComparison | None = None
+    arms: dict[str, Any] | None = None
+    """The comparison of the data recipes, as `ArmComparison.to_json` says it."""
     tested: Tested | None = None
     """The mixture that the arms proposed, and what its run came to."""
 
@@ -154,7 +156,7 @@ def _run(study: StudyFolder, console: Console | None) -> Outcome:
 
 def _arms(
     study: StudyFolder, console: Console | None
-) -> tuple[ArmComparison | None, Tested | None]:
+) -> tuple[dict[str, Any] | None, Tested | None]:
     """Train the arms, compare them, and test the mixture that they propose."""
     if not study.config.data.arms:
         return None, None
@@ -163,7 +165,7 @@ def _arms(
         lambda jobs, title, corpus: _train(study, list(jobs), console, title, corpus=corpus),
     )
     with stage_bar(console, "comparing arms") as stage:
-        return compare_study_arms(study, stage=stage), tested_proposal(study)
+        return compare_study_arms(study, stage=stage), proposal_outcome(study)
 
 
 def own_trainer(study: StudyFolder) -> OwnTrainer | None:

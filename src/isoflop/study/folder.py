@@ -10,8 +10,9 @@ from pathlib import Path
 from isoflop._errors import DataError, InputError, StudyError
 from isoflop.accounting import find_accelerator
 from isoflop.data import find_recipe
+from isoflop.data.foreign import settle_vocabulary
 from isoflop.ladders import design_ladder
-from isoflop.ladders.design import CorpusFacts
+from isoflop.ladders.design import CorpusFacts, one_cell
 from isoflop.laws import CLOSED_FORM
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.specs import (
@@ -138,7 +139,9 @@ def open_study(
         path=into, config=config, base=_base(file, into), file=file, overrides=tuple(overrides)
     )
     with study.named_in_errors():
-        _check(config)
+        data = settle_vocabulary(config.data, base=study.base, folder=study.data)
+        study = replace(study, config=replace(config, data=data))
+        _check(study.config)
     return study
 
 
@@ -212,7 +215,9 @@ def _check(config: StudyConfig) -> None:
         find_accelerator(config.plan.hardware)
     except InputError as error:
         raise StudyError(f"plan.hardware: {error}") from error
-    design_ladder(config, CorpusFacts.unknown(config))
+    ladder = design_ladder(config, CorpusFacts.unknown(config))
+    if (section := config.data.propose) is not None:
+        one_cell(ladder, section.width, section.tokens, key="data.propose")
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

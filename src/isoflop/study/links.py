@@ -25,7 +25,7 @@ from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.runs.table import run_folders
 from isoflop.specs import RunConfig
-from isoflop.study.arms import arm_jobs, prepare_arms, tested_proposal
+from isoflop.study.arms import arm_jobs, prepare_arms, proposal_outcome
 from isoflop.study.caveats import holdout_caveats, with_caveats
 from isoflop.study.folder import StudyFolder
 from isoflop.study.progress import Stage, silent
@@ -280,7 +280,7 @@ def report_on(
         actual=actual_loss(study, ladder.holdout),
         plan=plan_,
         arms=read_arms(study),
-        proposal=None if (tested := tested_proposal(study)) is None else tested.to_json(),
+        proposal=None if (tested := proposal_outcome(study)) is None else tested.to_json(),
         problems=analysis.problems,
         version=__version__,
     )

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from isoflop._errors import InputError, IsoflopError, MissingExtraError, RunError
-from isoflop.data import read_card
-from isoflop.data.tokenizer import END_OF_TEXT
+from isoflop.data import DataCard, read_card
 from isoflop.runs import RunFolder
 from isoflop.training import checkpoint as checkpoints
 from isoflop.training.families import config_of, family_of, tensors_of
@@ -50,29 +49,36 @@ def export_run(run: Path, to: Path, corpus: Path | None = None) -> dict[str, Any
         raise RunError(f"{folder.checkpoints}: holds no checkpoint. Train the run first.")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to}: is in use already. Name a new folder.")
-    tokenizer = _tokenizer(run, corpus, config.data.corpus_hash)
+    place = _corpus(run, corpus)
+    card = None if place is None else _card(place, config.data.corpus_hash)
     state = checkpoints.load(newest, torch.device("cpu"))
     model = Transformer(config.shape, config.parametrisation)
     model.load_state_dict(state.model)
     half = to.with_name(f"{to.name}.half.tmp")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
-    write_model(model, half)
-    if tokenizer is not None:
-        shutil.copyfile(tokenizer, half / "tokenizer.json")
-        _write_json(half / "tokenizer_config.json", _tokenizer_config(config.shape.context))
+    write_model(model, half, end_id=None if card is None else card.end_id)
+    if place is not None and card is not None:
+        shutil.copyfile(place / "tokenizer.json", half / "tokenizer.json")
+        settings = _tokenizer_config(card, config.shape.context)
+        _write_json(half / "tokenizer_config.json", settings)
     half.replace(to)
     return {
         "path": str(to),
         "model_type": family,
         "run": folder.run_id,
         "step": state.step,
-        "tokenizer": tokenizer is not None,
+        "tokenizer": card is not None,
     }
 
 
-def write_model(model: Transformer, folder: Path) -> None:
+def write_model(model: Transformer, folder: Path, *, end_id: int | None = None) -> None:
     """Write `model.safetensors` and `config.json`, multipliers folded into the weights.
+
+    Args:
+        model: any whose shape has a counterpart.
+        folder: where they go.
+        end_id: what ends a document; None where the corpus is not at hand.
 
     Raises:
         InputError: no architecture of transformers computes the shape exactly.
@@ -86,26 +92,31 @@ def write_model(model: Transformer, folder: Path) -> None:
     tensors = tensors_of(folded, model.shape, family)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     tied = folded.head is None
-    _write_json(folder / "config.json", config_of(model.shape, family, tied=tied))
+    _write_json(folder / "config.json", config_of(model.shape, family, tied=tied, end_id=end_id))
 
 
-def _tokenizer(run: Path, corpus: Path | None, corpus_hash: str) -> Path | None:
-    """The corpus's tokenizer.json; None where no corpus is named or beside the run."""
-    place = run.resolve().parent.parent / "data" if corpus is None else corpus
-    if corpus is None and not (place / "tokenizer.json").exists():
-        return None
-    if read_card(place).corpus_hash != corpus_hash:
+def _corpus(run: Path, corpus: Path | None) -> Path | None:
+    """The corpus of a run, for its tokenizer; None where none is named or beside the run."""
+    if corpus is not None:
+        return corpus
+    place = run.resolve().parent.parent / "data"
+    return place if (place / "tokenizer.json").exists() else None
+
+
+def _card(corpus: Path, corpus_hash: str) -> DataCard:
+    card = read_card(corpus)
+    if card.corpus_hash != corpus_hash:
         raise InputError(
-            f"{place}: is not the corpus that the run was trained on. Name that one: --corpus."
+            f"{corpus}: is not the corpus that the run was trained on. Name that one: --corpus."
         )
-    return place / "tokenizer.json"
+    return card
 
 
-def _tokenizer_config(context: int) -> dict[str, Any]:
+def _tokenizer_config(card: DataCard, context: int) -> dict[str, Any]:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
+        "bos_token": card.end_token,
+        "eos_token": card.end_token,
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
     }

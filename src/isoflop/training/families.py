@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from isoflop._errors import InputError
-from isoflop.data.tokenizer import END_ID
 from isoflop.specs import ModelShape
 from isoflop.training.folding import EPS, Folded, Layer, Linear
 
@@ -89,14 +88,16 @@ def _need(shape: ModelShape, field: str, holds: bool, remedy: str) -> None:
         )
 
 
-def config_of(shape: ModelShape, family: str, *, tied: bool) -> dict[str, Any]:
-    """The `config.json` of a model; `tied`: the head is the embedding."""
+def config_of(
+    shape: ModelShape, family: str, *, tied: bool, end_id: int | None = None
+) -> dict[str, Any]:
+    """The `config.json` of a model; `tied`: the head is the embedding; `end_id`: the end mark."""
     common = {
         "architectures": [ARCHITECTURES[family]],
         "model_type": family,
         "vocab_size": shape.vocab_size,
-        "bos_token_id": END_ID,
-        "eos_token_id": END_ID,
+        "bos_token_id": end_id,
+        "eos_token_id": end_id,
         "tie_word_embeddings": tied,
         "dtype": "float32",
     }
