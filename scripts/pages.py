@@ -46,7 +46,7 @@ def _alike(one: str, other: str) -> bool:
     if one == other:
         return True
     try:
-        return math.isclose(float(one), float(other), rel_tol=1e-6, abs_tol=1e-6)
+        return math.isclose(float(one), float(other), rel_tol=1e-6, abs_tol=1e-7)
     except ValueError:
         return False
 
