@@ -37,7 +37,7 @@ from isoflop.laws.mixture import bimix, exponential_mixing
 from isoflop.laws.mixture_scaled import additive_mixture, joint_mixture
 from isoflop.laws.multi_power import MULTI_POWER
 from isoflop.laws.numeric_optimum import best_log_size, find_root
-from isoflop.laws.optimum import CLOSED_FORM, Optimum, frontier_exponent, optimum
+from isoflop.laws.optimum import CLOSED_FORM, Optimum, additive_form, frontier_exponent, optimum
 from isoflop.laws.own import OWN, own_law
 from isoflop.laws.power import POWER, POWER_FLOOR
 from isoflop.laws.published import PUBLISHED, find_published
@@ -86,6 +86,7 @@ __all__ = [
     "Param",
     "Published",
     "Term",
+    "additive_form",
     "additive_mixture",
     "best_log_size",
     "best_split",

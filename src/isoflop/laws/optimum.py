@@ -55,7 +55,7 @@ def optimum(theta: ArrayLike, flops: ArrayLike, k: float = 6.0, law: Law = CHINC
     budget = as_column(flops) / k
     if law.name not in CLOSED_FORM:
         return _searched(theta, budget, law)
-    a_term, alpha, b_term, beta = (part[..., None] for part in _additive(theta, law))
+    a_term, alpha, b_term, beta = (part[..., None] for part in additive_form(theta, law))
     share = beta / (alpha + beta)
     log_g = (np.log(alpha / beta) + a_term - b_term) / (alpha + beta)
     # A draw whose terms differ by hundreds of decades has its optimum at infinity: so be it.
@@ -71,14 +71,18 @@ def optimum(theta: ArrayLike, flops: ArrayLike, k: float = 6.0, law: Law = CHINC
 def frontier_exponent(theta: ArrayLike, law: Law = CHINCHILLA) -> Array:
     """Exponent g of `L*(C) = E + K C^-g` on the frontier: `alpha beta/(alpha+beta)`."""
     theta = np.asarray(theta, dtype=np.float64)
-    _, alpha, _, beta = _additive(theta, law)
+    _, alpha, _, beta = additive_form(theta, law)
     power = next((name for name in ("k", "alpha_D") if name in law.names), None)
     outer = theta[..., law.names.index(power)] if power else 1.0
     return np.asarray(outer * alpha * beta / (alpha + beta))
 
 
-def _additive(theta: Array, law: Law) -> tuple[Array, Array, Array, Array]:
-    """(log A, alpha, log B, beta) of the additive law that has the same optimum."""
+def additive_form(theta: Array, law: Law) -> tuple[Array, Array, Array, Array]:
+    """(log A, alpha, log B, beta): the law is a rising function of A/N^alpha + B/D^beta.
+
+    Raises:
+        InputError: the law is none of CLOSED_FORM.
+    """
     part = {name: theta[..., i] for i, name in enumerate(law.names)}
     if law.name not in CLOSED_FORM:
         raise InputError(
