@@ -4,10 +4,14 @@ What to use when:
 - `count_params`: the exact tensors of a `ModelShape` in groups; `.under(convention)` gives
   `n_params` under a named convention.
 - `train_flops`, `flops_per_token`: from a shape; `flops_6nd`: from N and D alone.
+- `Architecture`: what a published decoder is made of (grouped queries, latent attention, experts,
+  windows); `read_architecture` reads it from a Hugging Face `config.json`. `count_weights` counts
+  it: total, active, without embedding, per token; `token_flops` and `hardware_flops` cost it.
 - `training_memory_bytes`: whether a step fits on a device.
 - `find_accelerator`, `training_days`, `device_hours`, `cost_usd`: what a training takes there.
 """
 
+from isoflop.accounting.architecture import Architecture, Experts, LatentAttention, Vectors
 from isoflop.accounting.flops import (
     FLOPS_CONVENTIONS,
     FLOPS_PER_PARAM_TOKEN,
@@ -16,23 +20,45 @@ from isoflop.accounting.flops import (
     train_flops,
 )
 from isoflop.accounting.hardware import ACCELERATORS, Accelerator, find_accelerator
+from isoflop.accounting.huggingface import MODEL_TYPES, read_architecture
 from isoflop.accounting.memory import training_memory_bytes
 from isoflop.accounting.params import PARAM_CONVENTIONS, ParamCount, count_params
 from isoflop.accounting.time import cost_usd, device_hours, training_days
+from isoflop.accounting.token_flops import (
+    RECOMPUTES,
+    attention_flops,
+    hardware_flops,
+    mean_attended,
+    token_flops,
+)
+from isoflop.accounting.weights import WeightCount, count_weights
 
 __all__ = [
     "ACCELERATORS",
     "FLOPS_CONVENTIONS",
     "FLOPS_PER_PARAM_TOKEN",
+    "MODEL_TYPES",
     "PARAM_CONVENTIONS",
+    "RECOMPUTES",
     "Accelerator",
+    "Architecture",
+    "Experts",
+    "LatentAttention",
     "ParamCount",
+    "Vectors",
+    "WeightCount",
+    "attention_flops",
     "cost_usd",
     "count_params",
+    "count_weights",
     "device_hours",
     "find_accelerator",
     "flops_6nd",
     "flops_per_token",
+    "hardware_flops",
+    "mean_attended",
+    "read_architecture",
+    "token_flops",
     "train_flops",
     "training_days",
     "training_memory_bytes",

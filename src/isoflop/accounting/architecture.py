@@ -8,7 +8,6 @@ from isoflop.specs import ModelShape
 
 AttentionBias = Literal["none", "qkv", "all"]
 QkNorm = Literal["none", "scalar", "head", "width"]
-Norm = Literal["none", "rms", "layer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,7 @@ class Experts:
     n_shared: int = 0
     """Experts that every token passes through."""
     n_dense_layers: int = 0
-    """First layers with a dense MLP of `Architecture.ff_width`."""
+    """Layers with a dense MLP of `Architecture.ff_width`, taken as the first."""
     every: int = 1
     """Of the layers after those, each `every`-th has experts; the others are dense too."""
     shared_gate: bool = False
@@ -75,9 +74,8 @@ class Vectors:
     The defaults are Llama's.
     """
 
-    norm: Norm = "rms"
-    """`none`: norms without weights; `layer`: a layer norm with gains, see `norm_bias`."""
-    norm_bias: bool = False
+    vectors_per_norm: int = 1
+    """1: a gain; 2: gain and bias; 0: norms without weights."""
     norms_per_layer: int = 2
     attention_bias: AttentionBias = "none"
     """`qkv`: on queries, keys and values; `all`: on the output too."""
@@ -89,7 +87,7 @@ class Vectors:
     """Rows of a learned table of positions."""
 
     def __post_init__(self) -> None:
-        for name in ("norms_per_layer", "learned_positions"):
+        for name in ("vectors_per_norm", "norms_per_layer", "learned_positions"):
             value = getattr(self, name)
             if value < 0:
                 raise InputError(
@@ -165,6 +163,12 @@ class Architecture:
                 f"hold, but got head_dim={self.head_dim}, n_kv_heads={self.n_kv_heads}. "
                 f"Give head_dim={wanted}, n_kv_heads={self.n_heads}."
             )
+        if self.vectors.attention_bias != "none":
+            raise InputError(
+                "with `latent`, `attention_bias == 'none'` must hold, but got attention_bias="
+                f"{self.vectors.attention_bias!r}. No model with latent attention is known to "
+                "have biases there; leave them out."
+            )
 
     def _check_experts(self) -> None:
         if self.experts is not None and self.n_moe_layers < 1:
@@ -215,8 +219,7 @@ class Architecture:
             tied_head=shape.tied_head,
             experts=experts,
             vectors=Vectors(
-                norm=shape.norm,
-                norm_bias=shape.bias and shape.norm == "layer",
+                vectors_per_norm=2 if shape.bias and shape.norm == "layer" else 1,
                 attention_bias="all" if shape.bias else "none",
                 mlp_bias=shape.bias,
                 qk_norm="scalar" if shape.qk_norm else "none",
