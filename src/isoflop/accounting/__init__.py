@@ -8,6 +8,10 @@ What to use when:
   windows); `read_architecture` reads it from a Hugging Face `config.json`. `count_weights` counts
   it: total, active, without embedding, per token; `token_flops` and `hardware_flops` cost it.
 - `training_memory_bytes`: whether a step fits on a device.
+- `training_memory` under a `Layout`: bytes on the fullest of many devices, and the odds that they
+  fit; `layouts`: which ones a number of devices admits, `layout_faults`: why not.
+- `kv_bytes_per_token`; `inference_cost` of a `Serving`: latency, batch, throughput, USD per million
+  tokens, each with its spread.
 - `find_accelerator`, `training_days`, `device_hours`, `cost_usd`: what a training takes there.
 """
 
@@ -21,8 +25,12 @@ from isoflop.accounting.flops import (
 )
 from isoflop.accounting.hardware import ACCELERATORS, Accelerator, find_accelerator
 from isoflop.accounting.huggingface import MODEL_TYPES, read_architecture
+from isoflop.accounting.inference import InferenceCost, PerToken, Spread, inference_cost
+from isoflop.accounting.kv import kv_bytes, kv_bytes_per_token
+from isoflop.accounting.layout import Layout, layout_faults, layouts
 from isoflop.accounting.memory import training_memory_bytes
 from isoflop.accounting.params import PARAM_CONVENTIONS, ParamCount, count_params
+from isoflop.accounting.serving import Serving
 from isoflop.accounting.time import cost_usd, device_hours, training_days
 from isoflop.accounting.token_flops import (
     RECOMPUTES,
@@ -31,6 +39,7 @@ from isoflop.accounting.token_flops import (
     mean_attended,
     token_flops,
 )
+from isoflop.accounting.training_memory import TrainingMemory, training_memory
 from isoflop.accounting.weights import WeightCount, count_weights
 
 __all__ = [
@@ -43,8 +52,14 @@ __all__ = [
     "Accelerator",
     "Architecture",
     "Experts",
+    "InferenceCost",
     "LatentAttention",
+    "Layout",
     "ParamCount",
+    "PerToken",
+    "Serving",
+    "Spread",
+    "TrainingMemory",
     "Vectors",
     "WeightCount",
     "attention_flops",
@@ -56,10 +71,16 @@ __all__ = [
     "flops_6nd",
     "flops_per_token",
     "hardware_flops",
+    "inference_cost",
+    "kv_bytes",
+    "kv_bytes_per_token",
+    "layout_faults",
+    "layouts",
     "mean_attended",
     "read_architecture",
     "token_flops",
     "train_flops",
     "training_days",
+    "training_memory",
     "training_memory_bytes",
 ]
