@@ -131,7 +131,7 @@ def test_regression_recovers_what_made_the_data() -> None:
         )
         for _ in range(300)
     ]
-    truth = replace(MFU_PRIOR, coefficients=(-0.3, -0.4, -0.2, 0.05, 0.3, 0.08))
+    truth = replace(MFU_PRIOR, intercept=-1.5, coefficients=(-0.3, -0.4, -0.2, 0.05, 0.3, 0.08))
     mfu = [min(1.0, truth.median(s) * exp(0.1 * rng.standard_normal())) for s in settings]
     fitted = fit_mfu_prior(settings, mfu)
     assert fitted.coefficients == pytest.approx(truth.coefficients, abs=0.1)
@@ -146,9 +146,11 @@ def test_fit_refuses_what_it_cannot_use() -> None:
 
 
 def test_settings_beyond_the_published_ones_are_held_at_their_end() -> None:
-    assert MFU_PRIOR.median(replace(H100, year=2040)) == MFU_PRIOR.median(
-        replace(H100, year=2026.1)
-    )
+    for peak, last in ((125, 2022.5), (312, 2024.5), (989.5, 2026.1)):
+        now, then = (
+            replace(H100, bf16_tflops=peak, year=year, n_devices=None) for year in (2040, last)
+        )
+        assert MFU_PRIOR.median(now) == MFU_PRIOR.median(then)
     assert MFU_PRIOR.median(replace(H100, n_devices=10**6)) == MFU_PRIOR.median(
         replace(H100, n_devices=None)
     )
@@ -162,8 +164,9 @@ def test_draws_of_mfu_have_the_priors_median_and_spread() -> None:
     mfu = sample_mfu(np.random.default_rng(1), 20_000, H100)
     assert log(np.median(mfu)) == pytest.approx(log(MFU_PRIOR.median(H100)), abs=0.01)
     assert np.std(np.log(mfu)) == pytest.approx(MFU_PRIOR.spread, rel=0.05)
-    few = sample_mfu(np.random.default_rng(1), 20_000, replace(H100, n_devices=8))
-    assert few.max() <= 0.9
+    best = replace(H100, bf16_tflops=312, flops_per_token=2.4e12, n_devices=8)
+    assert MFU_PRIOR.median(best) == 0.6
+    assert sample_mfu(np.random.default_rng(1), 20_000, best).max() == 0.9
 
 
 def test_draws_of_goodput_are_as_documented() -> None:

@@ -17,9 +17,12 @@ _UNSEEN_SPREAD = 0.2
 _EARLY_BELOW, _HOPPER_FROM = 300.0, 600.0
 _SEEN_TFLOPS = (120.0, 1000.0)
 # Ends of what was published; a setting beyond them is taken as the end.
-_YEARS = (2020.0, 2026.1)
+_FIRST_YEAR = 2020.0
+_LAST_YEAR = {"early": 2022.5, "ampere": 2024.5, "hopper": 2026.1}
 _SIZES = (1.3e8, 5.5e11)
 _FEW, _MANY = 8, 256
+_LARGEST_MEDIAN = 0.6
+"""The best published run, llm.c's GPT-2, has 0.59; the small runs on few devices lie there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +53,28 @@ class RunSetting:
             )
 
     @property
+    def hardware_class(self) -> str:
+        """`early` (V100, TPU v3 and v4), `ampere` (A100) or `hopper` (H100, H800), by the peak."""
+        if self.bf16_tflops < _EARLY_BELOW:
+            return "early"
+        return "ampere" if self.bf16_tflops < _HOPPER_FROM else "hopper"
+
+    @property
     def features(self) -> NDArray[np.float64]:
         """[early class, Hopper's class, mixture, years after 2023, fewness, ln size / 20 B].
 
         Fewness falls with ln n_devices from 1 at one node (8 devices) to 0 at 256 and beyond.
+        A year after the last published run of the class is taken as that run's.
         """
         many = _MANY if self.n_devices is None else self.n_devices
         few = log(_MANY / min(max(many, _FEW), _MANY)) / log(_MANY / _FEW)
         size = min(max(self.flops_per_token / 6.0, _SIZES[0]), _SIZES[1])
         return np.array(
             [
-                float(self.bf16_tflops < _EARLY_BELOW),
-                float(self.bf16_tflops >= _HOPPER_FROM),
+                float(self.hardware_class == "early"),
+                float(self.hardware_class == "hopper"),
                 float(self.moe),
-                min(max(self.year, _YEARS[0]), _YEARS[1]) - 2023.0,
+                min(max(self.year, _FIRST_YEAR), _LAST_YEAR[self.hardware_class]) - 2023.0,
                 few,
                 log(size / 2e10),
             ]
@@ -80,8 +91,9 @@ class MfuPrior:
     """Of ln MFU for a new run [1]."""
 
     def median(self, setting: RunSetting) -> float:
-        """Median end-to-end MFU of a run so set, against the dense bf16 peak."""
-        return exp(self.intercept + float(np.dot(self.coefficients, setting.features)))
+        """Median end-to-end MFU of a run so set, against the dense bf16 peak; at most 0.6."""
+        median = exp(self.intercept + float(np.dot(self.coefficients, setting.features)))
+        return min(median, _LARGEST_MEDIAN)
 
     def spread_of(self, setting: RunSetting) -> float:
         """Spread of ln MFU; wider where no published run had such a peak."""
