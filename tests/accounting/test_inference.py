@@ -54,8 +54,14 @@ def test_a_window_stops_the_cache() -> None:
 
 
 def toy_device(**fields) -> Accelerator:
-    given = {"bf16_tflops": 1.0, "bandwidth_gbps": 1.0, "memory_gb": 4.0, "price_low": 1.0}
-    given |= {"price_high": 4.0, "name": "toy", "price_date": "", "source": "made up"} | fields
+    given = {"bf16_tflops": 1.0, "bandwidth_gbps": 1.0, "memory_gb": 4.0, "scale_up_gbps": 300.0}
+    given |= {
+        "price_low": 1.0,
+        "price_high": 4.0,
+        "name": "toy",
+        "price_date": "",
+        "source": "made up",
+    } | fields
     return Accelerator(**given)
 
 
@@ -185,6 +191,16 @@ def test_spreads_and_draws() -> None:
     for name in ("input", "output", "blended"):
         assert getattr(low, name) < getattr(middle, name) < getattr(high, name)
     assert cost.usd_interval() == (low, high)
+
+
+def test_without_a_link_a_replica_is_one_device() -> None:
+    alone = replace(CHAT, accelerator=replace(H100, scale_up_gbps=None))
+    assert inference_cost(alone).n_devices == 1
+    with pytest.raises(InputError, match="no link between several H100-SXM is known"):
+        inference_cost(replace(alone, n_devices=2))
+    with pytest.raises(InputError, match="does not fit into the memory of 1 H100-SXM"):
+        inference_cost(replace(alone, architecture=LLAMA_70B))
+    assert inference_cost(replace(alone, n_devices=2, link_gbps=450.0)).n_devices == 2
 
 
 def test_latent_cache_serves_many_but_copies_attention() -> None:

@@ -155,10 +155,11 @@ def inference_cost(serving: Serving) -> InferenceCost:
         InputError: the model fits no allowed number of devices, or `max_token_s` cannot be met;
             the text names what binds.
     """
-    held = {n: largest_batch(serving, n) for n in _device_counts(serving)}
+    counts = _device_counts(serving)
+    held = {n: largest_batch(serving, n) for n in counts}
     held = {n: fits for n, fits in held.items() if fits}
     if not held:
-        raise InputError(_does_not_fit(serving))
+        raise InputError(_does_not_fit(serving, counts))
     batches = {n: _batch_within(serving, n, fits) for n, fits in held.items()}
     costs = [_cost(serving, n, batch, held[n]) for n, batch in batches.items() if batch]
     if not costs:
@@ -189,9 +190,11 @@ def _cost(serving: Serving, n_devices: int, batch: int, fits: int) -> InferenceC
 
 
 def _device_counts(serving: Serving) -> list[int]:
-    """Powers of two up to a node that divide the heads, or the number asked for."""
+    """Powers of two up to a node that divide the heads (1 without a link), or the number asked."""
     node, heads = serving.devices_per_node, serving.architecture.n_heads
     asked = serving.n_devices
+    if asked is None and serving.link_gbps is None and serving.accelerator.scale_up_gbps is None:
+        return [1]
     if asked is None:
         powers = [2**power for power in range(node.bit_length()) if 2**power <= node]
         return [n for n in powers if heads % n == 0]
@@ -223,10 +226,9 @@ def _batch_within(serving: Serving, n_devices: int, fits: int) -> int:
     return low
 
 
-def _does_not_fit(serving: Serving) -> str:
+def _does_not_fit(serving: Serving, counts: list[int]) -> str:
     device, model = serving.accelerator, serving.architecture
-    asked = serving.n_devices
-    where = f"{asked}" if asked is not None else f"any number up to {serving.devices_per_node}"
+    where = f"{counts[0]}" if len(counts) == 1 else f"any number up to {counts[-1]}"
     length = serving.input_tokens + serving.output_tokens
     return (
         f"{model.name} with one request of {length} tokens does not fit into the memory of "

@@ -41,8 +41,8 @@ class Serving:
     """Tensor (or expert) parallel devices of a replica; None: whichever power of two up to a node
     makes a token cheapest."""
     devices_per_node: int = 8
-    link_gbps: float = 300.0
-    """Between devices of a node, one direction [GB/s]: A100 300, H100 450, PCIe cards 32."""
+    link_gbps: float | None = None
+    """Between devices of a node, one direction [GB/s]; None: the accelerator's."""
     max_token_s: float | None = None
     """Longest time a user waits for each next token [s]; None: any."""
     weight_bytes: float = 2.0
@@ -192,8 +192,19 @@ def _beside(serving: Serving, n_devices: int, n_tokens: int) -> float:
     if n_devices == 1:
         return model.n_layers * _LAYER_SECONDS
     moved = 2 * (n_devices - 1) / n_devices * n_tokens * model.width * 2.0
-    reduce = _ALL_REDUCE_SECONDS + moved / (serving.link_gbps * 1e9)
+    reduce = _ALL_REDUCE_SECONDS + moved / (_link(serving) * 1e9)
     return model.n_layers * (_LAYER_SECONDS + 2 * reduce)
+
+
+def _link(serving: Serving) -> float:
+    """GB/s between devices of a node; raises InputError where it is not known."""
+    speed = serving.link_gbps or serving.accelerator.scale_up_gbps
+    if speed is None:
+        raise InputError(
+            f"no link between several {serving.accelerator.name} is known. "
+            "Give `link_gbps`, or n_devices=1."
+        )
+    return speed
 
 
 def prompts_at_once(serving: Serving) -> int:
