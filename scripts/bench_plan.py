@@ -85,7 +85,7 @@ def flops_misses() -> Iterator[Miss]:
         ):
             yield Miss(model=name, what=what, got=got, truth=float(truth))
         if name in PUBLISHED_6ND:
-            got = flops_6nd(count_weights(model).active, tokens)
+            got = flops_6nd(count_weights(model).total_active, tokens)
             # "3.76e24 (43,500 PF-days)": the number comes first
             truth = float(runs[name]["flops_published"].split()[0])
             yield Miss(model=name, what="published, 6ND", got=got, truth=truth)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "docs" / "law-card.md",)
+PAGES = (ROOT / "docs" / "accounting.md", ROOT / "docs" / "law-card.md")
 
 _STEP = re.compile(r"^```(sh|python)\n(.*?)^```\n\n^```text\n(.*?)^```\n", re.S | re.M)
 
