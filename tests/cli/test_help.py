@@ -32,7 +32,7 @@ OPTIONS = {
     "run": {"study", "into", "set_", "dry_run", "profile", "extend", "tokens", "label", "json"},
     "status": {"folder", "json"},
     "fit": {"source", "law", "card", "curves", "json"},
-    "compare": {"a", "b", "target", "loss", "flops", "json"},
+    "compare": {"a", "b", "against", "target", "loss", "flops", "json"},
     "next": {"source", "flops", "n_params", "n_tokens", "budget", "json"},
     "plan": {
         "source", "law", "flops", "loss", "n_params", "n_tokens", "hardware", "n_devices", "mfu",
