@@ -1,7 +1,7 @@
 """The planner's accounting beside published models and trainings: `make bench-plan`.
 
 Prints a line a model, then what misses most, and one last line of figures, all fractions:
-`params_max_err` and `flops_max_err` over architectures.csv, published FLOPs and step times
+`params_max_err` and `flops_max_err` over architectures.csv, published FLOPs of whole trainings
 included; `hours_*` where `scripts/bench_plan_hours.py` is there.
 """
 
@@ -85,7 +85,7 @@ def flops_misses() -> Iterator[Miss]:
         ):
             yield Miss(model=name, what=what, got=got, truth=float(truth))
         if name in PUBLISHED_6ND:
-            got = flops_6nd(count_weights(model).active, tokens)
+            got = flops_6nd(count_weights(model).total_active, tokens)
             # "3.76e24 (43,500 PF-days)": the number comes first
             truth = float(runs[name]["flops_published"].split()[0])
             yield Miss(model=name, what="published, 6ND", got=got, truth=truth)
@@ -158,7 +158,10 @@ def hours_figures() -> dict[str, float]:
 
 def read(name: str) -> list[dict[str, str]]:
     """Rows of a given table."""
-    with (DATA / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+    path = DATA / f"{name}.csv"
+    if not path.is_file():
+        sys.exit(f"error: {path} is not there. Set ISOFLOP_DATA to the folder that holds it.")
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

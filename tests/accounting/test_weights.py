@@ -109,8 +109,8 @@ def test_every_matrix_of_a_mixture_with_latent_attention() -> None:
     # norms of 7 layers and their latents, the last one, and the routers' biases
     assert count.vectors == 7 * (2 * 32 + 24 + 16) + 32 + 3 * 6
     assert count.total - count.matrices == count.vectors
-    assert count.total - count.active == count.idle_experts
-    assert count.matmul_per_token == count.active - count.vectors - count.embedding
+    assert count.total - count.total_active == count.idle_experts
+    assert count.matmul_per_token == count.total_active - count.vectors - count.embedding
     straight = replace(MIXED, latent=replace(LATENT, q_rank=None))
     assert count.attention - count_weights(straight).attention == 7 * (32 * 24 + 24 * 64 - 32 * 64)
 

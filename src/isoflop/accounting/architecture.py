@@ -145,11 +145,12 @@ class Architecture:
     def _check_window(self) -> None:
         if self.window is not None:
             _require_counts(self, ("window",))
-        if not 0 < self.window_fraction <= 1:
+        no_window = self.window is None and self.window_fraction != 1
+        if no_window or not 0 < self.window_fraction <= 1:
             raise InputError(
-                "`0 < window_fraction <= 1` must hold, but got "
-                f"window_fraction={self.window_fraction}. Give the share of layers with the "
-                "window, or window=None for none."
+                "`0 < window_fraction <= 1` must hold, and 1 without a window, but got "
+                f"window_fraction={self.window_fraction}, window={self.window}. "
+                "Give the share of layers that have the window, and its width."
             )
 
     def _check_latent(self) -> None:

@@ -93,8 +93,8 @@ def hardware_flops(
     Raises:
         InputError: `recompute` or the convention is unknown, or `context < 1`.
 
-    Source: Narayanan et al. 2021, arXiv:2104.04473, eq. 3 (full); Korthikanti et al. 2022,
-    arXiv:2205.05198, section 5 (selective).
+    Source: Narayanan et al. 2021, arXiv:2104.04473, eq. 3 (full); what `selective` does again:
+    Korthikanti et al. 2022, arXiv:2205.05198, section 5.
     """
     if recompute not in RECOMPUTES:
         raise InputError(

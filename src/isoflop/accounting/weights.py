@@ -38,8 +38,11 @@ class WeightCount:
         return self.total - self.vectors - self.learned_positions
 
     @property
-    def active(self) -> int:
-        """`total` less idle experts, embedding included: what model cards call active."""
+    def total_active(self) -> int:
+        """`total` less idle experts, embedding included: what model cards call active.
+
+        Not the convention `active`, which is `matmul_per_token`.
+        """
         return self.total - self.idle_experts
 
     @property
