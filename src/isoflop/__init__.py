@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from isoflop._types import Interval, Prediction, Problem
-    from isoflop.accounting import count_params, find_accelerator, train_flops
+    from isoflop.accounting import count_params, find_accelerator, read_hardware, train_flops
     from isoflop.data import judge, measure_quality
     from isoflop.fitting import (
         Analysis,
@@ -105,7 +105,7 @@ _HOMES = {
         "WorkerError",
     ),
     "isoflop._types": ("Interval", "Prediction", "Problem"),
-    "isoflop.accounting": ("count_params", "find_accelerator", "train_flops"),
+    "isoflop.accounting": ("count_params", "find_accelerator", "read_hardware", "train_flops"),
     "isoflop.data": ("judge", "measure_quality"),
     "isoflop.fitting": (
         "Analysis",
@@ -214,6 +214,7 @@ __all__ = [
     "plan",
     "propose_mixture",
     "read_curves",
+    "read_hardware",
     "read_law_card",
     "read_runs",
     "read_study",
