@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         count_weights,
         find_accelerator,
         read_architecture,
+        read_hardware,
         token_flops,
         train_flops,
     )
@@ -121,6 +122,7 @@ _HOMES = {
         "count_weights",
         "find_accelerator",
         "read_architecture",
+        "read_hardware",
         "token_flops",
         "train_flops",
     ),
@@ -235,6 +237,7 @@ __all__ = [
     "propose_mixture",
     "read_architecture",
     "read_curves",
+    "read_hardware",
     "read_law_card",
     "read_runs",
     "read_study",

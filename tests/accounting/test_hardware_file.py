@@ -1,9 +1,11 @@
 """A user's hardware file: rows added and amended, mistakes named."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from conftest import REPOSITORY
 from isoflop._errors import InputError
 from isoflop.accounting import ACCELERATORS, find_accelerator, read_hardware
 
@@ -93,3 +95,32 @@ def test_a_mistake_is_named_with_its_place(written, text, says) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.toml: cannot be read"):
         read_hardware(tmp_path / "none.toml")
+
+
+def test_the_page_is_true(written) -> None:
+    """Its file is read, and its table is that of the code."""
+    page = (REPOSITORY / "docs" / "hardware.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", page, re.S | re.M)
+    table = read_hardware(written(text))
+    assert find_accelerator("wafer-x", table).tdp_w == 900
+    assert find_accelerator("h100-sxm", table).price_low == 2.1
+    lines = [line.strip("|").split("|") for line in page.splitlines() if line.count("|") == 11]
+    shown = [[cell.strip() for cell in line] for line in lines[2:]]
+    assert shown == [cells(accelerator) for accelerator in ACCELERATORS]
+
+
+def cells(a):
+    def number(value):
+        return "" if value is None else f"{value:g}"
+
+    peaks = (number(v) or "-" for v in (a.bf16_tflops, a.fp8_tflops, a.fp4_tflops))
+    sizes = (a.memory_gb, a.bandwidth_gbps, a.scale_up_gbps, a.scale_out_gbit, a.tdp_w)
+    rents = list(dict.fromkeys(number(v) for v in (a.price_low, a.price_high)))
+    return [
+        a.name,
+        str(a.release),
+        " / ".join(peaks),
+        *map(number, sizes),
+        "-".join(rents),
+        a.price_date,
+    ]

@@ -118,6 +118,9 @@ def test_efficiencies_are_the_published_ones() -> None:
     assert matmul_efficiency(find_accelerator("A100-SXM-80GB"))[0] == pytest.approx(0.55)
     assert matmul_efficiency(H100)[0] == pytest.approx(0.39)
     assert matmul_efficiency(H100, fp8=True)[0] == pytest.approx(0.74)
+    h800 = find_accelerator("H800-SXM")
+    deepseek_v3 = matmul_efficiency(h800, moe=True, fp8=True)[0] * h800.bf16_tflops
+    assert deepseek_v3 == pytest.approx(385, rel=0.01)  # arXiv:2505.09343, table 4
     assert matmul_efficiency(find_accelerator("GB200"), moe=True)[0] == pytest.approx(0.30)
     # no fp8 on an A100: what it computes in instead
     a100 = find_accelerator("A100-SXM-80GB")

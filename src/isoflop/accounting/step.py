@@ -1,4 +1,19 @@
-"""`StepTime`: where the seconds of one optimiser step go: matrices, memory, links, bubble."""
+"""`StepTime`: where the seconds of one optimiser step go: matrices, memory, links, bubble.
+
+With n devices, tensor t, pipeline p, data g, expert e, B tokens of F FLOPs each:
+
+- compute = B·F / (n·peak·efficiency); memory = reads of weights and states beyond that.
+- tensor: 4 all-reduces a layer of 2·(t-1)/t · B/g · d · 2 bytes, none hidden.
+- data: (g-1)/g · 6·N/(t·p) bytes (gathered twice, reduced once; DDP 4), of which computing hides
+  all but a layer's share.
+- expert: 4 all-to-alls a layer of (e-1)/e · k · B/(g·t) · d · 2 bytes, none hidden.
+- bubble = (p-1)/(v·m) of all that a stage does.
+
+Groups that fit into a node use its scale-up link, others the scale-out one.
+
+Source: Narayanan et al. 2021, arXiv:2104.04473, sections 2.2 and 3 (bubble, tensor); Rajbhandari
+et al. 2020, arXiv:1910.02054, section 7 (data); Lepikhin et al. 2020, arXiv:2006.16668 (expert).
+"""
 
 from dataclasses import dataclass
 
@@ -110,17 +125,7 @@ class StepTime:
 def step_time(
     work: StepWork, layout: StepLayout, accelerator: Accelerator, efficiency: float
 ) -> StepTime:
-    """One step by the roofline, exposed communication and the bubble (p-1)/(v·m).
-
-    With n devices, tensor t, pipeline p, data g, expert e, B tokens of 2 bytes an element:
-
-    - compute = B·F / (n·peak·efficiency); memory = reads beyond that.
-    - tensor: 4 all-reduces a layer of 2·(t-1)/t · B/g · d · 2 bytes, none hidden.
-    - data: (g-1)/g · 6·N/(t·p) bytes (gathered twice, reduced once; DDP 4), of which computing
-      hides all but a layer's share.
-    - expert: 4 all-to-alls a layer of (e-1)/e · k · B/(g·t) · d · 2 bytes, none hidden.
-
-    Groups that fit into a node use its scale-up link, others the scale-out one.
+    """One step [s] by the roofline, exposed communication and the bubble; formulas above.
 
     Args:
         work: the step.
@@ -131,10 +136,7 @@ def step_time(
 
     Raises:
         InputError: efficiency outside (0, 1], a link whose speed is not known, or fewer
-            micro-batches or tokens than the layout needs.
-
-    Source: Narayanan et al. 2021, arXiv:2104.04473, section 3 (tensor, bubble); Rajbhandari et
-    al. 2020, arXiv:1910.02054, section 7 (data); Lepikhin et al. 2020, arXiv:2006.16668 (expert).
+            layers or tokens than the layout needs.
     """
     if not 0 < efficiency <= 1:
         raise InputError(
@@ -170,10 +172,11 @@ def matmul_efficiency(
 
     Source: steps published with Megatron-LM, Megatron-Bridge, torchtitan and DeepSeek-V3, as of
     2026-11: A100 bf16 0.48-0.62, H100 bf16 0.22-0.45 (median 0.39), H100 fp8 0.36-0.38 of the
-    fp8 peak, GB200 bf16 mixtures 0.30.
+    fp8 peak if dense, GB200 bf16 mixtures 0.30; DeepSeek-V3, a mixture in fp8 on H800, 385 TFLOP/s.
     """
     if fp8 and accelerator.fp8_tflops is not None:
-        return 0.37 * accelerator.fp8_tflops / accelerator.bf16_tflops, 0.15
+        of_fp8 = 0.195 if moe else 0.37
+        return of_fp8 * accelerator.fp8_tflops / accelerator.bf16_tflops, 0.25 if moe else 0.15
     if accelerator.bf16_tflops < 600:
         return 0.55, 0.10
     # ASSUMPTION: mixtures on H100 lose as they do on GB200.
