@@ -15,7 +15,7 @@ DEV := $(VENV)/.installed-dev
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
 	study-mistuned study-branches study-data test test-slow test-gpu check format \
 	bench bench-fit bench-accuracy bench-train bench-gpu bench-contamination bench-quality \
-	bench-dedup bench-corpus docs clean
+	bench-dedup bench-corpus bench-plan docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -126,6 +126,9 @@ bench-corpus: $(RUN)  ## 500 MB from files to shards: speed, memory, a kill in e
 
 bench-accuracy: $(RUN)  ## default calls on published experiments: errors and coverage
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_accuracy.py
+
+bench-plan: $(RUN)  ## parameters, FLOPs and hours of published models beside the planner's
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_plan.py
 
 docs: $(DEV)  ## regenerate docs/formats.md and printed outputs, and test every link and command
 	$(BIN)/python scripts/formats.py

@@ -15,7 +15,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "docs" / "law-card.md",)
+PAGES = tuple(
+    ROOT / "docs" / name for name in ("accounting.md", "law-card.md", "memory-and-serving.md")
+)
 
 _STEP = re.compile(r"^```(sh|python)\n(.*?)^```\n\n^```text\n(.*?)^```\n", re.S | re.M)
 

@@ -18,6 +18,8 @@ What to use when:
 - `plan`: a fit, a law card or a published law and one constraint -> size, tokens, FLOPs, days,
   money.
 - `find_published`: the constants of a paper as an `Estimate`.
+- `read_architecture`: a Hugging Face `config.json` -> `Architecture`; `count_weights`,
+  `token_flops`: its parameters and FLOPs under every convention.
 - `export_run`: a trained run as Hugging Face files.
 - `measure_quality`: quality statistics of texts; `judge` applies rules of `QualitySection` to them.
 - `open_study`, `run_study`: a `study.toml`, done from corpus to report.
@@ -40,7 +42,16 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from isoflop._types import Interval, Prediction, Problem
-    from isoflop.accounting import count_params, find_accelerator, train_flops
+    from isoflop.accounting import (
+        Architecture,
+        count_params,
+        count_weights,
+        find_accelerator,
+        read_architecture,
+        read_hardware,
+        token_flops,
+        train_flops,
+    )
     from isoflop.data import judge, measure_quality
     from isoflop.fitting import (
         Analysis,
@@ -105,7 +116,16 @@ _HOMES = {
         "WorkerError",
     ),
     "isoflop._types": ("Interval", "Prediction", "Problem"),
-    "isoflop.accounting": ("count_params", "find_accelerator", "train_flops"),
+    "isoflop.accounting": (
+        "Architecture",
+        "count_params",
+        "count_weights",
+        "find_accelerator",
+        "read_architecture",
+        "read_hardware",
+        "token_flops",
+        "train_flops",
+    ),
     "isoflop.data": ("judge", "measure_quality"),
     "isoflop.fitting": (
         "Analysis",
@@ -162,6 +182,7 @@ __all__ = [
     "LAWS",
     "PUBLISHED",
     "Analysis",
+    "Architecture",
     "Comparison",
     "CurveFit",
     "DataError",
@@ -197,6 +218,7 @@ __all__ = [
     "compare",
     "compare_arms",
     "count_params",
+    "count_weights",
     "export_run",
     "find_accelerator",
     "find_law",
@@ -213,12 +235,15 @@ __all__ = [
     "open_study",
     "plan",
     "propose_mixture",
+    "read_architecture",
     "read_curves",
+    "read_hardware",
     "read_law_card",
     "read_runs",
     "read_study",
     "run_study",
     "sensitivity",
+    "token_flops",
     "train_flops",
     "write_law_card",
 ]

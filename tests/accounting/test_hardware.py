@@ -1,5 +1,8 @@
 """The hardware table, time, money and memory."""
 
+import csv
+from pathlib import Path
+
 import pytest
 
 from isoflop._errors import InputError
@@ -111,3 +114,61 @@ def test_memory_refuses_bad_input() -> None:
         training_memory_bytes(SMALL, 1024, "float16")
     with pytest.raises(InputError, match="batch_tokens >= 1"):
         training_memory_bytes(SMALL, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "peaks", "links"),
+    [
+        # TPU v6e: fp8 is no faster than bf16 (docs.cloud.google.com/tpu/docs/tpu7x)
+        ("TPU-v6e", (918, 918, None), (400, 100, None)),
+        # NVLink 5: 900 GB/s one way; fp8 twice, fp4 four times bf16
+        ("B200-SXM", (2250, 4500, 9000), (900, 800, 1000)),
+        # No fp8 before Hopper; NVLink 3: 600 GB/s both ways
+        ("A100-SXM-80GB", (312, None, None), (300, 200, 400)),
+        # NVLink cut to 400 GB/s both ways
+        ("H800-SXM", (989.5, 1979, None), (200, 400, 700)),
+    ],
+)
+def test_peaks_links_and_power(name: str, peaks: object, links: object) -> None:
+    a = find_accelerator(name)
+    assert (a.bf16_tflops, a.fp8_tflops, a.fp4_tflops) == peaks
+    assert (a.scale_up_gbps, a.scale_out_gbit, a.tdp_w) == links
+
+
+def test_table_agrees_with_the_collected_facts(data_dir: Path) -> None:
+    names = {
+        "GB200 (per GPU, NVL72)": "GB200",
+        "TPU v6e (Trillium)": "TPU-v6e",
+        "TPU7x (Ironwood)": "TPU7x",
+        "CPU generic server (64c AVX-512)": "CPU-64-core",
+    }
+    columns = {
+        "bf16_dense_TFLOPs": "bf16_tflops",
+        "fp8_dense_TFLOPs": "fp8_tflops",
+        "fp4_dense_TFLOPs": "fp4_tflops",
+        "hbm_GB": "memory_gb",
+        "hbm_GBps": "bandwidth_gbps",
+        "scale_up_GBps_per_dir": "scale_up_gbps",
+        "scale_out_Gbps_per_chip_typical": "scale_out_gbit",
+        "tdp_W": "tdp_w",
+        "rent_usd_per_chip_hour_low": "price_low",
+        "rent_usd_per_chip_hour_high": "price_high",
+        "release": "release",
+    }
+    with (data_dir / "hardware.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(ACCELERATORS)
+    for row in rows:
+        accelerator = find_accelerator(names.get(row["name"], row["name"]))
+        assert accelerator.kind == row["class"]
+        for column, field in columns.items():
+            expected = float(row[column]) if row[column] else None
+            assert getattr(accelerator, field) == expected, f"{row['name']}: {field}"
+        if row["rent_date"]:
+            assert row["rent_date"].endswith(accelerator.price_date)
+
+
+def test_peaks_of_narrower_numbers_are_no_lower() -> None:
+    for a in ACCELERATORS:
+        peaks = [p for p in (a.bf16_tflops, a.fp8_tflops, a.fp4_tflops) if p is not None]
+        assert peaks == sorted(peaks)

@@ -147,6 +147,21 @@ def test_dry_run_on_accelerators_prices_every_rung(tmp_path, capsys):
     assert len({(r["width"], r["depth"]) for r in planned}) == 12
 
 
+def test_a_hardware_file_changes_what_a_ladder_costs(tmp_path, capsys):
+    """Rent of 1 USD an hour: money is hours."""
+    row = "[[accelerators]]\nname = 'H100-SXM'\nprice_low = 1\nprice_high = 1\n"
+    (tmp_path / "own.toml").write_text(row + "price_date = '2026-11'\n")
+    words = ["examples/ladder-1m-1b.toml", "--into", tmp_path / "big", "--dry-run"]
+    own = f"plan.hardware_file={tmp_path / 'own.toml'}"
+    code, result = answer(capsys, "run", *words, "--set", own)
+    assert code == 0
+    for planned in result["result"]["runs"]:
+        low, high = planned["cost_usd"]
+        hours_a_second = planned["device_hours"] / planned["seconds"]
+        assert low == pytest.approx(hours_a_second * planned["seconds_low"])
+        assert high == pytest.approx(hours_a_second * planned["seconds_high"])
+
+
 def test_set_overrides_and_is_checked(tmp_path, capsys):
     run(["init", str(tmp_path)])
     capsys.readouterr()

@@ -168,10 +168,23 @@ def test_a_file_is_no_folder(file: Path) -> None:
         open_study(file, file / "below").keep()
 
 
+def test_accelerators_of_ones_own_lie_beside_the_study_file(file: Path) -> None:
+    row = '[[accelerators]]\nname = "Abacus"\nbf16_tflops = 1\nmemory_gb = 1\nbandwidth_gbps = '
+    own = ["plan.hardware_file=own.toml", "plan.hardware=abacus"]
+    (file.parent / "own.toml").write_text(row + "3\n", encoding="utf-8")
+    study = open_study(file, overrides=own)
+    assert study.accelerator("abacus").bandwidth_gbps == 3
+    assert study.accelerator("h200").name == "H200-SXM"
+    (file.parent / "own.toml").write_text(row + "-3\n", encoding="utf-8")
+    with pytest.raises(StudyError, match=r"own\.toml: accelerators\[1\]: `bandwidth_gbps > 0`"):
+        open_study(file, overrides=own)
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("plan.hardware=abacus", r"plan\.hardware: .*abacus.*Use one of"),
+        ("plan.hardware_file=none.toml", r"plan\.hardware_file: .*none\.toml: cannot be read"),
         ("fit.law=power_floor", r"fit\.law = 'power_floor': .*chinchilla"),
         ("fit.law=nonsense", r"fit\.law = 'nonsense': .*chinchilla"),
         ("data.domains=[{name='a', source='package:nil'}]", r"data\.domains\.source: package:nil"),

@@ -4,6 +4,7 @@ from isoflop._errors import InputError
 from isoflop.accounting.hardware import Accelerator
 
 SECONDS_PER_DAY = 86_400.0
+SECONDS_PER_HOUR = 3_600.0
 
 
 def training_days(flops: float, accelerator: Accelerator, n_devices: int, mfu: float) -> float:
@@ -11,7 +12,7 @@ def training_days(flops: float, accelerator: Accelerator, n_devices: int, mfu: f
 
     `mfu` is end to end: model FLOPs over what the billed hours could do at the dense bf16 peak,
     stalls and restarts included. Published runs: 0.40 on A100, 0.29 on H100 (medians; a factor
-    1.3-1.4 either way is common).
+    1.3-1.4 either way is common). `MFU_PRIOR` gives one for a setting.
 
     Raises:
         InputError: `n_devices < 1`, or `mfu` outside (0, 1], or `flops <= 0`.
@@ -34,9 +35,48 @@ def device_hours(flops: float, accelerator: Accelerator, mfu: float) -> float:
         raise InputError(
             f"`0 < mfu <= 1` must hold, but got mfu={mfu}. Published runs lie at 0.2-0.5."
         )
-    if not flops > 0:
-        raise InputError(f"`flops > 0` must hold, but got flops={flops}. Give training FLOPs.")
-    return flops / (accelerator.bf16_tflops * 1e12 * mfu * 3600.0)
+    _require_positive("flops", flops, "Give training FLOPs.")
+    return flops / (accelerator.bf16_tflops * 1e12 * mfu * SECONDS_PER_HOUR)
+
+
+def hours_from_rate(
+    n_tokens: float, tokens_per_second_per_device: float, goodput: float = 1.0
+) -> float:
+    """Device-hours = tokens / (tokens per second and device · goodput · 3600).
+
+    Use when a step of this very model was timed on this hardware.
+
+    Args:
+        n_tokens: tokens to train on.
+        tokens_per_second_per_device: measured while training runs.
+        goodput: share of the billed hours in which it runs, restarts and idling out, 0 to 1.
+
+    Raises:
+        InputError: a number is not positive or `goodput > 1`.
+    """
+    _require_positive("n_tokens", n_tokens, "Give the tokens to train on.")
+    _require_positive(
+        "tokens_per_second_per_device",
+        tokens_per_second_per_device,
+        "Give the measured rate of one device.",
+    )
+    _require_goodput(goodput)
+    return n_tokens / (tokens_per_second_per_device * goodput * SECONDS_PER_HOUR)
+
+
+def hours_from_flops_rate(flops: float, tflops_per_device: float, goodput: float = 1.0) -> float:
+    """Device-hours = flops / (TFLOP/s of a device · 10¹² · goodput · 3600).
+
+    Both must be counted alike: a rate of 6·N·D with FLOPs of 6·N·D, a causal one with causal
+    FLOPs, one with recomputation (OPT's 147, BLOOM's 156) with recomputed FLOPs.
+
+    Raises:
+        InputError: a number is not positive or `goodput > 1`.
+    """
+    _require_positive("flops", flops, "Give training FLOPs.")
+    _require_positive("tflops_per_device", tflops_per_device, "Give the measured rate of a device.")
+    _require_goodput(goodput)
+    return flops / (tflops_per_device * 1e12 * goodput * SECONDS_PER_HOUR)
 
 
 def cost_usd(hours: float, accelerator: Accelerator) -> tuple[float, float] | None:
@@ -47,3 +87,15 @@ def cost_usd(hours: float, accelerator: Accelerator) -> tuple[float, float] | No
     if accelerator.price_low is None or accelerator.price_high is None:
         return None
     return hours * accelerator.price_low, hours * accelerator.price_high
+
+
+def _require_positive(name: str, value: float, remedy: str) -> None:
+    if not value > 0:
+        raise InputError(f"`{name} > 0` must hold, but got {name}={value}. {remedy}")
+
+
+def _require_goodput(goodput: float) -> None:
+    if not 0 < goodput <= 1:
+        raise InputError(
+            f"`0 < goodput <= 1` must hold, but got goodput={goodput}. Published runs: 0.66-0.91."
+        )

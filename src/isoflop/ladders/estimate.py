@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from isoflop.accounting import (
+    Accelerator,
     cost_usd,
     count_params,
     device_hours,
-    find_accelerator,
     train_flops,
     training_memory_bytes,
 )
@@ -73,17 +73,13 @@ def estimate_seconds(shape: ModelShape, n_tokens: int, *, threads: int = 1) -> f
 
 
 def priced(
-    run: PlannedRun, own_flops: float, hardware: str, mfu: float, *, n_devices: int = 1
+    run: PlannedRun, own_flops: float, accelerator: Accelerator, mfu: float, *, n_devices: int = 1
 ) -> PlannedRun:
     """The run on named accelerators: hours at `mfu` of their peak, and what they rent for.
 
     A run whose steps were timed keeps its time. The price range is that of the hours and of the
     dated rents together.
-
-    Raises:
-        InputError: no such accelerator.
     """
-    accelerator = find_accelerator(hardware)
     seconds, low, high = run.seconds, run.seconds_low, run.seconds_high
     if not run.measured:
         seconds = 3600.0 * device_hours(own_flops, accelerator, mfu) / n_devices

@@ -265,6 +265,8 @@ class PlanSection(Section):
     n_params: float | None = None
     n_tokens: float | None = None
     hardware: str = "H100-SXM"
+    hardware_file: str | None = None
+    """TOML with accelerators and prices of your own, relative to the study file."""
     n_devices: int = 8
     mfu: float = 0.4
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isoflop._errors import DataError, InputError, StudyError
-from isoflop.accounting import find_accelerator
+from isoflop.accounting import ACCELERATORS, Accelerator, find_accelerator, read_hardware
 from isoflop.data import find_recipe
 from isoflop.data.foreign import settle_vocabulary
 from isoflop.ladders import design_ladder
@@ -73,6 +73,22 @@ class StudyFolder:
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"
+
+    def accelerator(self, name: str) -> Accelerator:
+        """The accelerator called `name`, of `plan.hardware_file` where the study names one.
+
+        Raises:
+            StudyError: the file cannot be used, or none is called so.
+        """
+        file = self.config.plan.hardware_file
+        try:
+            known = ACCELERATORS if file is None else read_hardware(self.base / file)
+        except InputError as error:
+            raise StudyError(f"plan.hardware_file: {error}") from error
+        try:
+            return find_accelerator(name, known)
+        except InputError as error:
+            raise StudyError(f"plan.hardware: {error}") from error
 
     def keep(self) -> None:
         """Make the folder complete: the study file, where it came from, its overrides.
@@ -142,6 +158,7 @@ def open_study(
         data = settle_vocabulary(config.data, base=study.base, folder=study.data)
         study = replace(study, config=replace(config, data=data))
         _check(study.config)
+        study.accelerator(study.config.plan.hardware)
     return study
 
 
@@ -201,7 +218,7 @@ def _refuse_another_study(file: Path, into: Path) -> None:
 
 
 def _check(config: StudyConfig) -> None:
-    """What a study file cannot know by itself: recipes, laws, accelerators, a possible ladder."""
+    """What a study file cannot know by itself: recipes, laws, a possible ladder."""
     for domain in config.data.domains:
         kind, _, name = domain.source.partition(":")
         if kind == "package":
@@ -211,10 +228,6 @@ def _check(config: StudyConfig) -> None:
             f"fit.law = {config.fit.law!r}: a law of n_params and n_tokens is needed. "
             f"Use auto or one of: {', '.join(CLOSED_FORM)}."
         )
-    try:
-        find_accelerator(config.plan.hardware)
-    except InputError as error:
-        raise StudyError(f"plan.hardware: {error}") from error
     ladder = design_ladder(config, CorpusFacts.unknown(config))
     if (section := config.data.propose) is not None:
         one_cell(ladder, section.width, section.tokens, key="data.propose")

@@ -185,6 +185,7 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
         name: getattr(section, name) if wishes.get(name) is None else wishes[name]
         for name in ("hardware", "n_devices", "mfu")
     }
+    hardware["hardware"] = study.accelerator(hardware["hardware"])
     made = plan(
         analysis.fit,
         **given,

@@ -62,11 +62,12 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
         for run in job.runs
     }
     section = study.config.plan
+    accelerator = study.accelerator(section.hardware)
     runs = [
         priced(
             run,
             own[run.run_id],
-            section.hardware,
+            accelerator,
             section.mfu,
             n_devices=launch.total_processes,
         )

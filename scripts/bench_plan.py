@@ -1,0 +1,174 @@
+"""The planner's accounting beside published models and trainings: `make bench-plan`.
+
+Prints a line a model, then what misses most, and one last line of figures, all fractions:
+`params_max_err` and `flops_max_err` over architectures.csv, published FLOPs of whole trainings
+included; `hours_*` where `scripts/bench_plan_hours.py` is there.
+"""
+
+import csv
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from isoflop.accounting import (
+    Architecture,
+    Experts,
+    LatentAttention,
+    count_weights,
+    flops_6nd,
+    token_flops,
+)
+
+DATA = Path(os.environ.get("ISOFLOP_DATA", "../shared/data"))
+
+PUBLISHED_6ND = ("GPT-3 175B", "Llama-3.1-405B", "PaLM 540B", "Falcon-180B", "LLaMA-65B")
+"""Trainings whose published FLOPs are 6·N·D with the stored N, rounded to two to four digits."""
+
+FLOPS_BAR = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """One number beside its truth."""
+
+    model: str
+    what: str
+    got: float
+    truth: float
+
+    @property
+    def error(self) -> float:
+        """|got/truth − 1|."""
+        return abs(self.got / self.truth - 1)
+
+
+def main() -> int:
+    """Print every figure; exit with 1 when counts or FLOPs miss their bars."""
+    counts, flops = list(count_misses()), list(flops_misses())
+    for miss in (*counts, *flops):
+        say(f"{miss.model:<20} {miss.what:<24} {miss.got:.6g} {miss.truth:.6g} {miss.error:.1e}")
+    worst = max(flops, key=lambda miss: miss.error)
+    say(f"worst FLOPs: {worst.model}, {worst.what}")
+    params_error = max(miss.error for miss in counts)
+    figures = {"params_max_err": params_error, "flops_max_err": worst.error}
+    hours = hours_figures()
+    say(" ".join(f"{name}={value:.4g}" for name, value in {**figures, **hours}.items()))
+    return int(params_error > 0 or worst.error > FLOPS_BAR)
+
+
+def count_misses() -> Iterator[Miss]:
+    """Matrices stored and matrices that multiply a token, for every row."""
+    for row in read("architectures"):
+        count = count_weights(architecture_of(row))
+        for what, got, truth in (
+            ("matrices", count.matrices, row["n_params_exact"]),
+            ("matmul_per_token", count.matmul_per_token, row["n_matmul_per_token"]),
+        ):
+            yield Miss(model=row["model"], what=what, got=got, truth=int(truth))
+
+
+def flops_misses() -> Iterator[Miss]:
+    """FLOPs per token and of whole trainings, each in the convention of its column."""
+    runs = {row["model"]: row for row in read("training_runs_truth")}
+    for row in read("architectures"):
+        model, name = architecture_of(row), row["model"]
+        context, tokens = int(runs[name]["seq_len"]), float(runs[name]["D_tokens"])
+        causal = token_flops(model, context)
+        full = token_flops(model, context, "exact_full") * tokens
+        for what, got, truth in (
+            ("token, causal", causal, row["train_flops_per_token_exact_causal"]),
+            ("training, causal", causal * tokens, runs[name]["flops_exact_causal"]),
+            ("training, full", full, runs[name]["flops_exact_full"]),
+        ):
+            yield Miss(model=name, what=what, got=got, truth=float(truth))
+        if name in PUBLISHED_6ND:
+            got = flops_6nd(count_weights(model).total_active, tokens)
+            # "3.76e24 (43,500 PF-days)": the number comes first
+            truth = float(runs[name]["flops_published"].split()[0])
+            yield Miss(model=name, what="published, 6ND", got=got, truth=truth)
+
+
+def architecture_of(row: Mapping[str, str]) -> Architecture:
+    """A row of architectures.csv."""
+    number = {name: int(row[name] or 0) for name in ("n_heads", "n_kv_heads", "d_head", "d_ff")}
+    latent, experts = latent_of(row), experts_of(row)
+    fraction, _, window = row["window_fraction|window"].partition("|")
+    return Architecture(
+        name=row["model"],
+        n_layers=int(row["n_layers"]),
+        width=int(row["d_model"]),
+        n_heads=number["n_heads"],
+        n_kv_heads=number["n_heads"] if latent else number["n_kv_heads"],
+        head_dim=latent.nope_dim + latent.rope_dim if latent else number["d_head"],
+        ff_width=number["d_ff"],
+        vocab_size=int(row["vocab"]),
+        mlp_matrices=int(row["mlp_matrices"]),
+        tied_head=row["tied_embeddings"] == "True",
+        latent=latent,
+        experts=experts,
+        window=int(window) if window else None,
+        window_fraction=float(fraction or 1),
+        relative_position_matrix=row["relative_position_matrix"] == "True",
+    )
+
+
+def latent_of(row: Mapping[str, str]) -> LatentAttention | None:
+    """Latent attention of a row, if it has it."""
+    text = row["mla_q_rank|kv_rank|nope|rope|v"]
+    if not text:
+        return None
+    q_rank, kv_rank, nope, rope, value = map(int, text.split("|"))
+    return LatentAttention(
+        q_rank=q_rank, kv_rank=kv_rank, nope_dim=nope, rope_dim=rope, v_dim=value
+    )
+
+
+def experts_of(row: Mapping[str, str]) -> Experts | None:
+    """Experts of a row, if it has them."""
+    if not row["n_experts"]:
+        return None
+    return Experts(
+        n_experts=int(row["n_experts"]),
+        experts_per_token=int(row["experts_per_token"]),
+        ff_width=int(row["d_ff_expert"]),
+        n_shared=int(row["n_shared_experts"] or 0),
+        n_dense_layers=int(row["n_dense_layers"] or 0),
+        every=int(row["moe_every"] or 1),
+    )
+
+
+def hours_figures() -> dict[str, float]:
+    """The figures of `bench_plan_hours.py` beside this file, none where it is not there."""
+    path = Path(__file__).with_name("bench_plan_hours.py")
+    if not path.exists():
+        say("hours: not measured, scripts/bench_plan_hours.py is not there")
+        return {}
+    spec = importlib.util.spec_from_file_location("bench_plan_hours", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_plan_hours"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    figures: dict[str, float] = module.hours_figures()
+    return figures
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """Rows of a given table."""
+    path = DATA / f"{name}.csv"
+    if not path.is_file():
+        sys.exit(f"error: {path} is not there. Set ISOFLOP_DATA to the folder that holds it.")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def say(text: str) -> None:
+    """One line to the terminal."""
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""`StepTime`: where the seconds of one optimiser step go: matrices, memory, links, bubble.
+
+With n devices, tensor t, pipeline p, data g, expert e, B tokens of F FLOPs each:
+
+- compute = B·F / (n·peak·efficiency); memory = reads of weights and states beyond that.
+- tensor: 4 all-reduces a layer of 2·(t-1)/t · B/g · d · 2 bytes, none hidden.
+- data: (g-1)/g · 6·N/(t·p) bytes (gathered twice, reduced once; DDP 4), of which computing hides
+  all but a layer's share.
+- expert: 4 all-to-alls a layer of (e-1)/e · k · B/(g·t) · d · 2 bytes, none hidden.
+- bubble = (p-1)/(v·m) of all that a stage does.
+
+Groups that fit into a node use its scale-up link, others the scale-out one.
+
+Source: Narayanan et al. 2021, arXiv:2104.04473, sections 2.2 and 3 (bubble, tensor); Rajbhandari
+et al. 2020, arXiv:1910.02054, section 7 (data); Lepikhin et al. 2020, arXiv:2006.16668 (expert).
+"""
+
+from dataclasses import dataclass
+
+from isoflop._errors import InputError
+from isoflop.accounting.hardware import Accelerator
+
+_ELEMENT_BYTES = 2.0  # activations, weights and gradients travel in bf16
+# A weight is read in the forward pass and twice in the backward one, for both gradients.
+_WEIGHT_READS = 3.0
+# AdamW reads and writes float32 master, both moments (24 B), reads the gradient, writes bf16.
+_OPTIMISER_BYTES = 28.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWork:
+    """What one optimiser step has to do, in plain numbers."""
+
+    batch_tokens: int
+    """Tokens of the step, over all devices."""
+    flops_per_token: float
+    """Training FLOPs per token, recomputation included where there is any."""
+    n_params: float
+    """Every stored parameter, experts included."""
+    n_layers: int
+    width: int
+    n_moe_layers: int = 0
+    experts_per_token: int = 0
+    """Routed experts that a token goes to."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError where a number cannot be."""
+        _require_positive(self, "batch_tokens", "flops_per_token", "n_params", "n_layers", "width")
+        if self.n_moe_layers and not self.experts_per_token:
+            raise InputError(
+                f"n_moe_layers={self.n_moe_layers} needs `experts_per_token > 0`. Give it."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLayout:
+    """How the devices share a step: n_devices = tensor · pipeline · data."""
+
+    n_devices: int
+    tensor: int = 1
+    pipeline: int = 1
+    expert: int = 1
+    """Devices over which the experts of a layer are spread; a part of tensor · data."""
+    microbatches: int = 1
+    """Of one pipeline, in a step."""
+    virtual_stages: int = 1
+    """Interleaved stages of a device."""
+    node_devices: int = 8
+    """Devices joined by the fast scale-up link: 8 of a GPU node, 72 of an NVL72."""
+    sharded: bool = True
+    """Weights are gathered for each pass (FSDP); False: only gradients are reduced (DDP)."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError where the numbers do not fit together."""
+        _require_positive(
+            self,
+            "n_devices",
+            "tensor",
+            "pipeline",
+            "expert",
+            "microbatches",
+            "virtual_stages",
+            "node_devices",
+        )
+        if self.n_devices % (self.tensor * self.pipeline):
+            raise InputError(
+                f"n_devices={self.n_devices} is no multiple of tensor · pipeline = "
+                f"{self.tensor} · {self.pipeline}. Choose numbers that divide it."
+            )
+        if (self.tensor * self.data) % self.expert:
+            raise InputError(
+                f"expert={self.expert} must divide tensor · data = {self.tensor} · {self.data}. "
+                "Choose another number."
+            )
+
+    @property
+    def data(self) -> int:
+        """Replicas that see different tokens."""
+        return self.n_devices // (self.tensor * self.pipeline)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTime:
+    """Seconds of one optimiser step by what is waited for; the parts add up."""
+
+    compute_s: float
+    memory_s: float
+    """What reading weights and updating them takes beyond computing."""
+    tensor_s: float
+    """All-reduces of tensor parallelism."""
+    data_s: float
+    """Gathers and reductions that computing does not hide."""
+    expert_s: float
+    """All-to-alls of expert parallelism."""
+    bubble_s: float
+    """Stages of a pipeline that wait for the first and the last micro-batch."""
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of the step."""
+        parts = (self.compute_s, self.memory_s, self.tensor_s, self.data_s, self.expert_s)
+        return sum(parts) + self.bubble_s
+
+
+def step_time(
+    work: StepWork, layout: StepLayout, accelerator: Accelerator, efficiency: float
+) -> StepTime:
+    """One step [s] by the roofline, exposed communication and the bubble; formulas above.
+
+    Args:
+        work: the step.
+        layout: how devices share it.
+        accelerator: what they are.
+        efficiency: share of the bf16 peak that matrix products reach, 0 to 1: see
+            `matmul_efficiency`.
+
+    Raises:
+        InputError: efficiency outside (0, 1], a link whose speed is not known, or fewer
+            layers or tokens than the layout needs.
+    """
+    if not 0 < efficiency <= 1:
+        raise InputError(
+            f"`0 < efficiency <= 1` must hold, but got efficiency={efficiency}. 0.4-0.6 is usual."
+        )
+    _require_work(work, layout)
+    peak = layout.n_devices * accelerator.bf16_tflops * 1e12
+    compute = work.batch_tokens * work.flops_per_token / (peak * efficiency)
+    memory = max(0.0, _memory_bytes(work, layout) / (accelerator.bandwidth_gbps * 1e9) - compute)
+    tensor = _tensor_bytes(work, layout) / _link(layout, accelerator, layout.tensor)
+    expert = _expert_bytes(work, layout) / _link(layout, accelerator, layout.expert)
+    gathers = _data_bytes(work, layout) / _link(layout, accelerator, _data_span(layout))
+    hidden = min(compute, gathers * (1.0 - layout.pipeline / max(work.n_layers, layout.pipeline)))
+    bubble = (layout.pipeline - 1) / (layout.virtual_stages * layout.microbatches)
+    return StepTime(
+        compute_s=compute,
+        memory_s=memory,
+        tensor_s=tensor,
+        data_s=gathers - hidden,
+        expert_s=expert,
+        bubble_s=bubble * (compute + memory + tensor + expert),
+    )
+
+
+def matmul_efficiency(
+    accelerator: Accelerator, *, moe: bool = False, fp8: bool = False
+) -> tuple[float, float]:
+    """(median, spread of its logarithm) of the share of the bf16 peak that a step computes at.
+
+    Calibrated on whole published steps, whose communication is partly in it: added to exposed
+    communication it errs to the slow side. One measured rate of yours is worth more than all of
+    it: use `hours_from_rate`.
+
+    Source: steps published with Megatron-LM, Megatron-Bridge, torchtitan and DeepSeek-V3, as of
+    2026-11: A100 bf16 0.48-0.62, H100 bf16 0.22-0.45 (median 0.39), H100 fp8 0.36-0.38 of the
+    fp8 peak if dense, GB200 bf16 mixtures 0.30; DeepSeek-V3, a mixture in fp8 on H800, 385 TFLOP/s.
+    """
+    if fp8 and accelerator.fp8_tflops is not None:
+        of_fp8 = 0.195 if moe else 0.37
+        return of_fp8 * accelerator.fp8_tflops / accelerator.bf16_tflops, 0.25 if moe else 0.15
+    if accelerator.bf16_tflops < 600:
+        return 0.55, 0.10
+    # ASSUMPTION: mixtures on H100 lose as they do on GB200.
+    return (0.30, 0.25) if moe else (0.39, 0.22)
+
+
+def _require_positive(record: StepWork | StepLayout, *names: str) -> None:
+    for name in names:
+        if not getattr(record, name) > 0:
+            raise InputError(
+                f"`{name} > 0` must hold, but got {name}={getattr(record, name)}. Correct it."
+            )
+
+
+def _require_work(work: StepWork, layout: StepLayout) -> None:
+    """Every replica needs a token for each micro-batch, every stage a layer."""
+    if layout.data * layout.microbatches > work.batch_tokens:
+        raise InputError(
+            f"batch_tokens={work.batch_tokens} cannot be shared by data · microbatches = "
+            f"{layout.data} · {layout.microbatches}. Use a larger batch or fewer devices."
+        )
+    if layout.pipeline * layout.virtual_stages > work.n_layers:
+        raise InputError(
+            f"n_layers={work.n_layers} cannot fill pipeline · virtual_stages = "
+            f"{layout.pipeline} · {layout.virtual_stages}. Use fewer stages."
+        )
+
+
+def _memory_bytes(work: StepWork, layout: StepLayout) -> float:
+    """Bytes that a device's memory moves for weights and optimiser in a step."""
+    held = _held(work, layout)
+    updated = work.n_params / layout.n_devices if layout.sharded else held
+    return layout.microbatches * _WEIGHT_READS * _ELEMENT_BYTES * held + _OPTIMISER_BYTES * updated
+
+
+def _tensor_bytes(work: StepWork, layout: StepLayout) -> float:
+    tokens = work.batch_tokens / layout.data
+    share = 2.0 * (layout.tensor - 1) / layout.tensor
+    layers = work.n_layers / layout.pipeline
+    return 4.0 * layers * share * tokens * work.width * _ELEMENT_BYTES
+
+
+def _expert_bytes(work: StepWork, layout: StepLayout) -> float:
+    tokens = work.batch_tokens / (layout.data * layout.tensor) * work.experts_per_token
+    share = (layout.expert - 1) / layout.expert
+    layers = work.n_moe_layers / layout.pipeline
+    return 4.0 * layers * share * tokens * work.width * _ELEMENT_BYTES
+
+
+def _data_bytes(work: StepWork, layout: StepLayout) -> float:
+    share = (layout.data - 1) / layout.data
+    passes = 3.0 if layout.sharded else 2.0  # DDP: an all-reduce is a reduction and a gather
+    return passes * share * _held(work, layout) * _ELEMENT_BYTES
+
+
+def _held(work: StepWork, layout: StepLayout) -> float:
+    """Parameters that a device computes with, gathered."""
+    held = work.n_params / (layout.tensor * layout.pipeline)
+    # Nearly all weights of a mixture are its experts.
+    return held / layout.expert if work.n_moe_layers else held
+
+
+def _data_span(layout: StepLayout) -> int:
+    """Devices that a data-parallel group reaches over; replicas lie beside tensor groups."""
+    return 1 if layout.data == 1 else layout.data * layout.tensor
+
+
+def _link(layout: StepLayout, accelerator: Accelerator, span: int) -> float:
+    """Bytes a second, one way, of the link that joins `span` devices."""
+    if span <= 1:
+        return float("inf")  # nothing travels
+    inside = span <= layout.node_devices
+    speed = accelerator.scale_up_gbps if inside else accelerator.scale_out_gbit
+    if speed is None:
+        key = "scale_up_gbps" if inside else "scale_out_gbit"
+        raise InputError(
+            f"{accelerator.name} has no {key}, which {span} devices that work together need. "
+            "Give it in a hardware file of your own."
+        )
+    return speed * 1e9 if inside else speed * 1e9 / 8.0
