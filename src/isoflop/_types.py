@@ -68,6 +68,7 @@ PROBLEM_CODES: dict[str, str] = {
     "rounded_constants": "The constants are printed with few digits and must not be extrapolated.",
     "prior_used": "Exponents of published ladders helped the fit.",
     "outside_common_range": "Asked for where the runs of the two recipes do not both reach.",
+    "over_trained": "The plan trains far beyond the compute-optimal tokens a parameter.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
     "one_schedule": "No curve cools down, or all do alike: what a cooldown brings is not known.",
     "early_points": "Points in the warm-up, or before the law holds, were left out.",

@@ -36,7 +36,7 @@ OPTIONS = {
     "next": {"source", "flops", "n_params", "n_tokens", "budget", "json"},
     "plan": {
         "source", "law", "flops", "loss", "n_params", "n_tokens", "hardware", "n_devices", "mfu",
-        "force", "json",
+        "inference_tokens", "inference_flop_cost", "force", "json",
     },
     "report": {"folder", "json"},
     "export": {"run", "to", "corpus", "json"},

@@ -239,6 +239,12 @@ def plan(
     hardware: Annotated[str | None, typer.Option(help="Accelerator [H100-SXM].")] = None,
     n_devices: Annotated[int | None, typer.Option(help="How many of them [8].")] = None,
     mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached [0.4].")] = None,
+    inference_tokens: Annotated[
+        float | None, typer.Option(help="Tokens it will serve: least training and serving.")
+    ] = None,
+    inference_flop_cost: Annotated[
+        float | None, typer.Option(help="An inference FLOP in training FLOPs [1].")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Plan in spite of problems.")] = False,
     json: Json = False,
 ) -> None:
@@ -248,7 +254,11 @@ def plan(
     out = Output("plan", as_json=json)
     goal = {"flops": flops, "loss": loss, "n_params": n_params, "n_tokens": n_tokens}
     where = {"hardware": hardware, "n_devices": n_devices, "mfu": mfu}
-    made = verbs.plan_for(source, law, {**goal, **where}, force=force)
+    served = {
+        "inference_tokens": inference_tokens,
+        "inference_flop_cost": inference_flop_cost,
+    }
+    made = verbs.plan_for(source, law, {**goal, **where, **served}, force=force)
     out.show(*render.plan(made))
     raise typer.Exit(out.finish(made, made.problems, forced=force or made.usable))
 

@@ -155,7 +155,7 @@ def _level_set(component: Component, draws: Array, log_n: Array, log_c: Array) -
     def tokens(size: Array) -> Array:
         left = sum_ - np.exp(a - alpha * size)
         safe = np.where(left > 0, left, 1.0)
-        return np.where(left > 0, (b - np.log(safe)) / beta, np.inf)
+        return np.asarray(np.where(left > 0, (b - np.log(safe)) / beta, np.inf))
 
     return tokens
 
@@ -197,7 +197,7 @@ def _for_loss(
     def cost(log_n: Array) -> Array:
         log_d = tokens_for(log_n)
         training = np.log(FLOPS_PER_PARAM_TOKEN) + log_n + log_d
-        return np.logaddexp(training, demand.log_per_param + log_n)
+        return np.asarray(np.logaddexp(training, demand.log_per_param + log_n))
 
     log_n = _cheapest(cost, start, zooms)
     return log_n, tokens_for(log_n[:, None])[:, 0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from isoflop._types import LEVEL, Interval, Problem
 from isoflop.laws import NearOptimal
+from isoflop.planning.demand import Lifetime
 
 PLAN_VERSION = 1
 
@@ -35,6 +36,8 @@ class Plan:
     hardware: str
     n_devices: int
     mfu: float
+    lifetime: Lifetime | None = None
+    """With a demand: what serving takes beside training. `given` flops are then those of both."""
     extrapolation: float | None
     """FLOPs planned over FLOPs of the largest run behind the law; None where unknown."""
     near_optimal: tuple[NearOptimal, ...] = ()

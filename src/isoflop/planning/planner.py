@@ -17,9 +17,10 @@ from isoflop.accounting import (
     training_days,
 )
 from isoflop.laws import Estimate, near_optimal
+from isoflop.planning.demand import Demand, solve_demand
 from isoflop.planning.frontier import largest_flops
 from isoflop.planning.plan import Plan
-from isoflop.planning.problems import plan_problems
+from isoflop.planning.problems import over_training, plan_problems
 from isoflop.planning.solve import Solution, interval, solve
 
 
@@ -42,6 +43,8 @@ def plan(
     hardware: str | Accelerator = "H100-SXM",
     n_devices: int = 8,
     mfu: float = 0.4,
+    inference_tokens: float | None = None,
+    inference_flop_cost: float = 1.0,
     force: bool = False,
     level: float = LEVEL,
 ) -> Plan:
@@ -49,6 +52,9 @@ def plan(
 
     Give one of `flops`, `loss`, `n_params`, `n_tokens`; or both of the last two, which are then
     priced as they are. A law that must not be used still gives a plan: see `Plan.usable`.
+
+    With `inference_tokens`, T, the run of least 6·N·D + 2·N·T instead: for a `loss`, or of least
+    loss where `flops` pay for both. Source: Sardana et al. 2024, arXiv:2401.00448.
 
     Args:
         source: an estimate, or what has one: a fit, a published law.
@@ -59,6 +65,9 @@ def plan(
         hardware: name of an accelerator, or one of your own.
         n_devices: how many of them.
         mfu: end-to-end share of the dense peak, 0 to 1.
+        inference_tokens: tokens that the model will serve, prompt and answer.
+        inference_flop_cost: what a FLOP of inference costs in FLOPs of training: MFU of training
+            over that of serving.
         force: record that disqualifying problems were seen and overruled.
         level: level of the intervals.
 
@@ -71,7 +80,17 @@ def plan(
     if not 0 < level < 1:
         raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
     device = find_accelerator(hardware) if isinstance(hardware, str) else hardware
-    draft = _solved(estimate, given, device, n_devices=n_devices, mfu=mfu, level=level)
+    demand = None
+    if inference_tokens is not None:
+        demand = Demand(tokens=inference_tokens, flop_cost=inference_flop_cost)
+    elif inference_flop_cost != 1.0:
+        raise InputError(
+            f"inference_flop_cost={inference_flop_cost:g} prices a demand, but none is given. "
+            "Give inference_tokens too."
+        )
+    draft = _solved(
+        estimate, given, device, n_devices=n_devices, mfu=mfu, level=level, demand=demand
+    )
     return replace(draft, forced=force)
 
 
@@ -83,9 +102,15 @@ def _solved(
     n_devices: int,
     mfu: float,
     level: float,
+    demand: Demand | None,
 ) -> Plan:
-    solution = solve(estimate, given, level)
-    sizes = _intervals(solution, given, level)
+    lifetime = None
+    if demand is None:
+        solution = solve(estimate, given, level)
+        sizes = _intervals(solution, given, level)
+    else:
+        solution, lifetime = solve_demand(estimate, given, demand, level)
+        sizes = _intervals(solution, {}, level)
     prediction = estimate.predict(
         {"n_params": sizes["n_params"].value, "n_tokens": sizes["n_tokens"].value}, level=level
     )
@@ -107,10 +132,13 @@ def _solved(
         n_devices=n_devices,
         mfu=mfu,
         extrapolation=ratio,
+        lifetime=lifetime,
         near_optimal=()
-        if {"n_params", "n_tokens"} <= set(given)
+        if {"n_params", "n_tokens"} <= set(given) or demand is not None
         else near_optimal(estimate, compute.value, k=FLOPS_PER_PARAM_TOKEN),
-        problems=estimate.problems + plan_problems(estimate, prediction, solution, ratio),
+        problems=estimate.problems
+        + plan_problems(estimate, prediction, solution, ratio)
+        + over_training(solution, lifetime),
         source=estimate.source,
         target=estimate.target,
         n_params_convention=estimate.n_params_convention,

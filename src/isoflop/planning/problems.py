@@ -4,7 +4,11 @@ import numpy as np
 
 from isoflop._types import Prediction, Problem
 from isoflop.laws import Estimate
+from isoflop.planning.demand import Lifetime
 from isoflop.planning.solve import Solution
+
+OVER_TRAINED, FAR_OVER_TRAINED = 5.0, 30.0
+"""Tokens a parameter, times the compute-optimal ones, from which on it is told, and warned of."""
 
 WARN_BEYOND = 10.0
 """Extrapolation ratio from which on it is a warning rather than a note."""
@@ -26,6 +30,29 @@ def plan_problems(
         *_convention(estimate),
         *_unreachable(solution),
         *_all_new(estimate, solution),
+    )
+
+
+def over_training(solution: Solution, lifetime: Lifetime | None) -> tuple[Problem, ...]:
+    """`over_trained` where a demand asks for many times the compute-optimal tokens a parameter.
+
+    Source: Sardana et al. 2024, arXiv:2401.00448: laws fitted at ordinary tokens a parameter
+    overstate what further tokens bring.
+    """
+    if lifetime is None:
+        return ()
+    ratio = float(np.exp(solution.log_tokens - solution.log_params))
+    usual = lifetime.compute_optimal[1] / lifetime.compute_optimal[0]
+    if ratio < OVER_TRAINED * usual:
+        return ()
+    return (
+        Problem(
+            code="over_trained",
+            severity="warning" if ratio > FAR_OVER_TRAINED * usual else "note",
+            text=f"{ratio:.3g} tokens a parameter are {ratio / usual:.3g} times the "
+            "compute-optimal ones: laws fitted at ordinary ratios overstate what the further tokens bring.",
+            remedy="Train a pilot at this ratio, or take a larger model.",
+        ),
     )
 
 

@@ -21,7 +21,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     """(label, text) of every line; each number with its interval and level, or "given"."""
     given = plan.given
     # Then nothing in the FLOPs is uncertain, and time follows from them.
-    priced = "flops" in given or not plan.optimal
+    priced = ("flops" in given and plan.lifetime is None) or not plan.optimal
     days = "exact at this MFU" if priced else ""
     lines = [
         (
@@ -38,6 +38,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
             "Training compute",
             f"{_range(plan.flops, _power, priced, 'given' if 'flops' in given else '6ND')} FLOPs",
         ),
+        *_lifetime_lines(plan),
         *(
             (
                 f"Within {100 * one.share:g} % of the best loss",
@@ -56,6 +57,28 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         state = "forced, although it must not be used" if plan.forced else "must not be used"
         lines.append(("Status", f"{state}: see the problems"))
     return lines
+
+
+def _lifetime_lines(plan: Plan) -> list[tuple[str, str]]:
+    """What serving takes beside training, and what the smaller model saves."""
+    life = plan.lifetime
+    if life is None:
+        return []
+    n, d = life.compute_optimal
+    cost = "" if life.inference_flop_cost == 1 else f" at {life.inference_flop_cost:g} a FLOP"
+    given = "flops" in plan.given
+    return [
+        (
+            f"Serving {count(life.inference_tokens)} tokens",
+            f"{_range(life.inference, _power, False)} FLOPs{cost}",
+        ),
+        ("Both", f"{_range(life.total, _power, given)} FLOPs"),
+        (
+            "Saved",
+            f"{100 * life.saving:.1f} % of both, beside the compute-optimal run of this loss: "
+            f"{count(n)} parameters on {count(d)} tokens",
+        ),
+    ]
 
 
 def count(value: float) -> str:

@@ -269,10 +269,15 @@ class PlanSection(Section):
     """TOML with accelerators and prices of your own, relative to the study file."""
     n_devices: int = 8
     mfu: float = 0.4
+    inference_tokens: float | None = None
+    """Tokens that the model will serve: then training and serving together take least, and
+    `flops` pays for both."""
+    inference_flop_cost: float | None = None
+    """What a FLOP of inference costs in FLOPs of training; left out: 1."""
 
     def __post_init__(self) -> None:
         goals = ("flops", "loss", "n_params", "n_tokens")
-        require_positive("plan", self, *goals)
+        require_positive("plan", self, *goals, "inference_tokens", "inference_flop_cost")
         given = [key for key in goals if getattr(self, key) is not None]
         require(
             len(given) <= 1,

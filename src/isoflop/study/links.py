@@ -1,5 +1,6 @@
 """The links of the chain, each on what lies in the study folder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from isoflop.reports import Curve, Report, write_law_card, write_report
 from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.runs.table import run_folders
-from isoflop.specs import RunConfig
+from isoflop.specs import PlanSection, RunConfig
 from isoflop.study.arms import arm_jobs, prepare_arms, proposal_outcome
 from isoflop.study.caveats import holdout_caveats, with_caveats
 from isoflop.study.folder import StudyFolder
@@ -190,12 +191,20 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
         analysis.fit,
         **given,
         **hardware,
+        **_demand_of(section, wishes),
         force=bool(wishes.get("force")),
         level=study.config.fit.level,
     )
     study.plans.mkdir(exist_ok=True)
     write_json_atomically(study.plans / "plan.json", made.to_json())
     return made
+
+
+def _demand_of(section: PlanSection, wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model will serve, as asked for or by [plan]; nothing where it serves nothing."""
+    keys = ("inference_tokens", "inference_flop_cost")
+    asked = {k: getattr(section, k) if wishes.get(k) is None else wishes[k] for k in keys}
+    return {key: value for key, value in asked.items() if value is not None}
 
 
 def plan_or_caveat(study: StudyFolder, analysis: Analysis) -> tuple[Plan | None, Analysis]:
