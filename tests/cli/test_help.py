@@ -35,7 +35,8 @@ OPTIONS = {
     "compare": {"a", "b", "against", "target", "loss", "flops", "json"},
     "next": {"source", "flops", "n_params", "n_tokens", "budget", "json"},
     "plan": {
-        "source", "law", "flops", "loss", "n_params", "n_tokens", "hardware", "n_devices", "mfu",
+        "source", "law", "flops", "loss", "n_params", "n_tokens", "device_hours", "days", "usd",
+        "hardware", "n_devices", "mfu",
         "inference_tokens", "inference_flop_cost", "force", "json",
     },
     "report": {"folder", "json"},

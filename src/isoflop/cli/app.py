@@ -236,6 +236,9 @@ def plan(
     loss: Annotated[float | None, typer.Option(help="Target loss [nats/token].")] = None,
     n_params: Annotated[float | None, typer.Option(help="Model size [parameters].")] = None,
     n_tokens: Annotated[float | None, typer.Option(help="Training tokens.")] = None,
+    device_hours: Annotated[float | None, typer.Option(help="Device-hours to spend.")] = None,
+    days: Annotated[float | None, typer.Option(help="Days on the devices.")] = None,
+    usd: Annotated[float | None, typer.Option(help="Rent to spend [USD].")] = None,
     hardware: Annotated[str | None, typer.Option(help="Accelerator [H100-SXM].")] = None,
     n_devices: Annotated[int | None, typer.Option(help="How many of them [8].")] = None,
     mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached [0.4].")] = None,
@@ -252,7 +255,10 @@ def plan(
     from isoflop.cli import render, verbs
 
     out = Output("plan", as_json=json)
-    goal = {"flops": flops, "loss": loss, "n_params": n_params, "n_tokens": n_tokens}
+    goal = {
+        "flops": flops, "loss": loss, "n_params": n_params, "n_tokens": n_tokens,
+        "device_hours": device_hours, "days": days, "usd": usd,
+    }  # fmt: skip
     where = {"hardware": hardware, "n_devices": n_devices, "mfu": mfu}
     served = {
         "inference_tokens": inference_tokens,

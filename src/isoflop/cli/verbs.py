@@ -329,9 +329,11 @@ def plan_for(
         from isoflop.study import open_study, plan_study
 
         return plan_study(open_study(source or Path("."), None, []), **given)
-    if not given.keys() & {"flops", "loss", "n_params", "n_tokens"}:
-        raise InputError("nothing to plan for. Give one of --flops --loss --n-params --n-tokens.")
-    from isoflop.planning import plan
+    from isoflop.planning import GOALS, plan
+
+    if not given.keys() & set(GOALS):
+        options = " ".join(f"--{name.replace('_', '-')}" for name in GOALS)
+        raise InputError(f"nothing to plan for. Give one of {options}.")
 
     if law is not None and not own:
         from isoflop.laws import find_published

@@ -2,13 +2,19 @@
 
 What to use when:
 - `plan(fit, flops=...)`: the compute-optimal run of a budget; `loss=`, `n_params=` or
-  `n_tokens=` for the other three questions; both of the last two to price a given run.
+  `n_tokens=` for the other three questions; both of the last two to price a given run;
+  `device_hours=`, `days=` or `usd=` for a budget of these. `inference_tokens=` for a model that
+  serves.
 - `summary_lines(plan)`: the plan in words, for people.
 """
 
+from isoflop.planning.budgets import BUDGETS
 from isoflop.planning.plan import PLAN_VERSION, Plan
 from isoflop.planning.planner import plan
 from isoflop.planning.problems import WARN_BEYOND
 from isoflop.planning.summary import summary_lines
 
-__all__ = ["PLAN_VERSION", "WARN_BEYOND", "Plan", "plan", "summary_lines"]
+GOALS = ("flops", "loss", "n_params", "n_tokens", *BUDGETS)
+"""What a plan can be made for."""
+
+__all__ = ["GOALS", "PLAN_VERSION", "WARN_BEYOND", "Plan", "plan", "summary_lines"]

@@ -17,6 +17,7 @@ from isoflop.accounting import (
     training_days,
 )
 from isoflop.laws import Estimate, near_optimal
+from isoflop.planning.budgets import BUDGETS, with_flops
 from isoflop.planning.demand import Demand, solve_demand
 from isoflop.planning.frontier import largest_flops
 from isoflop.planning.plan import Plan
@@ -40,6 +41,9 @@ def plan(
     loss: float | None = None,
     n_params: float | None = None,
     n_tokens: float | None = None,
+    device_hours: float | None = None,
+    days: float | None = None,
+    usd: float | None = None,
     hardware: str | Accelerator = "H100-SXM",
     n_devices: int = 8,
     mfu: float = 0.4,
@@ -50,8 +54,10 @@ def plan(
 ) -> Plan:
     """The compute-optimal run for one given quantity, under C = 6·N·D, with intervals.
 
-    Give one of `flops`, `loss`, `n_params`, `n_tokens`; or both of the last two, which are then
-    priced as they are. A law that must not be used still gives a plan: see `Plan.usable`.
+    Give one of `flops`, `loss`, `n_params`, `n_tokens`, `device_hours`, `days`, `usd`; or both of
+    `n_params` and `n_tokens`, which are then priced as they are. Hours, days and money are FLOPs
+    at the `mfu` as stated; money is spent at the higher price, so that it suffices at any. A
+    law that must not be used still gives a plan: see `Plan.usable`.
 
     With `inference_tokens`, T, the run of least 6·N·D + 2·N·T instead: for a `loss`, or of least
     loss where `flops` pay for both. Source: Sardana et al. 2024, arXiv:2401.00448.
@@ -62,6 +68,9 @@ def plan(
         loss: loss to reach [unit of the estimate's target].
         n_params: model size, counted as the law counts it.
         n_tokens: training tokens.
+        device_hours: of all devices together.
+        days: on `n_devices` devices.
+        usd: rent [USD].
         hardware: name of an accelerator, or one of your own.
         n_devices: how many of them.
         mfu: end-to-end share of the dense peak, 0 to 1.
@@ -76,10 +85,21 @@ def plan(
             unknown hardware, or a law without size and tokens.
     """
     estimate = _estimate_of(source)
-    given = _given({"flops": flops, "loss": loss, "n_params": n_params, "n_tokens": n_tokens})
+    given = _given(
+        {
+            "flops": flops,
+            "loss": loss,
+            "n_params": n_params,
+            "n_tokens": n_tokens,
+            "device_hours": device_hours,
+            "days": days,
+            "usd": usd,
+        }
+    )
     if not 0 < level < 1:
         raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
     device = find_accelerator(hardware) if isinstance(hardware, str) else hardware
+    given = with_flops(given, device, n_devices, mfu)
     demand = None
     if inference_tokens is not None:
         demand = Demand(tokens=inference_tokens, flop_cost=inference_flop_cost)
@@ -105,11 +125,12 @@ def _solved(
     demand: Demand | None,
 ) -> Plan:
     lifetime = None
+    asked = {name: value for name, value in given.items() if name not in BUDGETS}
     if demand is None:
-        solution = solve(estimate, given, level)
-        sizes = _intervals(solution, given, level)
+        solution = solve(estimate, asked, level)
+        sizes = _intervals(solution, asked, level)
     else:
-        solution, lifetime = solve_demand(estimate, given, demand, level)
+        solution, lifetime = solve_demand(estimate, asked, demand, level)
         sizes = _intervals(solution, {}, level)
     prediction = estimate.predict(
         {"n_params": sizes["n_params"].value, "n_tokens": sizes["n_tokens"].value}, level=level
@@ -167,7 +188,7 @@ def _given(values: dict[str, float | None]) -> dict[str, float]:
     given = {name: float(value) for name, value in values.items() if value is not None}
     if len(given) != 1 and set(given) != {"n_params", "n_tokens"}:
         raise InputError(
-            "exactly one of flops, loss, n_params, n_tokens must be given (or both n_params and "
+            f"exactly one of {', '.join(values)} must be given (or both n_params and "
             f"n_tokens), but got {', '.join(given) or 'none'}. Keep one of them."
         )
     for name, value in given.items():

@@ -50,7 +50,8 @@ def over_training(solution: Solution, lifetime: Lifetime | None) -> tuple[Proble
             code="over_trained",
             severity="warning" if ratio > FAR_OVER_TRAINED * usual else "note",
             text=f"{ratio:.3g} tokens a parameter are {ratio / usual:.3g} times the "
-            "compute-optimal ones: laws fitted at ordinary ratios overstate what the further tokens bring.",
+            "compute-optimal ones: laws fitted at ordinary ratios overstate what the further "
+            "tokens bring.",
             remedy="Train a pilot at this ratio, or take a larger model.",
         ),
     )

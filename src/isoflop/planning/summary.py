@@ -36,7 +36,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         ),
         (
             "Training compute",
-            f"{_range(plan.flops, _power, priced, 'given' if 'flops' in given else '6ND')} FLOPs",
+            f"{_range(plan.flops, _power, priced, _why_flops(plan))} FLOPs",
         ),
         *_lifetime_lines(plan),
         *(
@@ -57,6 +57,18 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         state = "forced, although it must not be used" if plan.forced else "must not be used"
         lines.append(("Status", f"{state}: see the problems"))
     return lines
+
+
+def _why_flops(plan: Plan) -> str:
+    """Why the compute is exact."""
+    money = "usd" in plan.given
+    if money:
+        return f"what {count(plan.given['usd'])} USD buy at the higher price"
+    if "days" in plan.given:
+        return f"{_plain(plan.given['days'])} days at this MFU"
+    if "device_hours" in plan.given:
+        return f"{count(plan.given['device_hours'])} device-hours at this MFU"
+    return "given" if "flops" in plan.given else "6ND"
 
 
 def _lifetime_lines(plan: Plan) -> list[tuple[str, str]]:

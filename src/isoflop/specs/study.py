@@ -258,12 +258,18 @@ class FitSection(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSection(Section):
-    """The run to plan: exactly one of flops, loss, n_params, n_tokens; then where it runs."""
+    """The run to plan: one of flops, loss, n_params, n_tokens, device_hours, days, usd; then where
+    it runs."""
 
     flops: float | None = None
     loss: float | None = None
     n_params: float | None = None
     n_tokens: float | None = None
+    device_hours: float | None = None
+    days: float | None = None
+    """On `n_devices` devices."""
+    usd: float | None = None
+    """Rent, at the higher price of the accelerator."""
     hardware: str = "H100-SXM"
     hardware_file: str | None = None
     """TOML with accelerators and prices of your own, relative to the study file."""
@@ -276,14 +282,14 @@ class PlanSection(Section):
     """What a FLOP of inference costs in FLOPs of training; left out: 1."""
 
     def __post_init__(self) -> None:
-        goals = ("flops", "loss", "n_params", "n_tokens")
+        goals = ("flops", "loss", "n_params", "n_tokens", "device_hours", "days", "usd")
         require_positive("plan", self, *goals, "inference_tokens", "inference_flop_cost")
         given = [key for key in goals if getattr(self, key) is not None]
         require(
             len(given) <= 1,
             "plan",
             given,
-            "at most one of flops, loss, n_params, n_tokens",
+            f"at most one of {', '.join(goals)}",
             "Keep one of them.",
         )
         require(0 < self.mfu <= 1, "plan.mfu", self.mfu, "0 < mfu <= 1", "0.4 is usual.")

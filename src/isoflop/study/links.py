@@ -20,7 +20,7 @@ from isoflop.data import (
 from isoflop.fitting import Analysis, Forecast, analyse, law_card, make_forecast
 from isoflop.ladders import Job, Ladder
 from isoflop.ladders.design import CorpusFacts
-from isoflop.planning import Plan, plan
+from isoflop.planning import GOALS, Plan, plan
 from isoflop.reports import Curve, Report, write_law_card, write_report
 from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
@@ -170,12 +170,11 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
     A study that names no constraint plans for ten times the compute of its largest run.
     """
     section = study.config.plan
-    constraints = ("flops", "loss", "n_params", "n_tokens")
     given: dict[str, Any] = {
-        name: wishes.get(name) for name in constraints if wishes.get(name) is not None
+        name: wishes.get(name) for name in GOALS if wishes.get(name) is not None
     }
     if not given:
-        given = {n: getattr(section, n) for n in constraints if getattr(section, n) is not None}
+        given = {n: getattr(section, n) for n in GOALS if getattr(section, n) is not None}
     if not given:
         ladder = ladder_of(study, read_card(study.data))
         jobs = [*ladder.pilots, *([ladder.holdout] if ladder.holdout else [])]
