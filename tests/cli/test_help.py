@@ -37,7 +37,7 @@ OPTIONS = {
     "plan": {
         "source", "law", "flops", "loss", "n_params", "n_tokens", "device_hours", "days", "usd",
         "hardware", "n_devices", "mfu",
-        "inference_tokens", "inference_flop_cost", "force", "json",
+        "inference_tokens", "inference_flop_cost", "unique_tokens", "force", "json",
     },
     "report": {"folder", "json"},
     "export": {"run", "to", "corpus", "json"},

@@ -248,6 +248,9 @@ def plan(
     inference_flop_cost: Annotated[
         float | None, typer.Option(help="An inference FLOP in training FLOPs [1].")
     ] = None,
+    unique_tokens: Annotated[
+        float | None, typer.Option(help="Distinct tokens there are: epochs against parameters.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Plan in spite of problems.")] = False,
     json: Json = False,
 ) -> None:
@@ -263,6 +266,7 @@ def plan(
     served = {
         "inference_tokens": inference_tokens,
         "inference_flop_cost": inference_flop_cost,
+        "unique_tokens": unique_tokens,
     }
     made = verbs.plan_for(source, law, {**goal, **where, **served}, force=force)
     out.show(*render.plan(made))

@@ -14,26 +14,20 @@ from isoflop._errors import InputError
 from isoflop._types import Array, Interval
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
 from isoflop.laws import CLOSED_FORM, Component, Estimate, additive_form
-from isoflop.planning.frontier import frontier_of_draws, share_out
+from isoflop.planning.cheapest import ZOOMS, LossOf, cheapest, drawn, settled, zooms_of
+from isoflop.planning.frontier import frontier_of_draws
 from isoflop.planning.solve import Solution, interval, mean_loss, solve
 
 FORWARD = 2.0
 """FLOPs a parameter and token of inference: one multiply-add."""
 
-SAMPLES = 1000
 REACH = 15.0
 """Sizes are searched from e^-15 of the compute-optimal one up to it: demand only shrinks it."""
-
-POINTS = 41
-ZOOMS, ZOOMS_OF_DRAWS = 9, 4
-"""Times that the grid of sizes closes in on the cheapest: to 1e-9, and to 1e-4 for draws."""
 
 HALVINGS = 52
 LARGEST_TOKENS = 90.0
 """ln D up to which a loss is looked for: 1e39 tokens."""
 
-LossOf = Callable[[Array, Array], Array]
-"""Loss (B, G) at ln N and ln D (B, G)."""
 TokensFor = Callable[[Array], Array]
 """ln D (B, G) that reach a loss at ln N (B, G); inf where none do."""
 
@@ -113,10 +107,11 @@ def solve_demand(
         raise InputError(_impossible(name, value, demand))
     found = [
         _of_draws(estimate, component, draws, name, value, start.log_params, demand)
-        for component, draws in _drawn(estimate)
+        for component, draws in drawn(estimate)
     ]
     sizes, tokens = (np.concatenate([one[k] for one in found]) for k in (0, 1))
-    solution = _solution(float(log_n[0]), float(log_d[0]), sizes, tokens)
+    point = float(log_n[0]), float(log_d[0])
+    solution = _solution(*point, settled(sizes, point[0]), settled(tokens, point[1]))
     return solution, _lifetime(estimate, solution, demand, level)
 
 
@@ -133,15 +128,15 @@ def _of_draws(
     loss_of = _of(component, draws)
     first = np.full(len(draws), start)
     if name == "flops":
-        return _for_budget(loss_of, value, first, demand, ZOOMS_OF_DRAWS)
+        return _for_budget(loss_of, value, first, demand, zooms_of(component))
     if component.law.name not in CLOSED_FORM:
-        return _for_loss(partial(_halved, loss_of, value), first, demand, ZOOMS_OF_DRAWS)
+        return _for_loss(partial(_halved, loss_of, value), first, demand, zooms_of(component))
     alone = replace(estimate, components=(replace(component, draws=draws, weight=1.0),))
     frontier = frontier_of_draws(alone, n_samples=len(draws))
     log_c = frontier.log_flops_of_loss(np.full(len(draws), value))
     log_n = np.where(np.isfinite(log_c), frontier.log_params(log_c), start)
     tokens = _level_set(component, draws, log_n, log_c)
-    found = _for_loss(tokens, log_n, demand, ZOOMS_OF_DRAWS)
+    found = _for_loss(tokens, log_n, demand, zooms_of(component))
     lost = ~np.isfinite(log_c)
     return np.where(lost, np.inf, found[0]), np.where(lost, np.inf, found[1])
 
@@ -199,7 +194,7 @@ def _for_loss(
         training = np.log(FLOPS_PER_PARAM_TOKEN) + log_n + log_d
         return np.asarray(np.logaddexp(training, demand.log_per_param + log_n))
 
-    log_n = _cheapest(cost, start, zooms)
+    log_n = cheapest(cost, start - REACH, start + 1.0, zooms)
     return log_n, tokens_for(log_n[:, None])[:, 0]
 
 
@@ -220,21 +215,9 @@ def _for_budget(
         enough = log_d > 0  # less than one token is no training
         return np.where(enough, np.log(loss_of(log_n, np.where(enough, log_d, 0.0))), np.inf)
 
-    log_n = _cheapest(loss, start, zooms)
+    log_n = cheapest(loss, start - REACH, start + 1.0, zooms)
     log_d = log_tokens(log_n[:, None])[:, 0]
     return log_n, np.where(log_d > 0, log_d, np.inf)
-
-
-def _cheapest(cost: Callable[[Array], Array], start: Array, zooms: int) -> Array:
-    """ln N (B,) of least cost, on grids (B, POINTS) that close in; it lies below `start`."""
-    low, high = start - REACH, start + 1.0
-    for _ in range(zooms):
-        grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, POINTS)
-        best = np.argmin(cost(grid), axis=1)
-        rows = np.arange(len(grid))
-        low = grid[rows, np.maximum(best - 1, 0)]
-        high = grid[rows, np.minimum(best + 1, POINTS - 1)]
-    return (low + high) / 2
 
 
 def _halved(loss_of: LossOf, loss: float, log_n: Array) -> Array:
@@ -267,17 +250,6 @@ def _mean(estimate: Estimate) -> LossOf:
         return np.asarray(np.exp(np.sum(parts, axis=0)))
 
     return loss_of
-
-
-def _drawn(estimate: Estimate) -> list[tuple[Component, Array]]:
-    """Each law with its share of the draws; a law that comes without draws has one."""
-    found = []
-    counts = share_out(SAMPLES, [c.weight for c in estimate.components])
-    for component, count in zip(estimate.components, counts, strict=True):
-        have = component.draws
-        if count > 0:
-            found.append((component, have[np.arange(count) * len(have) // count]))
-    return found
 
 
 def _impossible(name: str, value: float, demand: Demand) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from isoflop._types import LEVEL, Interval, Problem
 from isoflop.laws import NearOptimal
 from isoflop.planning.demand import Lifetime
+from isoflop.planning.limited import Limited
 
 PLAN_VERSION = 1
 
@@ -38,6 +39,8 @@ class Plan:
     mfu: float
     lifetime: Lifetime | None = None
     """With a demand: what serving takes beside training. `given` flops are then those of both."""
+    limited: Limited | None = None
+    """With unique tokens: how often they are read."""
     extrapolation: float | None
     """FLOPs planned over FLOPs of the largest run behind the law; None where unknown."""
     near_optimal: tuple[NearOptimal, ...] = ()

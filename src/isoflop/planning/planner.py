@@ -20,6 +20,12 @@ from isoflop.laws import Estimate, near_optimal
 from isoflop.planning.budgets import BUDGETS, with_flops
 from isoflop.planning.demand import Demand, solve_demand
 from isoflop.planning.frontier import largest_flops
+from isoflop.planning.limited import (
+    Limited,
+    effective_tokens,
+    limited_problems,
+    solve_limited,
+)
 from isoflop.planning.plan import Plan
 from isoflop.planning.problems import over_training, plan_problems
 from isoflop.planning.solve import Solution, interval, solve
@@ -49,6 +55,7 @@ def plan(
     mfu: float = 0.4,
     inference_tokens: float | None = None,
     inference_flop_cost: float = 1.0,
+    unique_tokens: float | None = None,
     force: bool = False,
     level: float = LEVEL,
 ) -> Plan:
@@ -77,6 +84,7 @@ def plan(
         inference_tokens: tokens that the model will serve, prompt and answer.
         inference_flop_cost: what a FLOP of inference costs in FLOPs of training: MFU of training
             over that of serving.
+        unique_tokens: distinct tokens that there are: beyond them they are read again.
         force: record that disqualifying problems were seen and overruled.
         level: level of the intervals.
 
@@ -108,8 +116,20 @@ def plan(
             f"inference_flop_cost={inference_flop_cost:g} prices a demand, but none is given. "
             "Give inference_tokens too."
         )
+    if demand is not None and unique_tokens is not None:
+        raise InputError(
+            f"inference_tokens={demand.tokens:g} and unique_tokens={unique_tokens:g} are not "
+            "planned for together yet. Give one of them."
+        )
     draft = _solved(
-        estimate, given, device, n_devices=n_devices, mfu=mfu, level=level, demand=demand
+        estimate,
+        given,
+        device,
+        n_devices=n_devices,
+        mfu=mfu,
+        level=level,
+        demand=demand,
+        unique=unique_tokens,
     )
     return replace(draft, forced=force)
 
@@ -123,18 +143,20 @@ def _solved(
     mfu: float,
     level: float,
     demand: Demand | None,
+    unique: float | None,
 ) -> Plan:
-    lifetime = None
+    lifetime, limited = None, None
     asked = {name: value for name, value in given.items() if name not in BUDGETS}
-    if demand is None:
+    if unique is not None:
+        solution, limited = solve_limited(estimate, asked, unique, level)
+        sizes = _intervals(solution, asked, level)
+    elif demand is None:
         solution = solve(estimate, asked, level)
         sizes = _intervals(solution, asked, level)
     else:
         solution, lifetime = solve_demand(estimate, asked, demand, level)
         sizes = _intervals(solution, {}, level)
-    prediction = estimate.predict(
-        {"n_params": sizes["n_params"].value, "n_tokens": sizes["n_tokens"].value}, level=level
-    )
+    prediction = _predicted(estimate, sizes, limited, level)
     compute = sizes["flops"]
     hours = _scaled(compute, device_hours(compute.value, device, mfu) / compute.value)
     largest = largest_flops(estimate)
@@ -154,18 +176,34 @@ def _solved(
         mfu=mfu,
         extrapolation=ratio,
         lifetime=lifetime,
+        limited=limited,
         near_optimal=()
-        if {"n_params", "n_tokens"} <= set(given) or demand is not None
+        if {"n_params", "n_tokens"} <= set(given) or demand is not None or limited is not None
         else near_optimal(estimate, compute.value, k=FLOPS_PER_PARAM_TOKEN),
         problems=estimate.problems
-        + plan_problems(estimate, prediction, solution, ratio)
-        + over_training(solution, lifetime),
+        + plan_problems(estimate, prediction, solution, ratio, limited=limited is not None)
+        + over_training(solution, lifetime)
+        + limited_problems(limited),
         source=estimate.source,
         target=estimate.target,
         n_params_convention=estimate.n_params_convention,
         level=level,
         data_sha256=estimate.data_sha256,
     )
+
+
+def _predicted(
+    estimate: Estimate, sizes: dict[str, Interval], limited: Limited | None, level: float
+) -> Prediction:
+    """The loss of the planned run; where text is short, of what its repeats are worth."""
+    inputs = {name: sizes[name].value for name in ("n_params", "n_tokens")}
+    if limited is not None:
+        if "n_unique_tokens" in estimate.inputs:
+            inputs["n_unique_tokens"] = min(inputs["n_tokens"], limited.unique_tokens)
+        else:
+            worth = effective_tokens(np.array([inputs["n_tokens"]]), limited.unique_tokens)
+            inputs["n_tokens"] = float(worth[0])
+    return estimate.predict(inputs, level=level)
 
 
 def _estimate_of(source: Estimate | HasEstimate) -> Estimate:

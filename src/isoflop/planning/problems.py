@@ -15,7 +15,12 @@ WARN_BEYOND = 10.0
 
 
 def plan_problems(
-    estimate: Estimate, prediction: Prediction, solution: Solution, ratio: float | None
+    estimate: Estimate,
+    prediction: Prediction,
+    solution: Solution,
+    ratio: float | None,
+    *,
+    limited: bool = False,
 ) -> tuple[Problem, ...]:
     """The plan's own problems: how far beyond the runs, what is not known, what is not reached.
 
@@ -24,12 +29,13 @@ def plan_problems(
         prediction: the loss of the planned run, with the law's view of the distance.
         solution: the planned run and its draws.
         ratio: FLOPs planned over FLOPs of the largest run, if known.
+        limited: whether the plan was told how many tokens are distinct.
     """
     return (
         *_extrapolation(estimate, prediction, ratio),
         *_convention(estimate),
         *_unreachable(solution),
-        *_all_new(estimate, solution),
+        *(() if limited else _all_new(estimate, solution)),
     )
 
 

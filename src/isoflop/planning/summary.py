@@ -39,6 +39,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
             f"{_range(plan.flops, _power, priced, _why_flops(plan))} FLOPs",
         ),
         *_lifetime_lines(plan),
+        *_limited_lines(plan),
         *(
             (
                 f"Within {100 * one.share:g} % of the best loss",
@@ -57,6 +58,14 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         state = "forced, although it must not be used" if plan.forced else "must not be used"
         lines.append(("Status", f"{state}: see the problems"))
     return lines
+
+
+def _limited_lines(plan: Plan) -> list[tuple[str, str]]:
+    """How often the text is read."""
+    if plan.limited is None:
+        return []
+    words = _range(plan.limited.epochs, _plain, False)
+    return [(f"Epochs of {count(plan.limited.unique_tokens)} tokens", words)]
 
 
 def _why_flops(plan: Plan) -> str:

@@ -280,10 +280,14 @@ class PlanSection(Section):
     `flops` pays for both."""
     inference_flop_cost: float | None = None
     """What a FLOP of inference costs in FLOPs of training; left out: 1."""
+    unique_tokens: float | None = None
+    """Distinct tokens that the planned run has: beyond them it reads them again."""
 
     def __post_init__(self) -> None:
         goals = ("flops", "loss", "n_params", "n_tokens", "device_hours", "days", "usd")
-        require_positive("plan", self, *goals, "inference_tokens", "inference_flop_cost")
+        require_positive(
+            "plan", self, *goals, "inference_tokens", "inference_flop_cost", "unique_tokens"
+        )
         given = [key for key in goals if getattr(self, key) is not None]
         require(
             len(given) <= 1,

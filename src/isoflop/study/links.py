@@ -200,8 +200,8 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
 
 
 def _demand_of(section: PlanSection, wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model will serve, as asked for or by [plan]; nothing where it serves nothing."""
-    keys = ("inference_tokens", "inference_flop_cost")
+    """What the model will serve and the text there is, as asked for or by [plan]."""
+    keys = ("inference_tokens", "inference_flop_cost", "unique_tokens")
     asked = {k: getattr(section, k) if wishes.get(k) is None else wishes[k] for k in keys}
     return {key: value for key, value in asked.items() if value is not None}
 

@@ -1,0 +1,49 @@
+"""A search in ln N for every draw at once: grids that close in on the cheapest size."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from isoflop._types import Array
+from isoflop.laws import Component, Estimate
+from isoflop.planning.frontier import share_out
+
+SAMPLES = 1000
+POINTS = 41
+ZOOMS, ZOOMS_OF_DRAWS = 9, 4
+"""Times that the grid of sizes closes in on the cheapest."""
+ROUNDING = 1e-6
+LossOf = Callable[[Array, Array], Array]
+"""Loss (B, G) at ln N and ln D (B, G)."""
+
+
+def cheapest(cost: Callable[[Array], Array], low: Array, high: Array, zooms: int) -> Array:
+    """ln N (B,) of least cost between `low` and `high`: a width w ends as w (2/40)^zooms."""
+    for _ in range(zooms):
+        grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, POINTS)
+        best = np.argmin(cost(grid), axis=1)
+        rows = np.arange(len(grid))
+        low = grid[rows, np.maximum(best - 1, 0)]
+        high = grid[rows, np.minimum(best + 1, POINTS - 1)]
+    return (low + high) / 2
+
+
+def zooms_of(component: Component) -> int:
+    """Zooms for the draws of a law: to 1e-4 of ln N, or as the plan's own where it has no draws."""
+    return ZOOMS if len(component.draws) == 1 else ZOOMS_OF_DRAWS
+
+
+def settled(draws: Array, value: float) -> Array:
+    """Draws of a law without draws are the plan itself, not its rounding errors."""
+    return np.where(np.abs(draws - value) < ROUNDING, value, draws)
+
+
+def drawn(estimate: Estimate) -> list[tuple[Component, Array]]:
+    """Each law with its share of SAMPLES draws (B, P)."""
+    found = []
+    counts = share_out(SAMPLES, [c.weight for c in estimate.components])
+    for component, count in zip(estimate.components, counts, strict=True):
+        have = component.draws
+        if count > 0:
+            found.append((component, have[np.arange(count) * len(have) // count]))
+    return found
