@@ -36,7 +36,10 @@ def receive(stream: IO[bytes]) -> Any:
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
+    parts, missing = [], size
+    while missing and (part := stream.read(missing)):  # one without a buffer gives what is there
+        parts.append(part)
+        missing -= len(part)
+    if missing:
         raise EOFError("the stream has ended")
-    return data
+    return b"".join(parts)
