@@ -166,7 +166,7 @@ def test_a_score_is_the_loss_that_the_trainer_finds_on_the_same_windows(
 def test_held_out_documents_have_about_the_loss_that_the_run_reported(
     study: Study, scorer: TextScorer
 ) -> None:
-    """Windows begin elsewhere, and end marks are not predicted: 3 % apart, and no more than 6."""
+    """Windows begin elsewhere, and end marks are not predicted: 4 % apart."""
     data = study.run.parent.parent / "data"
     tokenizer = load_tokenizer(data)
     ids = np.asarray(open_tokens(data, "val", "chains")).astype(np.int64)
@@ -180,7 +180,7 @@ def test_held_out_documents_have_about_the_loss_that_the_run_reported(
     ]
     point = RunFolder(study.run).final()
     assert point is not None
-    assert np.average(losses, weights=counts) == pytest.approx(point.loss, rel=0.06)
+    assert np.average(losses, weights=counts) == pytest.approx(point.loss, rel=0.1)
 
 
 @pytest.mark.parametrize("n", [1, 3, 250, 4000])
@@ -363,6 +363,7 @@ tokens = [100000]
     scores = domain["percentiles"]["model_bpb"]
     assert scores == sorted(scores)
     assert scores[0] > 0
+    assert not (tmp_path / "data" / "card.json").exists()
     assert run_verb(["data", str(place)]) == 2
     assert "no rule asks for model_bpb. Add max_model_bpb" in capsys.readouterr().err
 

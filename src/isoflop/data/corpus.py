@@ -33,7 +33,7 @@ from isoflop.data.preparation import (
 )
 from isoflop.data.quality import QUALITY_VERSION
 from isoflop.data.quality_filter import DROPPED, QualityTable, quality_table
-from isoflop.data.scoring_model import check_use, need_torch
+from isoflop.data.scoring_model import check_use, need_trainer
 from isoflop.data.shards import shard_path
 from isoflop.data.sources import Source, read_documents, resolve_source
 from isoflop.data.stages import Workshop, peak_megabytes
@@ -63,6 +63,7 @@ def prepare_corpus(
         MissingExtraError: the extra `data` is not installed.
     """
     folder = Path(folder)
+    check_use(section)
     progress("looking for the sources", 0.0)
     sources = [
         resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
@@ -74,7 +75,7 @@ def prepare_corpus(
     if card is not None:
         progress("the corpus is prepared", 1.0)
         return card
-    check_use(section)
+    need_trainer(section)
     refuse_own_runs(sources, folder)
     with exclusive(folder):
         shop = Workshop(folder)
@@ -132,13 +133,12 @@ def survey_quality(
         MissingExtraError: the extra `data` is not installed.
     """
     folder, n, found = Path(folder), len(section.domains), []
+    need_trainer(replace(section, arms=(), propose=None))
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     sources = [
         resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
     ]
-    if any(source.model is not None for source in sources):
-        need_torch()
     for number, source in enumerate(sources):
         progress(f"reading {source.section.name}", number / n)
         documents = read_documents(source, min_chars=section.min_chars, folder=work)

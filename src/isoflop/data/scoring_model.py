@@ -55,13 +55,10 @@ def find_model(section: DomainSection, *, base: Path) -> ScoringModel | None:
 
 
 def check_use(section: DataSection) -> None:
-    """Every model that a domain names is used, and torch is there if a model is, or an arm's is.
-
-    Before documents are read: scoring comes long after.
+    """Every model that a domain names is asked by one of its rules.
 
     Raises:
-        DataError: a model without a rule that asks for it.
-        MissingExtraError: torch is not installed.
+        DataError: no rule asks for `model_bpb`.
     """
     for domain in section.domains:
         quality = domain.quality
@@ -71,14 +68,17 @@ def check_use(section: DataSection) -> None:
                 "for model_bpb. Add max_model_bpb or min_model_bpb (`isoflop data --quality` shows "
                 "what documents have), or leave the model out."
             )
+
+
+def need_trainer(section: DataSection) -> None:
+    """Torch is there if a domain names a model, here or in an arm: scoring comes late.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     recipes = [section, *(arm_section(section, arm) for arm in section.arms)]
-    if any(one.quality and one.quality.uses_model() for data in recipes for one in data.domains):
-        need_torch()
-
-
-def need_torch() -> None:
-    """Raise MissingExtraError where torch is not installed."""
-    if importlib.util.find_spec("torch") is None:
+    named = any(one.quality and one.quality.model for data in recipes for one in data.domains)
+    if named and importlib.util.find_spec("torch") is None:
         raise MissingExtraError("torch", extra="train", needed_for="data.domains.quality.model")
 
 
