@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isoflop._errors import DataError, StudyError
+from isoflop._errors import DataError, InputError, StudyError
 from isoflop.cli.entry import run
 from isoflop.data import (
     DataCard,
@@ -173,6 +173,27 @@ def test_only_languages_that_can_be_found_are_asked_for() -> None:
 def test_thresholds_are_not_negative() -> None:
     with pytest.raises(StudyError, match=r"quality\.min_words = -1: `min_words >= 0` must hold"):
         QualitySection(min_words=-1)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"max_model_bpb": 1.0}, {"min_model_bpb": 0.1}, {"where": ("model_bpb < 1",)}],
+    ids=str,
+)
+def test_what_a_model_says_needs_a_model(rules: dict[str, Any]) -> None:
+    with pytest.raises(StudyError, match=r"quality\.model = '': `a model beside min_model_bpb"):
+        QualitySection(**rules)
+    with pytest.raises(StudyError, match=r"quality\.model = 'runs/1': `path:RUN_FOLDER` must hold"):
+        QualitySection(model="runs/1", **rules)
+    asked = QualitySection(model="path:runs/1", **rules)
+    assert asked.uses_model()
+    assert not asked.is_empty()
+    assert not QualitySection(model="path:runs/1", min_words=3).uses_model()
+    columns = measure_quality([BASE, "short"])
+    with pytest.raises(InputError, match="model_bpb is not among them"):
+        judge(columns, asked)
+    scored = {**columns, "model_bpb": np.array([0.5, 0.01 if "min_model_bpb" in rules else 2.0])}
+    assert judge(scored, asked).kept.tolist() == [True, False]
 
 
 @pytest.fixture(scope="module")

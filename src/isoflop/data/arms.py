@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from isoflop._errors import DataError
 from isoflop.data.card import DataCard, read_card
-from isoflop.data.corpus import decontaminate, exclusive, finished, hash_recipe, recipe_of
+from isoflop.data.corpus import (
+    decontaminate,
+    exclusive,
+    finished,
+    hash_recipe,
+    recipe_of,
+    refuse_own_runs,
+)
 from isoflop.data.foreign import find_foreign
 from isoflop.data.leaks import resolve_benchmarks
 from isoflop.data.packing import HELD_OUT, Packing, Pool, write_corpus
@@ -29,6 +36,7 @@ from isoflop.data.preparation import (
     read_domains,
 )
 from isoflop.data.quality_filter import Dropped
+from isoflop.data.scoring_model import check_use, need_trainer
 from isoflop.data.sources import Documents, resolve_source
 from isoflop.data.stages import Workshop
 from isoflop.data.tokenizer import Tokenizer, load_tokenizer
@@ -79,6 +87,7 @@ def prepare_arm(
         MissingExtraError: the extra `data` is not installed.
     """
     corpus, folder = Path(corpus), Path(folder)
+    check_use(section)
     sources = [
         resolve_source(domain, base=base, cache=corpus / "cache") for domain in section.domains
     ]
@@ -90,6 +99,8 @@ def prepare_arm(
     card = finished(folder, recipe_hash, section)
     if card is not None:
         return card
+    need_trainer(section)
+    refuse_own_runs(sources, folder)
     tokenizer = load_tokenizer(corpus, engine=section.engine)
     recipe = {**recipe_of(section, sources, benchmarks, foreign), "arm": recipe_hash}
     with exclusive(folder):

@@ -33,11 +33,11 @@ from isoflop.data.preparation import (
 )
 from isoflop.data.quality import QUALITY_VERSION
 from isoflop.data.quality_filter import DROPPED, QualityTable, quality_table
+from isoflop.data.scoring_model import check_use, need_trainer
 from isoflop.data.shards import shard_path
 from isoflop.data.sources import Source, read_documents, resolve_source
 from isoflop.data.stages import Workshop, peak_megabytes
 from isoflop.specs import DataSection, DecontaminateSection, DomainSection
-from isoflop.specs.quality import QualitySection
 
 _LATER_KEYS = ("decontaminate", "duplicates", "tokenizer", "end_token")
 _LATER_DOMAIN_KEYS = ("formats", "languages", "text_column", "split", "subset")
@@ -63,6 +63,7 @@ def prepare_corpus(
         MissingExtraError: the extra `data` is not installed.
     """
     folder = Path(folder)
+    check_use(section)
     progress("looking for the sources", 0.0)
     sources = [
         resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
@@ -74,6 +75,8 @@ def prepare_corpus(
     if card is not None:
         progress("the corpus is prepared", 1.0)
         return card
+    need_trainer(section)
+    refuse_own_runs(sources, folder)
     with exclusive(folder):
         shop = Workshop(folder)
         task = Task(
@@ -101,6 +104,17 @@ def prepare_corpus(
     return card
 
 
+def refuse_own_runs(sources: Sequence[Source], folder: Path) -> None:
+    """No model may need the tokenizer of the corpus that its filters are about to replace."""
+    for source in sources:
+        if source.model is not None and source.model.corpus.is_relative_to(folder.resolve()):
+            raise DataError(
+                f"data.domains.quality.model of {source.section.name!r}: {source.model.run} was "
+                f"trained on the corpus in {folder}, which would be prepared anew. Name a run of "
+                "another study, or filter an arm of this one."
+            )
+
+
 def survey_quality(
     section: DataSection, folder: str | Path, *, base: Path, progress: Progress
 ) -> tuple[QualityTable, ...]:
@@ -119,11 +133,14 @@ def survey_quality(
         MissingExtraError: the extra `data` is not installed.
     """
     folder, n, found = Path(folder), len(section.domains), []
+    need_trainer(replace(section, arms=(), propose=None))
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
-    for number, domain in enumerate(section.domains):
-        progress(f"reading {domain.name}", number / n)
-        source = resolve_source(domain, base=base, cache=folder / "cache")
+    sources = [
+        resolve_source(domain, base=base, cache=folder / "cache") for domain in section.domains
+    ]
+    for number, source in enumerate(sources):
+        progress(f"reading {source.section.name}", number / n)
         documents = read_documents(source, min_chars=section.min_chars, folder=work)
 
         def tell(label: str, share: float, number: int = number) -> None:
@@ -213,7 +230,7 @@ def recipe_of(
     for domain, source in zip(asked["domains"], sources, strict=True):
         del domain["weight"], domain["unique_tokens"], domain["max_document_mb"]
         _leave_out_defaults(DomainSection, domain, _LATER_DOMAIN_KEYS)
-        _add_quality(domain, source.section.quality)
+        _add_quality(domain, source)
         domain["version"] = source.version
         if domain["source"].startswith("path:"):
             domain["source"] = "path:"  # the files' hash names them, wherever they lie
@@ -228,9 +245,10 @@ def _leave_out_defaults(record: type, asked: dict[str, Any], keys: Sequence[str]
             del asked[key]
 
 
-def _add_quality(asked: dict[str, Any], section: QualitySection | None) -> None:
+def _add_quality(asked: dict[str, Any], source: Source) -> None:
     """Rules as they apply: spelling a published threshold out is the same recipe."""
     del asked["quality"]
+    section = source.section.quality
     if section is not None and not section.is_empty():
         asked["quality"] = {
             "version": QUALITY_VERSION,
@@ -238,6 +256,9 @@ def _add_quality(asked: dict[str, Any], section: QualitySection | None) -> None:
             "languages": sorted(section.languages),
             "where": [asdict(condition) for condition in section.conditions()],
         }
+        if section.uses_model():
+            assert source.model is not None
+            asked["quality"]["model"] = source.model.version
 
 
 def finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:

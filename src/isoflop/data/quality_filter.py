@@ -11,10 +11,22 @@ from isoflop._errors import DataError
 from isoflop._types import Problem
 from isoflop.data.card import DataCard, DomainCard, RuleCount
 from isoflop.data.quality_rules import Verdicts, judge
-from isoflop.data.quality_store import measured, quality_path, write_dropped
+from isoflop.data.quality_store import (
+    measured,
+    quality_path,
+    score_path,
+    scored,
+    write_dropped,
+)
 from isoflop.data.sources import Documents
 from isoflop.data.store import DocumentStore
-from isoflop.specs.quality import PUBLISHED, STATISTICS, TEXT_STATISTICS, QualitySection
+from isoflop.specs.quality import (
+    MODEL_STATISTICS,
+    PUBLISHED,
+    STATISTICS,
+    TEXT_STATISTICS,
+    QualitySection,
+)
 
 DROPPED = "dropped.parquet"
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -48,7 +60,7 @@ def filter_documents(
     if section is None or section.is_empty():
         return domain, None
     name = domain.source.section.name
-    columns = measured(quality_path(folder, name), domain.documents, progress=progress)
+    columns = _columns(domain, folder, scores=section.uses_model(), progress=progress)
     verdicts = judge(columns, section)
     kept = verdicts.kept
     if not kept.any():
@@ -60,6 +72,22 @@ def filter_documents(
         rules=_rule_counts(verdicts),
     )
     return replace(domain, documents=domain.documents.take(kept)), dropped
+
+
+def _columns(
+    domain: Documents, folder: Path, *, scores: bool, progress: Callable[[float], None]
+) -> dict[str, Any]:
+    """Every statistic of a domain's documents, and those of its model where `scores` says so."""
+    name, documents, model = domain.source.section.name, domain.documents, domain.source.model
+    path = quality_path(folder, name)
+    if model is None or not scores:
+        return measured(path, documents, progress=progress)
+    # ASSUMPTION: scoring takes ten times as long.
+    found = measured(path, documents, progress=lambda share: progress(0.1 * share))
+    path = score_path(folder, name, model)
+    return found | scored(
+        path, documents, model, progress=lambda share: progress(0.1 + 0.9 * share)
+    )
 
 
 def _rule_counts(verdicts: Verdicts) -> tuple[RuleCount, ...]:
@@ -153,15 +181,13 @@ def quality_table(domain: Documents, folder: Path, *, progress: Told) -> Quality
     Columns are kept in the folder, so that a later preparation does not measure again.
     """
     name = domain.source.section.name
-    columns = measured(
-        quality_path(folder, name),
-        domain.documents,
-        progress=lambda share: progress(f"measuring {name}", share),
+    columns = _columns(
+        domain, folder, scores=True, progress=lambda share: progress(f"measuring {name}", share)
     )
     percentiles = {
         statistic: tuple(np.percentile(columns[statistic], PERCENTILES).tolist())
-        for statistic in STATISTICS
-        if statistic not in TEXT_STATISTICS
+        for statistic in (*STATISTICS, *MODEL_STATISTICS)
+        if statistic in columns and statistic not in TEXT_STATISTICS
     }
     languages, counts = np.unique(columns["language"].astype(str), return_counts=True)
     order = np.argsort(-counts, kind="stable")

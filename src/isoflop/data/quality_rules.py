@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.specs.quality import QualitySection
+from isoflop._errors import InputError
+from isoflop.specs.quality import MODEL_STATISTICS, QualitySection
 
 # FineWeb's paper drops at its threshold too, Gopher's only beyond.
 _STRICT = ("min_punctuated_lines", "max_short_lines", "max_dup_text_chars")
@@ -63,7 +64,15 @@ def judge(columns: Mapping[str, Any], section: QualitySection) -> Verdicts:
     Args:
         columns: those of `measure_quality`, each (D,).
         section: thresholds, languages and conditions.
+
+    Raises:
+        InputError: a rule asks for what the columns do not hold: a model's score.
     """
+    if section.uses_model() and (missing := MODEL_STATISTICS.keys() - columns.keys()):
+        raise InputError(
+            f"columns: {', '.join(sorted(missing))} is not among them, and a rule asks for it. "
+            "Add the column: `isoflop data` scores documents by a model."
+        )
     n = len(columns["words"])
     failed: dict[str, NDArray[np.bool_]] = {}
     for key, limit in section.limits().items():

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,7 @@ from isoflop.data.hub import read_hub, resolve_hub
 from isoflop.data.kinds import Reading
 from isoflop.data.readers import hash_files, list_files, read_files
 from isoflop.data.recipes import find_recipe, read_recipe
+from isoflop.data.scoring_model import ScoringModel, find_model
 from isoflop.data.shards import write_text
 from isoflop.data.store import DocumentStore, StoreWriter, TextFile
 from isoflop.specs import DomainSection
@@ -35,6 +36,8 @@ class Source:
     version: str
     licence: str
     read: Callable[[], Iterable[Document]]
+    model: ScoringModel | None = None
+    """By whose loss its documents are judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,14 @@ def resolve_source(section: DomainSection, *, base: Path, cache: Path) -> Source
     """The source of a domain; paths are relative to `base`, downloads go into `cache`.
 
     Raises:
-        DataError: unknown recipe; nothing at the path; a data set that is not to be had.
+        DataError: unknown recipe; nothing at the path; a data set that is not to be had; a model
+            that cannot judge.
     """
+    model = find_model(section, base=base)
+    return replace(_resolve(section, base, cache), model=model)
+
+
+def _resolve(section: DomainSection, base: Path, cache: Path) -> Source:
     kind, _, place = section.source.partition(":")
     if kind == "package":
         recipe = find_recipe(place)

@@ -85,7 +85,11 @@ STATISTICS: Mapping[str, str] = {
     "script_share": "Share of the letters that are of that script.",
     "latin_share": "Share of the letters that are Latin.",
 }
-"""Every statistic of a document: what `where` can ask for, and the columns on disk."""
+"""Every statistic of a text by itself: what `where` can ask for, and the columns on disk."""
+MODEL_STATISTICS: Mapping[str, str] = {
+    "model_bpb": "Loss under the run that `model` names [bits per byte].",
+}
+"""Those that a trained model gives: `where` can ask for them beside `model`."""
 TEXT_STATISTICS: Mapping[str, tuple[str, ...]] = {
     "language": (
         "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "pl", "cs", "tr", "fi", "ru", "uk",
@@ -153,6 +157,11 @@ class QualitySection(Section):
     min_compression: float | None = None
     max_compression: float | None = None
     min_language_score: float | None = None
+    min_model_bpb: float | None = None
+    max_model_bpb: float | None = None
+    model: str = ""
+    """`path:RUN_FOLDER`, relative to the study file: a finished run of isoflop's own trainer, whose
+    loss on a document is its `model_bpb`."""
     languages: tuple[str, ...] = ()
     """Languages that stay, as two letters (`en`), or `unknown`; docs/quality.md lists them."""
     where: tuple[str, ...] = ()
@@ -170,7 +179,20 @@ class QualitySection(Section):
             )
         for name in self.languages:
             _require_findable(f"data.domains.quality.languages = {name!r}", "language", name)
-        self.conditions()
+        require(
+            not self.model or self.model.startswith("path:"),
+            "data.domains.quality.model",
+            self.model,
+            "path:RUN_FOLDER",
+            "Name a finished run, relative to the study file: path:STUDY/runs/ID.",
+        )
+        require(
+            bool(self.model) or not self.uses_model(),
+            "data.domains.quality.model",
+            self.model,
+            "a model beside min_model_bpb, max_model_bpb or model_bpb in where",
+            "Name a finished run, relative to the study file: path:STUDY/runs/ID.",
+        )
 
     def limits(self) -> dict[str, float]:
         """The thresholds that apply, in the order of the rules."""
@@ -191,6 +213,12 @@ class QualitySection(Section):
                 script.
         """
         return tuple(_condition(text) for text in self.where)
+
+    def uses_model(self) -> bool:
+        """Whether a rule asks for what a model says."""
+        asked = {key.split("_", 1)[1] for key in self.limits()}
+        asked |= {condition.statistic for condition in self.conditions()}
+        return not asked.isdisjoint(MODEL_STATISTICS)
 
     def is_empty(self) -> bool:
         """Whether every document stays."""
@@ -216,8 +244,9 @@ def _condition(text: str) -> Condition:
             f"{key}: not a condition. Write it as `compression < 4` or `language == en`."
         )
     statistic, operator, word = match.groups()
-    if statistic not in STATISTICS:
-        raise StudyError(f"{key}: unknown statistic. Choose among {', '.join(STATISTICS)}.")
+    known = (*STATISTICS, *MODEL_STATISTICS)
+    if statistic not in known:
+        raise StudyError(f"{key}: unknown statistic. Choose among {', '.join(known)}.")
     if statistic in TEXT_STATISTICS:
         if operator not in ("==", "!="):
             raise StudyError(f"{key}: {statistic} is text. Compare it with == or !=.")

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from isoflop._errors import RunError
+from isoflop.runs.checkpoints import latest as latest
+from isoflop.runs.checkpoints import step_of as step_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +64,6 @@ def load(path: Path, device: torch.device) -> Checkpoint:
             f"{path}: corrupt checkpoint ({type(error).__name__}). "
             "Delete this file: the run goes on from the one before."
         ) from error
-
-
-def step_of(path: Path) -> int:
-    """The step in a checkpoint's name."""
-    return int(path.stem.split("_")[1])
-
-
-def latest(folder: Path, *, up_to: int) -> Path | None:
-    """The checkpoint with the most steps, at most `up_to`."""
-    found = [p for p in folder.glob("*_*.pt") if step_of(p) <= up_to]
-    return max(found, key=step_of, default=None)
 
 
 def hold(folder: Path, step: int) -> Path:
