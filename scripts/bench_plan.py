@@ -2,17 +2,22 @@
 
 Prints a line a model, then what misses most, and one last line of figures, all fractions:
 `params_max_err` and `flops_max_err` over architectures.csv, published FLOPs of whole trainings
-included; `hours_*` where `scripts/bench_plan_hours.py` is there.
+included; `hours_*` are those of `bench_plan_hours.py`. The line before has seconds: of a plan from
+1,000 draws, of three (plain, served, short of text), and to the first words of the command line.
 """
 
 import csv
-import importlib.util
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+import bench_plan_hours
 from isoflop.accounting import (
     Architecture,
     Experts,
@@ -21,6 +26,8 @@ from isoflop.accounting import (
     flops_6nd,
     token_flops,
 )
+from isoflop.laws import find_published
+from isoflop.planning import plan
 
 DATA = Path(os.environ.get("ISOFLOP_DATA", "../shared/data"))
 
@@ -54,7 +61,8 @@ def main() -> int:
     say(f"worst FLOPs: {worst.model}, {worst.what}")
     params_error = max(miss.error for miss in counts)
     figures = {"params_max_err": params_error, "flops_max_err": worst.error}
-    hours = hours_figures()
+    hours = bench_plan_hours.hours_figures()
+    say(" ".join(f"{name}={value:.3f}" for name, value in waits().items()))
     say(" ".join(f"{name}={value:.4g}" for name, value in {**figures, **hours}.items()))
     return int(params_error > 0 or worst.error > FLOPS_BAR)
 
@@ -140,20 +148,25 @@ def experts_of(row: Mapping[str, str]) -> Experts | None:
     )
 
 
-def hours_figures() -> dict[str, float]:
-    """The figures of `bench_plan_hours.py` beside this file, none where it is not there."""
-    path = Path(__file__).with_name("bench_plan_hours.py")
-    if not path.exists():
-        say("hours: not measured, scripts/bench_plan_hours.py is not there")
-        return {}
-    spec = importlib.util.spec_from_file_location("bench_plan_hours", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_plan_hours"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    figures: dict[str, float] = module.hours_figures()
-    return figures
+def waits() -> dict[str, float]:
+    """Seconds of a plan from 1,000 draws, served and not, and to the first words of the CLI."""
+    rng = np.random.default_rng(0)
+    law = find_published("besiroglu").estimate
+    theta = law.best.theta
+    draws = theta * np.exp(rng.normal(0, 0.01, size=(1000, len(theta))))
+    source = replace(law, components=(replace(law.best, draws=draws),))
+    began = time.perf_counter()
+    plan(source, flops=1e24)
+    plain = time.perf_counter() - began
+    plan(source, loss=2.0, inference_tokens=1e13)
+    plan(source, flops=1e24, unique_tokens=1e12)
+    every = time.perf_counter() - began
+    began = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-m", "isoflop", "--help"], stdout=-1) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        first = time.perf_counter() - began
+    return {"plan_s": plain, "three_plans_s": every, "cli_first_s": first}
 
 
 def read(name: str) -> list[dict[str, str]]:
