@@ -39,7 +39,8 @@ class MixtureProposal:
     left_out_error: float | None
     """Rms error of log loss of mixtures that were left out and forecast; None where none could."""
     best_tried: float
-    """The lowest measured loss among the mixtures that were run at (n_params, n_tokens)."""
+    """The lowest measured loss of the runs at (n_params, n_tokens) whose mixture keeps the limits;
+    of all of them where none does."""
     best_tried_shares: Mapping[str, float]
     law: str
     problems: tuple[Problem, ...]
@@ -125,6 +126,7 @@ def propose_mixture(
     )
     chosen = _tidy({name: one.value for name, one in best.shares.items()})
     measured = sum(count * np.asarray(table[name])[here] for name, count in counts.items())
+    measured = np.where(_allowed(table, here, max_shares or {}), measured, np.inf)
     top = int(np.argmin(measured))
     problems = [problem for one in fits.values() for problem in one.problems]
     if missed is None:
@@ -158,6 +160,16 @@ def _at(table: Table, n_params: float, n_tokens: float) -> NDArray[np.intp]:
             "the table is. Name a size and tokens of the ladder."
         )
     return rows
+
+
+def _allowed(
+    table: Table, here: NDArray[np.intp], limits: Mapping[str, float]
+) -> NDArray[np.bool_]:
+    """Which of the runs keep the limits; all where none does."""
+    keeps = np.ones(len(here), dtype=np.bool_)
+    for name, limit in limits.items():
+        keeps &= np.asarray(table[f"w_{name}"])[here] <= limit + 1e-9
+    return keeps if keeps.any() else ~keeps
 
 
 def _bounds(
