@@ -41,8 +41,8 @@ def page(text: str) -> str:
 def study_keys() -> str:
     """One table a section of study.toml: key, type, default, meaning."""
     parts = []
-    for path, section in _sections("", StudyConfig):
-        rows = [f"### `{_heading(path)}`", "", _first_line(section), ""]
+    for heading, section in _sections("", StudyConfig):
+        rows = [f"### `{heading or 'top of the file'}`", "", _first_line(section), ""]
         rows += ["| key | type | default | meaning |", "|---|---|---|---|"]
         meanings = _meanings(section)
         for field in dataclasses.fields(section):
@@ -61,12 +61,15 @@ def problem_codes() -> str:
     return "\n".join(rows)
 
 
-def _sections(path: str, section: type) -> list[tuple[str, type]]:
-    found = [(path, section)]
+def _sections(path: str, section: type, *, listed: bool = False) -> list[tuple[str, type]]:
+    """Each section with its heading in TOML; of a list of sections the heading of one."""
+    heading = f"[[{path}]]" if listed else f"[{path}]" if path else ""
+    found = [(heading, section)]
     for field in dataclasses.fields(section):
         child = _section_of(field.type)
         if child is not None:
-            found += _sections(f"{path}.{field.name}".lstrip("."), child)
+            listed = typing.get_origin(field.type) is tuple
+            found += _sections(f"{path}.{field.name}".lstrip("."), child, listed=listed)
     return found
 
 
@@ -75,12 +78,6 @@ def _section_of(annotation: Any) -> type | None:
         if isinstance(candidate, type) and dataclasses.is_dataclass(candidate):
             return candidate
     return None
-
-
-def _heading(path: str) -> str:
-    if not path:
-        return "top of the file"
-    return f"[[{path}]]" if path in ("data.domains", "data.arms") else f"[{path}]"
 
 
 def _first_line(section: type) -> str:

@@ -113,10 +113,10 @@ def report(tables: Mapping[str, Table], tested: Mapping[str, Any] | None, record
     words.append(f"raw_legal={duplicates.shared.value:.3f}")
     if tested is not None:
         show(proposal_rows(tested))
-        made_ = tested["proposal"]
+        what = tested["proposal"]
         words += [
-            f"proposed={made_['loss']['value']:.4f}"
-            f"[{made_['loss']['low']:.4f},{made_['loss']['high']:.4f}]",
+            f"proposed={what['loss']['value']:.4f}"
+            f"[{what['loss']['low']:.4f},{what['loss']['high']:.4f}]",
             f"measured={tested['measured']:.4f}" if tested["measured"] else "measured=none",
         ]
     line(f"records: {records}")
@@ -146,8 +146,8 @@ def shift_rows(made: ArmComparison) -> Rows:
 
 def repeated_rows(tables: Mapping[str, Table]) -> Rows:
     """Repeated tokens as effective ones: the law of repeated data on new and repeated runs."""
-    both = [final(tables[name]) for name in ("base", "repeated")]
-    joined = {name: np.concatenate([t[name] for t in both]) for name in both[0]}
+    both = [tables[name] for name in ("base", "repeated")]
+    joined = {name: np.concatenate([np.asarray(t[name]) for t in both]) for name in both[0]}
     made = fit(joined, law="repeated")
     theta = made.theta
     rows = [(name, told(theta[name])) for name in theta]
@@ -157,12 +157,6 @@ def repeated_rows(tables: Mapping[str, Table]) -> Rows:
         header=("parameter", "value"),
         rows=tuple(rows),
     )
-
-
-def final(table: Table) -> dict[str, Any]:
-    """Rows whose schedule is complete."""
-    chosen = np.asarray(table["kind"]) == "final"
-    return {name: np.asarray(table[name])[chosen] for name in table}
 
 
 def finals(table: Table) -> int:

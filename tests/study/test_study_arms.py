@@ -56,9 +56,9 @@ n_draws = 100
 """
 
 
-def _open(folder: Path, text: Path, arms: str = ARMS, rest: str = REST) -> StudyFolder:
+def _open(folder: Path, text: Path, arms: str = ARMS) -> StudyFolder:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.toml").write_text((BASE + arms + rest).format(text=text), encoding="utf-8")
+    (folder / "study.toml").write_text((BASE + arms + REST).format(text=text), encoding="utf-8")
     return open_study(folder)
 
 
@@ -180,7 +180,7 @@ def test_compare_by_command(
     assert json.loads(capsys.readouterr().out)["result"]["arms"]["a"]["n_runs"] == 9
 
 
-def test_a_changed_proposal_is_refused(done: tuple[StudyFolder, Outcome], tmp_path: Path) -> None:
+def test_a_changed_proposal_is_refused(done: tuple[StudyFolder, Outcome]) -> None:
     study, _ = done
     path = proposal_path(study)
     kept = path.read_text()

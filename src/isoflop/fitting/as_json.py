@@ -1,11 +1,13 @@
-"""Dataclasses and arrays as plain JSON values; numbers that JSON lacks become null."""
+"""Dataclasses and arrays as plain JSON values; numbers that JSON lacks become null. And back."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+
+from isoflop._types import Problem, Severity
 
 
 def to_plain(value: Any) -> Any:
@@ -23,3 +25,18 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def read_problem(record: Mapping[str, Any]) -> Problem:
+    """The problem that `to_plain` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    if record["severity"] not in get_args(Severity):
+        raise ValueError(f"severity={record['severity']}")
+    # A code that this isoflop does not know would be a fault of ours elsewhere; here it is input.
+    try:
+        return Problem(**{**record, "affects": tuple(record["affects"])})
+    except AssertionError as error:
+        raise ValueError(str(error)) from error

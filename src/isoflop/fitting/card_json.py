@@ -5,13 +5,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from isoflop._errors import InputError
-from isoflop._types import Array, Interval, Problem, Severity
-from isoflop.fitting.as_json import to_plain
+from isoflop._types import Array, Interval
+from isoflop.fitting.as_json import read_problem, to_plain
 from isoflop.fitting.certificate import Basin, Certificate
 from isoflop.fitting.fit_result import LawScore
 from isoflop.fitting.law_card import CardAllocation, CardLaw, LawCard
@@ -90,8 +90,8 @@ def _card(record: Mapping[str, Any]) -> LawCard:
             )
             for one in record["allocations"]
         ),
-        problems=tuple(_problem(one) for one in record["problems"]),
-        further_problems=tuple(_problem(one) for one in record["further_problems"]),
+        problems=tuple(read_problem(one) for one in record["problems"]),
+        further_problems=tuple(read_problem(one) for one in record["further_problems"]),
         record=Record(
             **{**made, "prior": tuple(map(str, made["prior"])), "noise": Noise(**made["noise"])}
         ),
@@ -128,16 +128,6 @@ def _score(record: Mapping[str, Any]) -> LawScore:
 def _interval(record: Mapping[str, Any]) -> Interval:
     numbers = {name: math.nan if value is None else float(value) for name, value in record.items()}
     return Interval(**numbers)
-
-
-def _problem(record: Mapping[str, Any]) -> Problem:
-    if record["severity"] not in get_args(Severity):
-        raise ValueError(f"severity={record['severity']}")
-    # A code that this isoflop does not know would be a fault of ours elsewhere; here it is input.
-    try:
-        return Problem(**{**record, "affects": tuple(record["affects"])})
-    except AssertionError as error:
-        raise ValueError(str(error)) from error
 
 
 def _finite(record: Mapping[str, Any], name: str) -> float:

@@ -1,7 +1,7 @@
 """`compare_arms`: several recipes' tables -> each one's law, and its worth beside the base."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from isoflop.fitting.compare import compare
 from isoflop.fitting.comparison import Comparison, TokensToLoss
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
-from isoflop.fitting.table import optional_column
+from isoflop.fitting.table import read_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,7 @@ class ArmOutcome:
             "target": self.target,
             "fit": self.fitted.to_json(),
             "largest": to_plain(self.largest),
+            "early": to_plain(self.early),
             "comparison": None if self.against_base is None else self.against_base.to_json(),
         }
 
@@ -106,9 +107,7 @@ class ArmComparison:
 
 
 def _named(problem: Problem, outcome: ArmOutcome) -> Problem:
-    fields = to_plain(problem)
-    text = f"{outcome.arm}, {outcome.target}: {problem.text}"
-    return Problem(**{**fields, "text": text, "affects": problem.affects})
+    return replace(problem, text=f"{outcome.arm}, {outcome.target}: {problem.text}")
 
 
 def compare_arms(
@@ -145,9 +144,8 @@ def compare_arms(
     outcomes = []
     for number, (name, target) in enumerate((n, t) for n in order for t in targets):
         progress(number / (len(order) * len(targets)), f"{name}, {target}")
-        final = _final(arms[name])
         fitted = fit(
-            final,
+            arms[name],
             target=target,
             law="chinchilla",
             level=level,
@@ -164,27 +162,17 @@ def compare_arms(
                 arm=name,
                 target=target,
                 fitted=fitted,
-                largest=_largest(final, target),
+                largest=_largest(arms[name], target),
                 against_base=against,
             )
         )
     return ArmComparison(base=base, outcomes=tuple(outcomes))
 
 
-def _largest(final: Table, target: str) -> Largest:
-    n_params, n_tokens, loss = (
-        np.asarray(final[name], dtype=np.float64) for name in ("n_params", "n_tokens", target)
-    )
+def _largest(table: Table, target: str) -> Largest:
+    runs = read_table(table, target, ("n_params", "n_tokens"))
+    n_params, n_tokens = runs.columns["n_params"], runs.columns["n_tokens"]
     top = int(np.argmax(n_params * n_tokens))
     return Largest(
-        n_params=float(n_params[top]), n_tokens=float(n_tokens[top]), loss=float(loss[top])
+        n_params=float(n_params[top]), n_tokens=float(n_tokens[top]), loss=float(runs.loss[top])
     )
-
-
-def _final(table: Table) -> Table:
-    """Rows whose schedule is complete."""
-    kind = optional_column(table, "kind")
-    if kind is None:
-        return table
-    rows = kind.astype(str) == "final"
-    return {name: np.asarray(table[name])[rows] for name in table}

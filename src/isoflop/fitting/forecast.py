@@ -9,7 +9,7 @@ from typing import Any
 from isoflop._errors import InputError
 from isoflop._types import Interval, Problem
 from isoflop.fitting.analysis import Analysis
-from isoflop.fitting.as_json import to_plain
+from isoflop.fitting.as_json import read_problem, to_plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +46,12 @@ class Forecast:
                 flops=float(record["flops"]),
                 loss=Interval(**record["loss"]),
                 naive_loss=float(record["naive_loss"]),
-                problems=tuple(
-                    Problem(**{**one, "affects": tuple(one["affects"])})
-                    for one in record["problems"]
-                ),
+                problems=tuple(map(read_problem, record["problems"])),
                 law=str(record["law"]),
                 inputs_hash=str(record["inputs_hash"]),
                 sha256=str(record["sha256"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"A forecast must have all its fields, but {error} is wrong. Make it again."
             ) from error

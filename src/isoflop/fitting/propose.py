@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from isoflop._errors import FitError, InputError
 from isoflop._types import LEVEL, Interval, Problem, Table, is_share
-from isoflop.fitting.as_json import to_plain
+from isoflop.fitting.as_json import read_problem, to_plain
 from isoflop.fitting.best_mixture import best_mixture
 from isoflop.fitting.fit import fit
 from isoflop.fitting.fit_result import Fit
@@ -64,13 +64,10 @@ class MixtureProposal:
                     **record,
                     "shares": {name: Interval(**one) for name, one in record["shares"].items()},
                     "loss": Interval(**record["loss"]),
-                    "problems": tuple(
-                        Problem(**{**one, "affects": tuple(one["affects"])})
-                        for one in record["problems"]
-                    ),
+                    "problems": tuple(map(read_problem, record["problems"])),
                 }
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"A proposal must have all its fields, but {error} is wrong. Make it again."
             ) from error
@@ -282,7 +279,7 @@ def _widened(loss: Interval, missed: float | None) -> Interval:
 
 
 def _tidy(shares: Mapping[str, float]) -> dict[str, float]:
-    """Shares without crumbs, adding up to one, in round thousandths as a study states them."""
+    """Shares without crumbs, adding up to one, in round ten-thousandths."""
     kept = {name: max(0.0, round(value, 4)) for name, value in shares.items()}
     kept = {name: value if value >= LEAST_SHARE else 0.0 for name, value in kept.items()}
     total = sum(kept.values())

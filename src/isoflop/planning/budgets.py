@@ -3,19 +3,17 @@
 from collections.abc import Mapping
 
 from isoflop._errors import InputError
-from isoflop.accounting import Accelerator
+from isoflop.accounting import Accelerator, cost_usd, device_hours, training_days
 
 BUDGETS = ("device_hours", "days", "usd")
-HOURS_PER_DAY = 24.0
-SECONDS_PER_HOUR = 3600.0
 
 
 def with_flops(
     given: Mapping[str, float], device: Accelerator, n_devices: int, mfu: float
 ) -> dict[str, float]:
-    """What is given, and the FLOPs of a budget: hours · 3600 · peak · mfu.
+    """What is given, and the FLOPs that a budget buys: the budget over what one FLOP takes of it.
 
-    Money is hours at the higher price of the accelerator's dated range.
+    Money is spent at the higher price of the accelerator's dated range.
 
     Raises:
         InputError: `mfu` outside (0, 1], `n_devices < 1`, or money where no price is known.
@@ -23,29 +21,21 @@ def with_flops(
     found = dict(given)
     for name in BUDGETS:
         if name in given:
-            hours = _hours(name, given[name], device, n_devices)
-            if not 0 < mfu <= 1:
-                raise InputError(
-                    f"`0 < mfu <= 1` must hold, but got mfu={mfu}. Published runs lie at 0.2-0.5."
-                )
-            found["flops"] = hours * SECONDS_PER_HOUR * device.bf16_tflops * 1e12 * mfu
+            found["flops"] = given[name] / _of_one_flop(name, device, n_devices, mfu)
     return found
 
 
-def _hours(name: str, value: float, device: Accelerator, n_devices: int) -> float:
-    """Device-hours of a budget."""
-    if name == "device_hours":
-        return value
+def _of_one_flop(name: str, device: Accelerator, n_devices: int, mfu: float) -> float:
+    """What a FLOP takes of a budget."""
     if name == "days":
-        if n_devices < 1:
-            raise InputError(
-                f"`n_devices >= 1` must hold, but got n_devices={n_devices}. "
-                "Give the number of accelerators."
-            )
-        return value * HOURS_PER_DAY * n_devices
-    if device.price_high is None:
+        return training_days(1.0, device, n_devices, mfu)
+    hours = device_hours(1.0, device, mfu)
+    if name == "device_hours":
+        return hours
+    price = cost_usd(hours, device)
+    if price is None:
         raise InputError(
-            f"usd={value:g}: no price of {device.name} is known. Give device_hours, or an "
+            f"No price of {device.name} is known, so none of usd. Give device_hours, or an "
             "accelerator of your own with a price."
         )
-    return value / device.price_high
+    return price[1]

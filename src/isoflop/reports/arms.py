@@ -96,13 +96,8 @@ def _multiplier(outcome: Mapping[str, Any]) -> str:
 
 
 def _early(outcome: Mapping[str, Any]) -> str:
-    """The base's tokens over the arm's at the first common loss of the largest size."""
-    found = outcome["comparison"]["tokens"] if outcome["comparison"] else []
-    if not found:
-        return numbers.MISSING
-    largest = max(one["n_params"] for one in found)
-    first = max((one for one in found if one["n_params"] == largest), key=lambda one: one["loss"])
-    return _interval(first["ratio"])
+    early = outcome["early"]
+    return numbers.MISSING if early is None else _interval(early["ratio"])
 
 
 def _interval(value: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from isoflop._errors import DataError, RunError, StudyError
 from isoflop._types import Problem, Table
 from isoflop.data import arm_folder, prepare_arm, read_card
 from isoflop.fitting import MixtureProposal, compare_arms, propose_mixture
+from isoflop.fitting.as_json import read_problem
 from isoflop.ladders import Job, Ladder
 from isoflop.ladders.design import TOKEN_RESERVE, CorpusFacts, design_ladder, one_cell
 from isoflop.runs import RunFolder, read_runs
@@ -185,7 +186,7 @@ def compare_study_arms(
 
 def arm_problems(made: Mapping[str, Any]) -> tuple[Problem, ...]:
     """The problems of what `compare_study_arms` gave."""
-    return tuple(Problem(**{**one, "affects": tuple(one["affects"])}) for one in made["problems"])
+    return tuple(map(read_problem, made["problems"]))
 
 
 def _inputs_hash(study: StudyFolder, tables: Mapping[str, Table], targets: Sequence[str]) -> str:

@@ -99,7 +99,7 @@ def base_runs(study: StudyFolder, *, kind: str = "final") -> dict[str, np.ndarra
     own = ~np.isin(rows["run"], sorted(arms))
     if not own.any():
         raise RunError(f"{study.runs}: no run has finished. Run `isoflop run {study.path}`.")
-    return {name: column[own] for name, column in rows.items() if not (arms and is_share(name))}
+    return {name: column[own] for name, column in rows.items() if not is_share(name)}
 
 
 def fit_study(study: StudyFolder) -> Analysis:
