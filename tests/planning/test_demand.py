@@ -96,6 +96,28 @@ def test_draws_give_intervals_around_the_plan() -> None:
     assert 0.8 < inside < 0.97
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.01])
+@pytest.mark.parametrize("given", [{"flops": 1e22}, {"loss": 2.2}])
+def test_one_token_of_demand_changes_no_interval(
+    monkeypatch: pytest.MonkeyPatch, sigma: float, given: dict[str, float]
+) -> None:
+    # As many draws as a plain plan takes, so that both take the same ones.
+    monkeypatch.setattr("isoflop.planning.cheapest.SAMPLES", 4000)
+    rng = np.random.default_rng(1)
+    theta = np.array([E, A, ALPHA, B, BETA])
+    # Exponents so wide that draws' sizes lie far above and below the plan's.
+    draws = theta * np.exp(rng.normal(0, [0.002, 0.3, 0.15, 0.3, 0.15], size=(1000, 5)))
+    law = Estimate(components=(Component(law=CHINCHILLA, theta=theta, draws=draws),), sigma=sigma)
+    plain = plan(law, **given)  # type: ignore[arg-type]
+    served = plan(law, **given, inference_tokens=1.0)  # type: ignore[arg-type]
+    assert plain.n_params.high > 3 * plain.n_params.value
+    for one in ("n_params", "n_tokens", "flops"):
+        mine, other = getattr(served, one), getattr(plain, one)
+        assert mine.value == pytest.approx(other.value, rel=1e-6)
+        assert mine.low == pytest.approx(other.low, rel=1e-3)
+        assert mine.high == pytest.approx(other.high, rel=1e-3)
+
+
 def by_root_of(row: np.ndarray, loss: float, tokens: float) -> float:
     e, a, alpha, b, beta = row
     grid = np.linspace(np.log(1e8), np.log(1e13), 20001)

@@ -1,5 +1,7 @@
 """Data-limited plans: Muennighoff's values, limits, and refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,26 @@ def test_draws_give_intervals() -> None:
     assert made.n_params.low < made.n_params.value < made.n_params.high
     assert made.limited is not None
     assert made.limited.epochs.low < made.limited.epochs.value < made.limited.epochs.high
+
+
+def test_laws_that_know_repeats_and_laws_that_do_not_forecast_what_was_minimised() -> None:
+    repeated = LAW.estimate.components[0]
+    chinchilla = find_published("besiroglu").estimate.components[0]
+    both = Estimate(components=(replace(repeated, weight=0.5), replace(chinchilla, weight=0.5)))
+    made = plan(both, flops=BUDGET, unique_tokens=1e10)
+    assert made.limited is not None
+    assert made.limited.assumed
+    inputs = {
+        "n_params": np.array([made.n_params.value]),
+        "n_tokens": np.array([made.n_tokens.value]),
+    }
+    unique = {"n_unique_tokens": np.array([1e10])}
+    worth = {"n_tokens": effective_tokens(inputs["n_tokens"], 1e10)}
+    losses = (
+        REPEATED.predict(repeated.theta, {**inputs, **unique})[0],
+        CHINCHILLA.predict(chinchilla.theta, {**inputs, **worth})[0],
+    )
+    assert made.loss.value == pytest.approx(np.sqrt(losses[0] * losses[1]), rel=1e-9)
 
 
 @pytest.mark.parametrize(

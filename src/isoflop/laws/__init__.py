@@ -24,7 +24,7 @@ What to use when:
 from isoflop.laws._law import Inputs, Law, Param, Term, find_in
 from isoflop.laws._published import PF_DAY, Published
 from isoflop.laws.annealed import ANNEALED, ANNEALED_SIZES
-from isoflop.laws.best_split import BestSplit, NearOptimal, best_split, near_optimal
+from isoflop.laws.best_split import BestSplit, NearOptimal, best_split, mean_law, near_optimal
 from isoflop.laws.broken_power import BNSL_1, BNSL_2
 from isoflop.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from isoflop.laws.downstream import ERROR_ON_LOSS, SIGMOID, SIGMOID_TO_ONE
@@ -99,6 +99,7 @@ __all__ = [
     "find_root",
     "frontier_exponent",
     "joint_mixture",
+    "mean_law",
     "near_optimal",
     "optimum",
     "own_law",

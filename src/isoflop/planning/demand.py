@@ -13,10 +13,10 @@ import numpy as np
 from isoflop._errors import InputError
 from isoflop._types import Array, Interval
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
-from isoflop.laws import CLOSED_FORM, Component, Estimate, additive_form
+from isoflop.laws import CLOSED_FORM, Component, Estimate, Law, additive_form, mean_law
 from isoflop.planning.cheapest import ZOOMS, LossOf, cheapest, drawn, settled, zooms_of
 from isoflop.planning.frontier import frontier_of_draws
-from isoflop.planning.solve import Solution, interval, mean_loss, solve
+from isoflop.planning.solve import Solution, interval, mean_loss, run_noise, solve
 
 FORWARD = 2.0
 """FLOPs a parameter and token of inference: one multiply-add."""
@@ -99,15 +99,20 @@ def solve_demand(
     start = solve(estimate, given, level)
     first = np.array([start.log_params])
     if name == "loss":
-        mean = partial(_halved, _mean(estimate), value)
+        mean = partial(_halved, _mean(estimate), np.array([[value]]))
         log_n, log_d = _for_loss(mean, first, demand, ZOOMS)
     else:
-        log_n, log_d = _for_budget(_mean(estimate), value, first, demand, ZOOMS)
+        log_n, log_d = _for_budget(_mean(estimate), np.array([value]), first, demand, ZOOMS)
     if not np.isfinite(log_d[0]):
         raise InputError(_impossible(name, value, demand))
+    components = drawn(estimate)
+    ends = np.cumsum([len(draws) for _, draws in components])
+    targets = np.full(int(ends[-1]), value)
+    if name == "loss":
+        targets *= np.exp(-run_noise(estimate, float(log_n[0]), float(log_d[0]), len(targets)))
     found = [
-        _of_draws(estimate, component, draws, name, value, start.log_params, demand)
-        for component, draws in drawn(estimate)
+        _of_draws(estimate, component, draws, name, own, start.log_params, demand)
+        for (component, draws), own in zip(components, np.split(targets, ends[:-1]), strict=True)
     ]
     sizes, tokens = (np.concatenate([one[k] for one in found]) for k in (0, 1))
     point = float(log_n[0]), float(log_d[0])
@@ -120,23 +125,27 @@ def _of_draws(
     component: Component,
     draws: Array,
     name: str,
-    value: float,
+    targets: Array,
     start: float,
     demand: Demand,
 ) -> tuple[Array, Array]:
-    """ln N and ln D (B,) of every draw of one law."""
+    """ln N and ln D (B,) of every draw of one law; a new run's noise is in the target loss."""
     loss_of = _of(component, draws)
-    first = np.full(len(draws), start)
-    if name == "flops":
-        return _for_budget(loss_of, value, first, demand, zooms_of(component))
-    if component.law.name not in CLOSED_FORM:
-        return _for_loss(partial(_halved, loss_of, value), first, demand, zooms_of(component))
+    # Each draw is searched from its own compute-optimal size: demand only shrinks that.
     alone = replace(estimate, components=(replace(component, draws=draws, weight=1.0),))
     frontier = frontier_of_draws(alone, n_samples=len(draws))
-    log_c = frontier.log_flops_of_loss(np.full(len(draws), value))
+    zooms = zooms_of(component)
+    if name == "flops":
+        first = frontier.log_params(np.log(targets))
+        return _for_budget(loss_of, targets, first, demand, zooms)
+    log_c = frontier.log_flops_of_loss(targets)
     log_n = np.where(np.isfinite(log_c), frontier.log_params(log_c), start)
-    tokens = _level_set(component, draws, log_n, log_c)
-    found = _for_loss(tokens, log_n, demand, zooms_of(component))
+    tokens = (
+        _level_set(component, draws, log_n, log_c)
+        if component.law.name in CLOSED_FORM
+        else partial(_halved, loss_of, targets[:, None])
+    )
+    found = _for_loss(tokens, log_n, demand, zooms)
     lost = ~np.isfinite(log_c)
     return np.where(lost, np.inf, found[0]), np.where(lost, np.inf, found[1])
 
@@ -199,10 +208,10 @@ def _for_loss(
 
 
 def _for_budget(
-    loss_of: LossOf, total: float, start: Array, demand: Demand, zooms: int
+    loss_of: LossOf, total: Array, start: Array, demand: Demand, zooms: int
 ) -> tuple[Array, Array]:
     """ln N and ln D (B,) of least loss where training and serving cost `total` FLOPs."""
-    log_total = np.log(total)
+    log_total = np.log(total)[:, None]
 
     def log_tokens(log_n: Array) -> Array:
         """What serving leaves; -inf where it leaves nothing."""
@@ -220,7 +229,7 @@ def _for_budget(
     return log_n, np.where(log_d > 0, log_d, np.inf)
 
 
-def _halved(loss_of: LossOf, loss: float, log_n: Array) -> Array:
+def _halved(loss_of: LossOf, loss: Array, log_n: Array) -> Array:
     """By halving, for any law: ln D (B, G) at which the loss is reached; inf where it is not."""
     low, high = np.zeros(log_n.shape), np.full(log_n.shape, LARGEST_TOKENS)
     reached = loss_of(log_n, high) < loss
@@ -233,23 +242,21 @@ def _halved(loss_of: LossOf, loss: float, log_n: Array) -> Array:
 
 def _of(component: Component, draws: Array) -> LossOf:
     """The loss of every draw."""
+    return _of_law(component.law, draws)
 
+
+def _of_law(law: Law, theta: Array) -> LossOf:
     def loss_of(log_n: Array, log_d: Array) -> Array:
         inputs = {"n_params": np.exp(log_n), "n_tokens": np.exp(log_d)}
-        return np.asarray(component.law.predict(draws, inputs))
+        return np.asarray(law.predict(theta, inputs))
 
     return loss_of
 
 
 def _mean(estimate: Estimate) -> LossOf:
-    """The weighted geometric mean of the laws' points, as a plan's loss is."""
-    alive = [c for c in estimate.components if c.weight > 0]
-
-    def loss_of(log_n: Array, log_d: Array) -> Array:
-        parts = [c.weight * np.log(_of(c, c.theta[None])(log_n, log_d)) for c in alive]
-        return np.asarray(np.exp(np.sum(parts, axis=0)))
-
-    return loss_of
+    """The loss of the plan itself, by all laws together."""
+    law = mean_law([c for c in estimate.components if c.weight > 0])
+    return _of_law(law, np.empty((1, 0)))
 
 
 def _impossible(name: str, value: float, demand: Demand) -> str:

@@ -1,16 +1,17 @@
 """Data-limited plans: how to split compute between parameters and epochs of the text there is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from isoflop._errors import InputError
-from isoflop._types import Array, Interval, Problem
+from isoflop._types import Array, Interval
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
-from isoflop.laws import Component, Estimate
+from isoflop.laws import Estimate, Inputs, Law, mean_law
 from isoflop.planning.cheapest import ZOOMS, LossOf, cheapest, drawn, settled, zooms_of
-from isoflop.planning.solve import Solution, interval, solve
+from isoflop.planning.frontier import mean_line
+from isoflop.planning.solve import Solution, interval
 
 HALF_LIFE = 15.387756
 """R_D*: repeats after which a token is worth 1/e of a new one, for laws that know no repeats.
@@ -18,9 +19,6 @@ Source: Muennighoff et al. 2023, arXiv:2305.16264, released constants."""
 
 REACH = 12.0
 """Sizes are searched a factor e^12 around the compute-optimal one of unlimited text."""
-
-MANY = 4.0
-"""Epochs beyond which repeats are worth clearly less than new tokens. Source: as above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,26 +54,22 @@ def solve_limited(
             f"`unique_tokens` needs a budget in flops, but got {', '.join(given) or 'none'}. "
             "Give flops, device_hours, days or usd."
         )
-    start = solve(estimate, given, level)
-    log_c = start.log_flops - float(np.log(FLOPS_PER_PARAM_TOKEN))
+    log_flops = float(np.log(given["flops"]))
+    start = mean_line(estimate).log_params(log_flops)
+    log_c = log_flops - float(np.log(FLOPS_PER_PARAM_TOKEN))
     alive = [c for c in estimate.components if c.weight > 0]
-    parts = [(c.weight, _loss(c, c.theta[None], unique)) for c in alive]
-
-    def mean(log_n: Array, log_d: Array) -> Array:
-        logs = [weight * np.log(loss(log_n, log_d)) for weight, loss in parts]
-        return np.asarray(np.exp(np.sum(logs, axis=0)))
-
-    log_n = float(_best(mean, start.log_params, 1, log_c, ZOOMS)[0])
+    mean = mean_law([replace(c, law=with_repeats(c.law)) for c in alive])
+    log_n = float(_best(_loss(mean, np.empty((1, 0)), unique), start, 1, log_c, ZOOMS)[0])
     draws = np.concatenate(
         [
-            _best(_loss(c, rows, unique), start.log_params, len(rows), log_c, zooms_of(c))
+            _best(_loss(with_repeats(c.law), rows, unique), start, len(rows), log_c, zooms_of(c))
             for c, rows in drawn(estimate)
         ]
     )
     solution = Solution(
-        log_flops=start.log_flops,
+        log_flops=log_flops,
         log_params=log_n,
-        log_flops_draws=np.full(len(draws), start.log_flops),
+        log_flops_draws=np.full(len(draws), log_flops),
         log_params_draws=settled(draws, log_n),
     )
     epochs = np.maximum(0.0, solution.log_tokens - np.log(unique))
@@ -88,30 +82,7 @@ def solve_limited(
     return solution, limited
 
 
-def limited_problems(limited: Limited | None) -> tuple[Problem, ...]:
-    """`repeated_data` where a plan reads its text again: how often, and on whose word."""
-    if limited is None or limited.epochs.value <= 1 + 1e-9:
-        return ()
-    epochs = limited.epochs
-    word = (
-        f"what a repeat is worth (R = {HALF_LIFE:.3g}) is that of Muennighoff et al., not of the "
-        "runs"
-        if limited.assumed
-        else "what a repeat is worth is that of the runs"
-    )
-    return (
-        Problem(
-            code="repeated_data",
-            severity="warning" if epochs.value > MANY or limited.assumed else "note",
-            text=f"The plan reads its {limited.unique_tokens:.3g} distinct tokens "
-            f"{epochs.value:.3g} times [{epochs.low:.3g}, {epochs.high:.3g}]; {word}.",
-            remedy="Add text, or train pilots that repeat as often (`unique_tokens` of a domain).",
-            affects=("allocation", "forecast"),
-        ),
-    )
-
-
-def effective_tokens(n_tokens: Array, unique: float) -> Array:
+def effective_tokens(n_tokens: Array, unique: Array | float) -> Array:
     """D' = U + U R (1 - exp(-(D/U - 1)/R)) beyond U, D up to it."""
     repeats = np.maximum(n_tokens / unique - 1, 0.0)
     return np.asarray(
@@ -119,15 +90,28 @@ def effective_tokens(n_tokens: Array, unique: float) -> Array:
     )
 
 
-def _loss(component: Component, theta: Array, unique: float) -> LossOf:
-    law = component.law
+def with_repeats(law: Law) -> Law:
+    """The law with `n_unique_tokens`: itself where it has them, else of effective tokens."""
+    if "n_unique_tokens" in law.inputs:
+        return law
 
+    def predict(theta: Array, inputs: Inputs) -> Array:
+        tokens, unique = inputs["n_tokens"], inputs["n_unique_tokens"]
+        return law.predict(theta, {**inputs, "n_tokens": effective_tokens(tokens, unique)})
+
+    return replace(law, inputs=(*law.inputs, "n_unique_tokens"), predict=predict)
+
+
+def limited_estimate(estimate: Estimate) -> Estimate:
+    """The estimate of laws that all take `n_unique_tokens`."""
+    components = tuple(replace(c, law=with_repeats(c.law)) for c in estimate.components)
+    return replace(estimate, components=components)
+
+
+def _loss(law: Law, theta: Array, unique: float) -> LossOf:
     def loss_of(log_n: Array, log_d: Array) -> Array:
         inputs = {"n_params": np.exp(log_n), "n_tokens": np.exp(log_d)}
-        if "n_unique_tokens" in law.inputs:
-            inputs["n_unique_tokens"] = np.minimum(inputs["n_tokens"], unique)
-        else:
-            inputs["n_tokens"] = effective_tokens(inputs["n_tokens"], unique)
+        inputs["n_unique_tokens"] = np.minimum(inputs["n_tokens"], unique)
         return np.asarray(law.predict(theta, inputs))
 
     return loss_of

@@ -22,12 +22,11 @@ from isoflop.planning.demand import Demand, solve_demand
 from isoflop.planning.frontier import largest_flops
 from isoflop.planning.limited import (
     Limited,
-    effective_tokens,
-    limited_problems,
+    limited_estimate,
     solve_limited,
 )
 from isoflop.planning.plan import Plan
-from isoflop.planning.problems import over_training, plan_problems
+from isoflop.planning.problems import plan_problems
 from isoflop.planning.solve import Solution, interval, solve
 
 
@@ -181,9 +180,7 @@ def _solved(
         if {"n_params", "n_tokens"} <= set(given) or demand is not None or limited is not None
         else near_optimal(estimate, compute.value, k=FLOPS_PER_PARAM_TOKEN),
         problems=estimate.problems
-        + plan_problems(estimate, prediction, solution, ratio, limited=limited is not None)
-        + over_training(solution, lifetime)
-        + limited_problems(limited),
+        + plan_problems(estimate, prediction, solution, ratio, lifetime=lifetime, limited=limited),
         source=estimate.source,
         target=estimate.target,
         n_params_convention=estimate.n_params_convention,
@@ -195,14 +192,11 @@ def _solved(
 def _predicted(
     estimate: Estimate, sizes: dict[str, Interval], limited: Limited | None, level: float
 ) -> Prediction:
-    """The loss of the planned run; where text is short, of what its repeats are worth."""
+    """The loss of the planned run; where text is short, with its repeats for what they are."""
     inputs = {name: sizes[name].value for name in ("n_params", "n_tokens")}
     if limited is not None:
-        if "n_unique_tokens" in estimate.inputs:
-            inputs["n_unique_tokens"] = min(inputs["n_tokens"], limited.unique_tokens)
-        else:
-            worth = effective_tokens(np.array([inputs["n_tokens"]]), limited.unique_tokens)
-            inputs["n_tokens"] = float(worth[0])
+        inputs["n_unique_tokens"] = min(inputs["n_tokens"], limited.unique_tokens)
+        estimate = limited_estimate(estimate)
     return estimate.predict(inputs, level=level)
 
 

@@ -5,7 +5,12 @@ import numpy as np
 from isoflop._types import Prediction, Problem
 from isoflop.laws import Estimate
 from isoflop.planning.demand import Lifetime
+from isoflop.planning.limited import HALF_LIFE, Limited
 from isoflop.planning.solve import Solution
+
+MANY_EPOCHS = 4.0
+"""Epochs beyond which repeats are worth clearly less than new tokens. Source: Muennighoff et al.
+2023, arXiv:2305.16264."""
 
 OVER_TRAINED, FAR_OVER_TRAINED = 5.0, 30.0
 """Tokens a parameter, times the compute-optimal ones, from which on it is told, and warned of."""
@@ -20,7 +25,8 @@ def plan_problems(
     solution: Solution,
     ratio: float | None,
     *,
-    limited: bool = False,
+    lifetime: Lifetime | None,
+    limited: Limited | None,
 ) -> tuple[Problem, ...]:
     """The plan's own problems: how far beyond the runs, what is not known, what is not reached.
 
@@ -29,17 +35,43 @@ def plan_problems(
         prediction: the loss of the planned run, with the law's view of the distance.
         solution: the planned run and its draws.
         ratio: FLOPs planned over FLOPs of the largest run, if known.
-        limited: whether the plan was told how many tokens are distinct.
+        lifetime: what serving takes, where there is a demand.
+        limited: the text that there is, where it is a limit.
     """
     return (
         *_extrapolation(estimate, prediction, ratio),
         *_convention(estimate),
         *_unreachable(solution),
-        *(() if limited else _all_new(estimate, solution)),
+        *(_all_new(estimate, solution) if limited is None else ()),
+        *_over_training(solution, lifetime),
+        *_repeats(limited),
     )
 
 
-def over_training(solution: Solution, lifetime: Lifetime | None) -> tuple[Problem, ...]:
+def _repeats(limited: Limited | None) -> tuple[Problem, ...]:
+    """`repeated_data` where a plan reads its text again: how often, and on whose word."""
+    if limited is None or limited.epochs.value <= 1 + 1e-9:
+        return ()
+    epochs = limited.epochs
+    word = (
+        f"what a repeat is worth (R = {HALF_LIFE:.3g}) is that of Muennighoff et al., not of the "
+        "runs"
+        if limited.assumed
+        else "what a repeat is worth is that of the runs"
+    )
+    return (
+        Problem(
+            code="repeated_data",
+            severity="warning" if epochs.value > MANY_EPOCHS or limited.assumed else "note",
+            text=f"The plan reads its {limited.unique_tokens:.3g} distinct tokens "
+            f"{epochs.value:.3g} times [{epochs.low:.3g}, {epochs.high:.3g}]; {word}.",
+            remedy="Add text, or train pilots that repeat as often (`unique_tokens` of a domain).",
+            affects=("allocation", "forecast"),
+        ),
+    )
+
+
+def _over_training(solution: Solution, lifetime: Lifetime | None) -> tuple[Problem, ...]:
     """`over_trained` where a demand asks for many times the compute-optimal tokens a parameter.
 
     Source: Sardana et al. 2024, arXiv:2401.00448: laws fitted at ordinary tokens a parameter

@@ -56,7 +56,9 @@ def solve(estimate: Estimate, given: Mapping[str, float], level: float) -> Solut
     if name == "loss":
         _check_floor(frontier, value, level)
         log_c = _flops_of_loss(estimate, line, value, frontier, level)
-        targets = value * np.exp(-_noise(estimate, line, log_c, len(frontier)))
+        log_n = line.log_params(log_c)
+        noise = run_noise(estimate, log_n, log_c - _LOG_K - log_n, len(frontier))
+        targets = value * np.exp(-noise)
         draws = frontier.log_flops_of_loss(targets)
     else:
         log_c, draws = _flops_of_size(line, frontier, name, float(np.log(value)))
@@ -129,13 +131,9 @@ def _flops_of_loss(
     return (low + high) / 2
 
 
-def _noise(estimate: Estimate, line: MeanLine, log_c: float, size: int) -> Array:
-    """Log-loss deviations (B,) of a new run from its law."""
-    log_n = line.log_params(log_c)
-    inputs = {
-        "n_params": np.exp([log_n]),
-        "n_tokens": np.exp([log_c - _LOG_K - log_n]),
-    }
+def run_noise(estimate: Estimate, log_params: float, log_tokens: float, size: int) -> Array:
+    """Log-loss deviations (B,) of a new run of (N, D) from its law."""
+    inputs = {"n_params": np.exp([log_params]), "n_tokens": np.exp([log_tokens])}
     # ASSUMPTION: the spread is that at the planned run, also for draws that end elsewhere.
     distance = float(estimate.distance(inputs)[0])
     rng = np.random.default_rng(_NOISE_SEED)
