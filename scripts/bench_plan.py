@@ -6,18 +6,16 @@ included; `hours_*` are those of `bench_plan_hours.py`. The line before has seco
 1,000 draws, of three (plain, served, short of text), and to the first words of the command line.
 """
 
-import csv
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 import bench_plan_hours
+from bench_plan_hours import read
 from isoflop.accounting import (
     Architecture,
     Experts,
@@ -28,8 +26,6 @@ from isoflop.accounting import (
 )
 from isoflop.laws import find_published
 from isoflop.planning import plan
-
-DATA = Path(os.environ.get("ISOFLOP_DATA", "../shared/data"))
 
 PUBLISHED_6ND = ("GPT-3 175B", "Llama-3.1-405B", "PaLM 540B", "Falcon-180B", "LLaMA-65B")
 """Trainings whose published FLOPs are 6·N·D with the stored N, rounded to two to four digits."""
@@ -167,15 +163,6 @@ def waits() -> dict[str, float]:
         process.stdout.read(1)
         first = time.perf_counter() - began
     return {"plan_s": plain, "three_plans_s": every, "cli_first_s": first}
-
-
-def read(name: str) -> list[dict[str, str]]:
-    """Rows of a given table."""
-    path = DATA / f"{name}.csv"
-    if not path.is_file():
-        sys.exit(f"error: {path} is not there. Set ISOFLOP_DATA to the folder that holds it.")
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def say(text: str) -> None:

@@ -85,13 +85,18 @@ def hours_figures() -> dict[str, float]:
     }
 
 
-def read_rows() -> list[Row]:
-    """The rows of training_runs_truth.csv."""
-    path = DATA / "training_runs_truth.csv"
+def read(name: str) -> list[Row]:
+    """Rows of a given table."""
+    path = DATA / f"{name}.csv"
     if not path.is_file():
         sys.exit(f"error: {path} is not there. Set ISOFLOP_DATA to the folder that holds it.")
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def read_rows() -> list[Row]:
+    """The rows of training_runs_truth.csv."""
+    return read("training_runs_truth")
 
 
 def given_rate() -> Iterator[tuple[str, float, float, float]]:

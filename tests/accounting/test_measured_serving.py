@@ -77,17 +77,20 @@ def first_token_errors() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("errors", "factor"),
+    ("errors", "factor", "rms"),
     [
-        # The factors that the spreads of `inference_cost` promise for one sigma; the constants of
-        # the formulas were chosen with these rows.
-        (throughput_errors(), 1.25),
-        (first_token_errors(), 1.25),  # promised: 1.2
+        # The factors that the spreads of `inference_cost` promise for one sigma, and the rms that
+        # these rows have, by which the constants of the formulas were chosen. Of first tokens the
+        # rms is above what is promised (LOG.md), the 90 % interval holds what it should.
+        (throughput_errors(), 1.25, 1.25),
+        (first_token_errors(), 1.2, 1.25),
     ],
     ids=["throughput", "first token"],
 )
-def test_errors_are_as_large_as_the_spread_says(errors: np.ndarray, factor: float) -> None:
-    assert np.sqrt(np.mean(errors**2)) < math.log(factor)
+def test_errors_are_as_large_as_the_spread_says(
+    errors: np.ndarray, factor: float, rms: float
+) -> None:
+    assert np.sqrt(np.mean(errors**2)) < math.log(rms)
     assert abs(np.median(errors)) < math.log(1.2)
     within = np.mean(np.abs(errors) < 1.645 * math.log(factor))
     assert within >= 0.9

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from isoflop._errors import InputError
+from isoflop.accounting.checks import fields_of, require_counts
 from isoflop.specs import ModelShape
 
 AttentionBias = Literal["none", "qkv", "all"]
@@ -27,9 +28,9 @@ class LatentAttention:
     v_dim: int
 
     def __post_init__(self) -> None:
-        _require_counts(self, ("kv_rank", "nope_dim", "rope_dim", "v_dim"))
+        require_counts(fields_of(self, "kv_rank", "nope_dim", "rope_dim", "v_dim"))
         if self.q_rank is not None:
-            _require_counts(self, ("q_rank",))
+            require_counts(fields_of(self, "q_rank"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Experts:
     """One number an expert that balances the load (DeepSeek-V3)."""
 
     def __post_init__(self) -> None:
-        _require_counts(self, ("n_experts", "experts_per_token", "ff_width", "every"))
+        require_counts(fields_of(self, "n_experts", "experts_per_token", "ff_width", "every"))
         for name in ("n_shared", "n_dense_layers"):
             value = getattr(self, name)
             if value < 0:
@@ -124,10 +125,8 @@ class Architecture:
     vectors: Vectors = field(default_factory=Vectors)
 
     def __post_init__(self) -> None:
-        _require_counts(
-            self,
-            ("n_layers", "width", "n_heads", "n_kv_heads", "head_dim", "ff_width", "vocab_size"),
-        )
+        names = ("n_layers", "width", "n_heads", "n_kv_heads", "head_dim", "ff_width", "vocab_size")
+        require_counts(fields_of(self, *names))
         if self.n_heads % self.n_kv_heads:
             raise InputError(
                 f"`n_heads % n_kv_heads == 0` must hold, but got n_heads={self.n_heads}, "
@@ -144,7 +143,7 @@ class Architecture:
 
     def _check_window(self) -> None:
         if self.window is not None:
-            _require_counts(self, ("window",))
+            require_counts(fields_of(self, "window"))
         no_window = self.window is None and self.window_fraction != 1
         if no_window or not 0 < self.window_fraction <= 1:
             raise InputError(
@@ -228,15 +227,3 @@ class Architecture:
                 learned_positions=shape.context if shape.positions == "learned" else 0,
             ),
         )
-
-
-def _require_counts(
-    record: Architecture | Experts | LatentAttention, names: tuple[str, ...]
-) -> None:
-    """Raises InputError where one of the named fields is no positive whole number."""
-    for name in names:
-        value = getattr(record, name)
-        if not isinstance(value, int) or value < 1:
-            raise InputError(
-                f"`{name} >= 1` must hold, but got {name}={value!r}. Give a positive whole number."
-            )

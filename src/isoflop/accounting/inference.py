@@ -1,6 +1,7 @@
 """`InferenceCost`: latency, throughput and money of serving a model, each with its spread."""
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -20,8 +21,8 @@ _DECODE_FACTOR = 1.15
 _THROUGHPUT_FACTOR = 1.25
 
 _N_DRAWS = 4000
-_Z90 = 1.6448536269514722
-"""Standard normal quantile of 0.95: the ends of a 90 % interval."""
+_Z90 = NormalDist().inv_cdf((1 + LEVEL) / 2)
+"""Standard normal quantile at the ends of an interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from itertools import product
 
 from isoflop._errors import InputError
 from isoflop.accounting.architecture import Architecture
+from isoflop.accounting.checks import fields_of, require_counts
 from isoflop.accounting.token_flops import RECOMPUTES, Recompute
 
 
@@ -38,13 +39,8 @@ class Layout:
     """The loss is computed in pieces and never holds all logits."""
 
     def __post_init__(self) -> None:
-        for name in ("dp", "tp", "pp", "cp", "ep", "micro_batch", "virtual_stages"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(
-                    f"`{name} >= 1` must hold, but got {name}={value!r}. "
-                    "Give a positive whole number."
-                )
+        counts = ("dp", "tp", "pp", "cp", "ep", "micro_batch", "virtual_stages")
+        require_counts(fields_of(self, *counts))
         for name in ("weight_bytes", "gradient_bytes", "optimiser_bytes"):
             value = getattr(self, name)
             if not 0 <= value < 64:
@@ -148,11 +144,7 @@ def layouts(
     """
     counts = {"n_devices": n_devices, "context": context, "batch_sequences": batch_sequences}
     counts |= {"devices_per_node": devices_per_node, "max_cp": max_cp}
-    for name, value in counts.items():
-        if value < 1:
-            raise InputError(
-                f"`{name} >= 1` must hold, but got {name}={value}. Give a positive whole number."
-            )
+    require_counts(counts)
     found: list[Layout] = []
     faults: tuple[str, ...] = ()
     for layout in _spreads(n_devices, architecture, devices_per_node, max_cp, micro_batch):

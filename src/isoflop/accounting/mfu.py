@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop._errors import InputError
+from isoflop.accounting.checks import fields_of, require_positive
 
 _SHRINKAGE = 2.25
 """ASSUMPTION: a standardised coefficient is about 0.2, a run's own scatter 0.3: (0.3 / 0.2)²."""
@@ -41,11 +42,8 @@ class RunSetting:
 
     def __post_init__(self) -> None:
         """Raise InputError where a number cannot be."""
-        for name in ("bf16_tflops", "flops_per_token", "year"):
-            if not getattr(self, name) > 0:
-                raise InputError(
-                    f"`{name} > 0` must hold, but got {name}={getattr(self, name)}. Correct it."
-                )
+        numbers = fields_of(self, "bf16_tflops", "flops_per_token", "year")
+        require_positive(numbers, "Correct it.")
         if self.n_devices is not None and self.n_devices < 1:
             raise InputError(
                 f"`n_devices >= 1` must hold, but got n_devices={self.n_devices}. "

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from isoflop._errors import InputError
 from isoflop.accounting.architecture import Architecture
+from isoflop.accounting.checks import fields_of, require_counts, require_positive
 from isoflop.accounting.hardware import Accelerator
 from isoflop.accounting.kv import attended_positions, kv_bytes
 from isoflop.accounting.token_flops import attention_flops
-from isoflop.accounting.training_memory import BYTES_PER_GB
+from isoflop.accounting.training_memory import BYTES_PER_GB, PROCESS_BYTES
 from isoflop.accounting.weights import count_weights
 
 # ASSUMPTION: shares of the peaks that kernels reach, and seconds a layer costs beside them. Chosen
@@ -22,7 +23,6 @@ _LAYER_SECONDS = 10e-6
 _ALL_REDUCE_SECONDS = 10e-6
 
 _MEMORY_SHARE = 0.9  # vLLM's default of what a server may take
-_PROCESS_BYTES = 1.5 * 2.0**30
 _PROMPT_TOKENS = 8192
 """Tokens of prompts that one pass takes together, where prompts are shorter."""
 
@@ -56,19 +56,10 @@ class Serving:
     """Lowest and highest rent of a device; None: the accelerator's."""
 
     def __post_init__(self) -> None:
-        for name in ("input_tokens", "output_tokens", "n_devices", "devices_per_node"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(
-                    f"`{name} >= 1` must hold, but got {name}={value}. "
-                    "Give a positive whole number."
-                )
-        for name in ("max_token_s", "link_gbps", "weight_bytes", "kv_value_bytes"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(
-                    f"`{name} > 0` must hold, but got {name}={value}. Give a positive number."
-                )
+        counts = ("input_tokens", "output_tokens", "n_devices", "devices_per_node")
+        require_counts(fields_of(self, *counts))
+        sizes = ("max_token_s", "link_gbps", "weight_bytes", "kv_value_bytes")
+        require_positive(fields_of(self, *sizes))
         self._check_money()
 
     def _check_money(self) -> None:
@@ -151,7 +142,7 @@ def largest_batch(serving: Serving, n_devices: int) -> int:
     """Requests of full length whose caches fit beside the weights; 0 where none does."""
     weights = _on_device(serving, count_weights(serving.architecture).total, n_devices)
     memory = serving.accelerator.memory_gb * BYTES_PER_GB * _MEMORY_SHARE
-    free = memory - weights - _PROCESS_BYTES
+    free = memory - weights - PROCESS_BYTES
     length = serving.input_tokens + serving.output_tokens
     return max(0, math.floor(free / _cache_bytes(serving, length, n_devices)))
 

@@ -18,6 +18,7 @@ et al. 2020, arXiv:1910.02054, section 7 (data); Lepikhin et al. 2020, arXiv:200
 from dataclasses import dataclass
 
 from isoflop._errors import InputError
+from isoflop.accounting.checks import fields_of, require_positive
 from isoflop.accounting.hardware import Accelerator
 
 _ELEMENT_BYTES = 2.0  # activations, weights and gradients travel in bf16
@@ -45,7 +46,10 @@ class StepWork:
 
     def __post_init__(self) -> None:
         """Raise InputError where a number cannot be."""
-        _require_positive(self, "batch_tokens", "flops_per_token", "n_params", "n_layers", "width")
+        require_positive(
+            fields_of(self, "batch_tokens", "flops_per_token", "n_params", "n_layers", "width"),
+            "Correct it.",
+        )
         if self.n_moe_layers and not self.experts_per_token:
             raise InputError(
                 f"n_moe_layers={self.n_moe_layers} needs `experts_per_token > 0`. Give it."
@@ -72,8 +76,7 @@ class StepLayout:
 
     def __post_init__(self) -> None:
         """Raise InputError where the numbers do not fit together."""
-        _require_positive(
-            self,
+        names = (
             "n_devices",
             "tensor",
             "pipeline",
@@ -82,6 +85,7 @@ class StepLayout:
             "virtual_stages",
             "node_devices",
         )
+        require_positive(fields_of(self, *names), "Correct it.")
         if self.n_devices % (self.tensor * self.pipeline):
             raise InputError(
                 f"n_devices={self.n_devices} is no multiple of tensor · pipeline = "
@@ -181,14 +185,6 @@ def matmul_efficiency(
         return 0.55, 0.10
     # ASSUMPTION: mixtures on H100 lose as they do on GB200.
     return (0.30, 0.25) if moe else (0.39, 0.22)
-
-
-def _require_positive(record: StepWork | StepLayout, *names: str) -> None:
-    for name in names:
-        if not getattr(record, name) > 0:
-            raise InputError(
-                f"`{name} > 0` must hold, but got {name}={getattr(record, name)}. Correct it."
-            )
 
 
 def _require_work(work: StepWork, layout: StepLayout) -> None:

@@ -1,9 +1,9 @@
 """Seconds and money of a training on named hardware."""
 
 from isoflop._errors import InputError
+from isoflop.accounting.checks import require_positive
 from isoflop.accounting.hardware import Accelerator
 
-SECONDS_PER_DAY = 86_400.0
 SECONDS_PER_HOUR = 3_600.0
 
 
@@ -35,7 +35,7 @@ def device_hours(flops: float, accelerator: Accelerator, mfu: float) -> float:
         raise InputError(
             f"`0 < mfu <= 1` must hold, but got mfu={mfu}. Published runs lie at 0.2-0.5."
         )
-    _require_positive("flops", flops, "Give training FLOPs.")
+    require_positive({"flops": flops}, "Give training FLOPs.")
     return flops / (accelerator.bf16_tflops * 1e12 * mfu * SECONDS_PER_HOUR)
 
 
@@ -54,10 +54,9 @@ def hours_from_rate(
     Raises:
         InputError: a number is not positive or `goodput > 1`.
     """
-    _require_positive("n_tokens", n_tokens, "Give the tokens to train on.")
-    _require_positive(
-        "tokens_per_second_per_device",
-        tokens_per_second_per_device,
+    require_positive({"n_tokens": n_tokens}, "Give the tokens to train on.")
+    require_positive(
+        {"tokens_per_second_per_device": tokens_per_second_per_device},
         "Give the measured rate of one device.",
     )
     _require_goodput(goodput)
@@ -73,8 +72,10 @@ def hours_from_flops_rate(flops: float, tflops_per_device: float, goodput: float
     Raises:
         InputError: a number is not positive or `goodput > 1`.
     """
-    _require_positive("flops", flops, "Give training FLOPs.")
-    _require_positive("tflops_per_device", tflops_per_device, "Give the measured rate of a device.")
+    require_positive({"flops": flops}, "Give training FLOPs.")
+    require_positive(
+        {"tflops_per_device": tflops_per_device}, "Give the measured rate of a device."
+    )
     _require_goodput(goodput)
     return flops / (tflops_per_device * 1e12 * goodput * SECONDS_PER_HOUR)
 
@@ -87,11 +88,6 @@ def cost_usd(hours: float, accelerator: Accelerator) -> tuple[float, float] | No
     if accelerator.price_low is None or accelerator.price_high is None:
         return None
     return hours * accelerator.price_low, hours * accelerator.price_high
-
-
-def _require_positive(name: str, value: float, remedy: str) -> None:
-    if not value > 0:
-        raise InputError(f"`{name} > 0` must hold, but got {name}={value}. {remedy}")
 
 
 def _require_goodput(goodput: float) -> None:

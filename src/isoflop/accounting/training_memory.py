@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from isoflop._errors import InputError
 from isoflop._types import LEVEL
 from isoflop.accounting.architecture import Architecture
+from isoflop.accounting.checks import require_counts, require_positive
 from isoflop.accounting.layout import Layout
 from isoflop.accounting.weights import count_weights
 
@@ -14,7 +14,7 @@ BYTES_PER_GB = 2.0**30
 # What the sum of the parts is multiplied by (allocator, buffers of communication, kernels' scratch
 # space), uniform; and what a process holds besides. Source: reference of the planner, section 5.4.
 _FACTOR_LOW, _FACTOR_HIGH = 1.05, 1.40
-_PROCESS_BYTES = 1.5 * 2.0**30
+PROCESS_BYTES = 1.5 * 2.0**30
 
 _ACTIVATION_BYTES = 2.0  # bf16
 # Logits: a bf16 copy, the float32 one and its gradient.
@@ -41,7 +41,7 @@ class TrainingMemory:
     def quantile(self, share: float) -> float:
         """Bytes that the step stays below with probability `share`."""
         factor = _FACTOR_LOW + share * (_FACTOR_HIGH - _FACTOR_LOW)
-        return self.parts * factor + _PROCESS_BYTES
+        return self.parts * factor + PROCESS_BYTES
 
     @property
     def median(self) -> float:
@@ -67,12 +67,8 @@ class TrainingMemory:
         Raises:
             InputError: `memory_gb` is not positive.
         """
-        if not memory_gb > 0:
-            raise InputError(
-                f"`memory_gb > 0` must hold, but got memory_gb={memory_gb}. "
-                "Give the memory of one device."
-            )
-        factor = (memory_gb * BYTES_PER_GB - _PROCESS_BYTES) / self.parts
+        require_positive({"memory_gb": memory_gb}, "Give the memory of one device.")
+        factor = (memory_gb * BYTES_PER_GB - PROCESS_BYTES) / self.parts
         share = (factor - _FACTOR_LOW) / (_FACTOR_HIGH - _FACTOR_LOW)
         return min(1.0, max(0.0, share))
 
@@ -103,11 +99,7 @@ def training_memory(
     Source: Korthikanti et al. 2022, arXiv:2205.05198, section 4 (activations, interleaving);
     Rajbhandari et al. 2020, arXiv:1910.02054, section 5 (ZeRO).
     """
-    for name, value in (("context", context), ("batch_sequences", batch_sequences)):
-        if value is not None and value < 1:
-            raise InputError(
-                f"`{name} >= 1` must hold, but got {name}={value}. Give a positive whole number."
-            )
+    require_counts({"context": context, "batch_sequences": batch_sequences})
     n_micro = None
     if batch_sequences is not None:
         n_micro = max(1, batch_sequences // (layout.dp * layout.micro_batch))

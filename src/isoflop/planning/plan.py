@@ -24,7 +24,8 @@ class Plan:
     """
 
     given: Mapping[str, float]
-    """What the user fixed: flops, loss, n_params, n_tokens, or both of the last two."""
+    """What the user fixed: flops, loss, n_params, n_tokens, or both of the last two; or
+    device_hours, days or usd, with the flops that they buy."""
     n_params: Interval
     n_tokens: Interval
     flops: Interval

@@ -70,8 +70,7 @@ def _limited_lines(plan: Plan) -> list[tuple[str, str]]:
 
 def _why_flops(plan: Plan) -> str:
     """Why the compute is exact."""
-    money = "usd" in plan.given
-    if money:
+    if "usd" in plan.given:
         return f"what {count(plan.given['usd'])} USD buy at the higher price"
     if "days" in plan.given:
         return f"{_plain(plan.given['days'])} days at this MFU"
