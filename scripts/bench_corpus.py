@@ -24,11 +24,10 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from isoflop.data import DataCard, prepare_corpus, read_card
 from isoflop.data.packages import Package, locate
-from isoflop.data.stages import TIMES
+from isoflop.data.stages import StageTime, read_preparation
 from isoflop.specs import DataSection, DecontaminateSection, DomainSection, QualitySection
 
 RECIPES = (
@@ -99,7 +98,7 @@ def turn(cache: Path, folder: Path, *, quality: bool) -> None:
             said = stage
             _say(stage)
 
-    (folder / "cache").parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "cache").exists():  # packages are fetched once
         (folder / "cache").symlink_to(cache.resolve())
     prepare_corpus(section(quality=quality), folder, base=cache, seed=0, progress=progress)
@@ -188,9 +187,7 @@ def undisturbed(cache: Path, folder: Path, *, quality: bool) -> tuple[DataCard, 
     seconds = time.perf_counter() - began
     card = read_card(folder)
     megabytes = _megabytes(card)
-    rows = [
-        f"  {one['name']:<16}{one['seconds']:7.1f} s {_speed(one)}" for one in stages_of(folder)
-    ]
+    rows = [f"  {one.name:<16}{one.seconds:7.1f} s {_speed(one)}" for one in stages_of(folder)]
     _say("\n".join(rows))
     _say(
         f"  {'in all':<16}{seconds:7.1f} s {megabytes / seconds:7.1f} MB/s of {megabytes:.0f} MB, "
@@ -200,33 +197,36 @@ def undisturbed(cache: Path, folder: Path, *, quality: bool) -> tuple[DataCard, 
     return card, megabytes / seconds, child.peak_bytes / 1e9
 
 
-def stages_of(folder: Path) -> list[dict[str, Any]]:
+def stages_of(folder: Path) -> tuple[StageTime, ...]:
     """What each stage of the last preparation took."""
-    stages: list[dict[str, Any]] = json.loads((folder / TIMES).read_text())["stages"]
-    return stages
+    preparation = read_preparation(folder)
+    assert preparation is not None
+    return preparation.stages
 
 
 def killed(cache: Path, folder: Path, times: dict[str, float]) -> int:
     """Prepare with a kill in the middle of every stage in turn; the number of kills."""
     shutil.rmtree(folder, ignore_errors=True)
+    kills = 0
     for stage, label in STAGES.items():
         child = Child(cache, folder, quality=True)
-        # Of reading and quality, the label is that of a domain in the middle.
+        # Of reading and quality, the label is that of one domain.
         after = 0.3 if stage in ("reading", "quality") else 0.5 * times[stage]
         child.kill_in(label, after)
+        kills += 1
         _say(f"  killed in {stage}, {after:.1f} s after it had begun")
     Child(cache, folder, quality=True).wait()
-    found = [one["name"] for one in stages_of(folder) if one["found"]]
+    found = [one.name for one in stages_of(folder) if one.found]
     _say(f"  the last preparation found finished: {', '.join(found)}")
-    return len(STAGES)
+    return kills
 
 
 def _megabytes(card: DataCard) -> float:
     return sum(one.bytes + one.filtered_bytes for one in card.domains) / 1e6
 
 
-def _speed(stage: dict[str, Any]) -> str:
-    return f"{stage['bytes'] / 1e6 / stage['seconds']:7.1f} MB/s" if stage["bytes"] else ""
+def _speed(stage: StageTime) -> str:
+    return f"{stage.bytes / 1e6 / stage.seconds:7.1f} MB/s" if stage.bytes else ""
 
 
 def _say(text: str) -> None:
@@ -252,7 +252,7 @@ def main() -> None:
     card, speed, peak = undisturbed(cache, fetched, quality=False)
     _say("with quality rules and decontamination")
     ruled, speed_quality, peak_quality = undisturbed(cache, cache / "ruled", quality=True)
-    times = {one["name"]: one["seconds"] for one in stages_of(cache / "ruled")}
+    times = {one.name: one.seconds for one in stages_of(cache / "ruled")}
     _say("killed in every stage")
     kills = killed(cache, cache / "killed", times)
     equal = read_card(cache / "killed") == ruled

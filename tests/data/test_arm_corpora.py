@@ -1,5 +1,6 @@
 """Arms of a corpus: other documents in train, the same held-out text, none of its twins."""
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from isoflop.data import (
     arm_folder,
     check_corpus,
     load_tokenizer,
+    measure_quality,
     open_tokens,
     prepare_arm,
     prepare_corpus,
@@ -178,15 +180,25 @@ def test_an_arm_is_made_once_and_again_when_its_recipe_changes(
     assert other.recipe_hash != card.recipe_hash
 
 
-def test_decontamination_holds_in_an_arm(base: Path, corpus: tuple[Path, DataCard]) -> None:
-    del corpus
+def test_decontamination_holds_in_an_arm(
+    base: Path, corpus: tuple[Path, DataCard], tmp_path: Path
+) -> None:
+    sources = tmp_path / "texts"
+    shutil.copytree(base, sources)
+    folder = tmp_path / "clean"
     asked = {"decontaminate": DecontaminateSection(max_overlap=0.0)}
-    folder = base.parent / "clean"
+    # A marked document that quotes what is held out: [data] drops it by its filter, the arm not.
+    quoted = " ".join(texts(corpus[0], "val", "one")[0].split()[:30])
+    filler = " ".join(texts(corpus[0], "train", "two")[0].split()[:100][::-1])
+    (sources / "one" / "quote.txt").write_text(f"{quoted} {filler}")
     arm = ArmSection(name="raw", duplicates="keep")
+    held = set(texts(corpus[0], "val", "one"))
     whole = section(arm, **asked)
-    prepare_corpus(whole, folder, base=base, seed=0, progress=silent)
-    place, card = prepare(base, folder, arm, **asked)
-    assert (place / "contamination.jsonl").exists()
+    prepare_corpus(whole, folder, base=sources, seed=0, progress=silent)
+    assert held == set(texts(folder, "val", "one")), "the quote moved nothing"
+    place, card = prepare(sources, folder, arm, **asked)
+    assert card.domains[0].contaminated_documents >= 1
+    assert not any(quoted in text for text in texts(place, "train", "one"))
     assert card.protected == ("validation:one", "validation:two")
 
 
@@ -206,12 +218,28 @@ def test_a_source_that_lost_held_out_text_is_refused(base: Path, tmp_path: Path)
         prepare(texts_, folder, ArmSection(name="raw", duplicates="keep"))
 
 
-def test_an_arm_of_nothing_but_held_out_text_is_refused(
-    base: Path, corpus: tuple[Path, DataCard]
-) -> None:
+def test_an_arm_that_filters_all_is_refused(base: Path, corpus: tuple[Path, DataCard]) -> None:
     quality = QualitySection(min_words=10_000)
     with pytest.raises(DataError, match="drop all"):
         prepare(base, corpus[0], ArmSection(name="none", quality=quality))
+
+
+def test_an_arm_of_nothing_but_held_out_text_is_refused(
+    base: Path, corpus: tuple[Path, DataCard]
+) -> None:
+    # A held-out document that compresses as no other does: a filter can let it alone through.
+    files = [path.read_text() for path in (base / "one").iterdir()]
+    held = texts(corpus[0], "val", "one")
+    of_all = measure_quality(files)["compression"]
+    for own in measure_quality(held)["compression"]:
+        near = {core(files[k]) for k in np.flatnonzero(np.abs(of_all - own) < 1e-6)}
+        if len(near) == 1:
+            break
+    quality = {
+        "one": QualitySection(where=(f"compression > {own - 1e-6}", f"compression < {own + 1e-6}"))
+    }
+    with pytest.raises(DataError, match="is held out or is like held-out text"):
+        prepare(base, corpus[0], ArmSection(name="alone", domain_quality=quality))
 
 
 def test_an_arm_has_the_tokenizer_of_its_corpus(base: Path, tmp_path: Path) -> None:

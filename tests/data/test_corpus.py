@@ -262,3 +262,10 @@ def test_peak_memory_is_bounded(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True
     )
     assert int(done.stdout) < 450
+
+
+def test_a_domain_of_which_nothing_is_kept_is_named(base: Path, tmp_path: Path) -> None:
+    again = DomainSection(name="again", source="path:one")
+    domains = (DomainSection(name="one", source="path:one"), again)
+    with pytest.raises(DataError, match="'again' has 0 tokens"):
+        prepare(base, tmp_path, domains=domains)

@@ -23,6 +23,8 @@ from isoflop.data import (
 )
 from isoflop.data.foreign import find_foreign, settle_vocabulary
 from isoflop.data.token_lengths import byte_lengths
+from isoflop.data.tokenizer import Tokenizer
+from isoflop.data.tokenizer_check import CHECKED, measure_fidelity
 from isoflop.specs import DataSection, DomainSection
 
 TEXTS = [
@@ -303,3 +305,19 @@ def test_ids_beyond_two_bytes_are_kept_whole(base: Path, tmp_path: Path) -> None
         found, expected = (open_tokens(tmp_path / name, split, "text") for name in "ab")
         assert np.array_equal(found.astype(np.int64), expected.astype(np.int64) + 70_000)
     assert check_corpus(tmp_path / "a").inexact_documents == 0
+
+
+def test_the_documents_that_are_compared_are_spread_over_all() -> None:
+    tokenizer = Tokenizer(byte_level(), name="path:tokenizer.json", end_token="<eos>")
+    asked: list[int] = []
+
+    def text_of(place: int) -> str:
+        asked.append(place)
+        return "a"
+
+    ids = np.array([*tokenizer.encode("a"), tokenizer.end_id], dtype=np.uint16)
+    measure_fidelity(tokenizer, 399, lambda place: ids, text_of)
+    assert len(set(asked)) == CHECKED
+    assert asked[0] == 0
+    assert asked[-1] >= 397
+    assert max(np.diff(asked)) == 2

@@ -155,6 +155,8 @@ def test_first_and_all_reasons() -> None:
 def test_conditions_are_read_strictly(where: str, complaint: str) -> None:
     with pytest.raises(StudyError, match=complaint):
         QualitySection(where=(where,))
+    with pytest.raises(StudyError, match=complaint):
+        QualitySection(where=(where,), model="path:runs/one")
 
 
 def test_only_languages_that_can_be_found_are_asked_for() -> None:

@@ -132,6 +132,18 @@ def test_killed_and_resumed_is_undisturbed(
     assert not (tmp_path / "work" / "stages").exists()
 
 
+def test_what_a_kill_behind_the_card_left_goes_with_the_next_call(
+    base: Path, undisturbed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("isoflop.data.stages.Workshop.close", lambda shop: None)
+        prepare(base, tmp_path)
+    assert (tmp_path / "work" / "stages" / "tokens").is_dir()
+    prepare(base, tmp_path)
+    assert not (tmp_path / "work" / "stages").exists()
+    assert files_of(tmp_path) == undisturbed
+
+
 def test_tokens_of_finished_blocks_are_kept(base: Path, tmp_path: Path) -> None:
     kill(base, tmp_path, "tokenising", 4)
     journal = tmp_path / "work" / "stages" / "tokens" / "blocks.jsonl"

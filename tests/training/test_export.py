@@ -1,6 +1,7 @@
 """Exported models give the same logits as `transformers`, whatever their parameters are."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,18 @@ def test_another_corpus_is_refused(trained: Path, corpus: Path, tmp_path: Path) 
         (folder.checkpoints / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match="not the corpus"):
         export_run(folder.path, tmp_path / "hf", corpus)
+
+
+@pytest.mark.usefixtures("safetensors")
+def test_a_run_of_an_arm_finds_the_arm(trained: Path, corpus: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    config = RunFolder(trained).config()
+    folder = RunFolder.create(study / "runs", config)
+    for path in (trained / "checkpoints").iterdir():
+        (folder.checkpoints / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(corpus, study / "data" / "arms" / "raw")
+    shutil.copytree(corpus, study / "data", dirs_exist_ok=True)
+    base = study / "data" / "card.json"
+    card = json.loads(base.read_text())
+    base.write_text(json.dumps({**card, "corpus_hash": "of the base"}))
+    assert export_run(folder.path, tmp_path / "hf")["tokenizer"] is True

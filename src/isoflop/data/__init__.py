@@ -15,7 +15,14 @@ What to use when:
 """
 
 from isoflop.data.arms import arm_folder, prepare_arm
-from isoflop.data.card import DataCard, DomainCard, check_corpus, open_tokens, read_card
+from isoflop.data.card import (
+    DataCard,
+    DomainCard,
+    check_corpus,
+    corpus_of_run,
+    open_tokens,
+    read_card,
+)
 from isoflop.data.choices import Choices, open_choices
 from isoflop.data.corpus import prepare_corpus, survey_quality
 from isoflop.data.problems import corpus_problems
@@ -38,6 +45,7 @@ __all__ = [
     "Verdicts",
     "arm_folder",
     "check_corpus",
+    "corpus_of_run",
     "corpus_problems",
     "fetch_recipe",
     "find_recipe",

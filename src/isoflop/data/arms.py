@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from isoflop._errors import DataError
 from isoflop.data.card import DataCard, read_card
 from isoflop.data.corpus import (
-    decontaminate,
     exclusive,
+    finish,
     finished,
     hash_recipe,
     recipe_of,
@@ -26,7 +26,7 @@ from isoflop.data.corpus import (
 )
 from isoflop.data.foreign import find_foreign
 from isoflop.data.leaks import resolve_benchmarks
-from isoflop.data.packing import HELD_OUT, Packing, Pool, write_corpus
+from isoflop.data.packing import HELD_OUT, Packing, Pool
 from isoflop.data.preparation import (
     Progress,
     Task,
@@ -98,20 +98,20 @@ def prepare_arm(
     recipe_hash = hashlib.sha256(text.encode()).hexdigest()
     card = finished(folder, recipe_hash, section)
     if card is not None:
+        progress("the arm is prepared", 1.0)
         return card
     need_trainer(section)
     refuse_own_runs(sources, folder)
     tokenizer = load_tokenizer(corpus, engine=section.engine)
     recipe = {**recipe_of(section, sources, benchmarks, foreign), "arm": recipe_hash}
     with exclusive(folder):
-        shop = Workshop(folder)
         task = Task(
             section=section,
             sources=sources,
             recipe=recipe,
             folder=folder,
             columns=corpus,
-            shop=shop,
+            shop=Workshop(folder),
             progress=progress,
         )
         everything = read_domains(task)
@@ -119,12 +119,7 @@ def prepare_arm(
         held_out = _held_out(corpus, everything)
         domains, dropped, held = _with_held_out(everything, passed, dropped, held_out)
         packing = _pack(task, domains, held, tokenizer, seed)
-        if section.decontaminate is not None:
-            progress("comparing train with held-out text and benchmarks", 0.95)
-            packing = decontaminate(packing, section, section.decontaminate, benchmarks)
-        progress("writing shards", 0.96)
-        card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
-        shop.close()
+        card = finish(task, packing, benchmarks, recipe_hash, domains, tokenizer, dropped)
     _check_validation(card, read_card(corpus), folder)
     progress("the arm is prepared", 1.0)
     return card
@@ -219,7 +214,7 @@ def _pack(
 
 def _refuse_empty(domains: Sequence[Documents], pool: Pool, outside: frozenset[int]) -> None:
     for number, domain in enumerate(domains):
-        if not set(pool.kept_of(number)) - outside:
+        if not set(pool.kept_of(number).tolist()) - outside:
             raise DataError(
                 f"data.domains {domain.source.section.name!r}: all that passes the arm's filters "
                 "is held out or is like held-out text. Loosen the filters of the arm."

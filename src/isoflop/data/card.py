@@ -28,10 +28,8 @@ class RuleCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainCard:
-    """One domain: documents = exact_ + near_duplicates + contaminated_ + train_ + val_documents.
-
-    Of an arm, where validation is that of `[data]`, withheld_documents stand for val_documents.
-    """
+    """One domain: documents = exact_ + near_duplicates + contaminated_ + withheld_ + train_ +
+    val_documents."""
 
     name: str
     source: str
@@ -73,7 +71,7 @@ class DomainCard:
     """Left out of train: they share too many 13-grams with protected text."""
     contaminated_tokens: int = 0
     withheld_documents: int = 0
-    """Of an arm, left out of train: held-out text and what shares a duplicate cluster with it."""
+    """Of an arm, left out of train: what shares a duplicate cluster with held-out text."""
     duplicate_tokens: int = 0
     """Train tokens of documents that are duplicates of others in train: of `duplicates = "exact"`
     and `"keep"`."""
@@ -175,7 +173,9 @@ def _check(record: type, data: Any, where: str) -> None:
             good, rule = type(value) is int and value >= 0, "a whole number, at least 0"
         elif kind is float:
             good = type(value) in (int, float) and 0 <= value <= sys.float_info.max
-            good, rule = good and (value > 0 or key == "weight"), "a finite number above 0"
+            rule = "a finite number, at least 0"
+            if key != "weight":
+                good, rule = good and value > 0, "a finite number above 0"
         elif key == "protected":
             good = isinstance(value, list) and all(isinstance(name, str) for name in value)
             rule = "a list of names"
@@ -232,6 +232,17 @@ def open_tokens(
             "again with `isoflop data`."
         )
     return np.memmap(path, dtype=dtype, mode="r")
+
+
+def corpus_of_run(run: str | Path, corpus_hash: str) -> tuple[Path, DataCard] | None:
+    """The corpus beside a run folder, or its arm, with this hash; None where there is none."""
+    data = Path(run).resolve().parent.parent / "data"
+    for place in (data, *sorted(data.glob("arms/*"))):
+        if (place / "card.json").is_file() and (place / "tokenizer.json").is_file():
+            card = read_card(place)
+            if card.corpus_hash == corpus_hash:
+                return place, card
+    return None
 
 
 def check_corpus(folder: str | Path) -> DataCard:

@@ -32,11 +32,12 @@ from isoflop.data.preparation import (
     split_pool,
 )
 from isoflop.data.quality import QUALITY_VERSION
-from isoflop.data.quality_filter import DROPPED, QualityTable, quality_table
+from isoflop.data.quality_filter import DROPPED, Dropped, QualityTable, quality_table
 from isoflop.data.scoring_model import check_use, need_trainer
 from isoflop.data.shards import shard_path
-from isoflop.data.sources import Source, read_documents, resolve_source
+from isoflop.data.sources import Documents, Source, read_documents, resolve_source
 from isoflop.data.stages import Workshop, peak_megabytes
+from isoflop.data.tokenizer import Tokenizer
 from isoflop.specs import DataSection, DecontaminateSection, DomainSection
 
 _LATER_KEYS = ("decontaminate", "duplicates", "tokenizer", "end_token")
@@ -78,28 +79,20 @@ def prepare_corpus(
     need_trainer(section)
     refuse_own_runs(sources, folder)
     with exclusive(folder):
-        shop = Workshop(folder)
         task = Task(
             section=section,
             sources=sources,
             recipe=recipe_of(section, sources, benchmarks, foreign),
             folder=folder,
             columns=folder,
-            shop=shop,
+            shop=Workshop(folder),
             progress=progress,
         )
         domains, dropped = filter_domains(task, read_domains(task))
         pool = pool_domains(task, domains)
         tokenizer = learn_tokenizer(task, pool) if foreign is None else foreign.load()
         packing = split_pool(task, pool, encode_pool(task, pool, tokenizer), seed)
-        if section.decontaminate is not None:
-            progress("comparing train with held-out text and benchmarks", 0.95)
-            packing = decontaminate(packing, section, section.decontaminate, benchmarks)
-            shop.lap("decontamination", int(pool.documents.n_bytes[pool.kept].sum()))
-        progress("writing shards", 0.96)
-        card = write_corpus(folder, recipe_hash, domains, packing, tokenizer, dropped)
-        shop.lap("shards", int(pool.documents.n_bytes[pool.kept].sum()))
-        shop.close()
+        card = finish(task, packing, benchmarks, recipe_hash, domains, tokenizer, dropped)
     progress(f"the corpus is prepared (peak memory {peak_megabytes():.0f} MB)", 1.0)
     return card
 
@@ -113,6 +106,29 @@ def refuse_own_runs(sources: Sequence[Source], folder: Path) -> None:
                 f"trained on the corpus in {folder}, which would be prepared anew. Name a run of "
                 "another study, or filter an arm of this one."
             )
+
+
+def finish(
+    task: Task,
+    packing: Packing,
+    benchmarks: Sequence[Benchmark],
+    recipe_hash: str,
+    domains: Sequence[Documents],
+    tokenizer: Tokenizer,
+    dropped: Sequence[Dropped | None],
+) -> DataCard:
+    """Decontaminate where asked, write shards and card, and clear the stages away."""
+    section, pool = task.section, packing.pool
+    n_bytes = int(pool.documents.n_bytes[pool.kept].sum())
+    if section.decontaminate is not None:
+        task.progress("comparing train with held-out text and benchmarks", 0.95)
+        packing = decontaminate(packing, section, section.decontaminate, benchmarks)
+        task.shop.lap("decontamination", n_bytes)
+    task.progress("writing shards", 0.96)
+    card = write_corpus(task.folder, recipe_hash, domains, packing, tokenizer, dropped)
+    task.shop.lap("shards", n_bytes)
+    task.shop.close()
+    return card
 
 
 def survey_quality(
@@ -261,6 +277,13 @@ def _add_quality(asked: dict[str, Any], source: Source) -> None:
             asked["quality"]["model"] = source.model.version
 
 
+def _clear_stages(folder: Path) -> None:
+    """Remove what a preparation that was killed behind its card has left."""
+    if (folder / "work" / "stages").exists():
+        with exclusive(folder):
+            Workshop(folder).clear()
+
+
 def finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard | None:
     """The card of a corpus that needs no work, with this section's weights; None otherwise."""
     if not (folder / "card.json").is_file():
@@ -278,6 +301,7 @@ def finished(folder: Path, recipe_hash: str, section: DataSection) -> DataCard |
     if card.recipe_hash != recipe_hash or not all(path.is_file() for path in files):
         return None
     check_corpus(folder)
+    _clear_stages(folder)
     weighted = tuple(
         replace(domain, weight=asked.weight)
         for domain, asked in zip(card.domains, section.domains, strict=True)

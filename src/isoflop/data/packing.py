@@ -35,10 +35,9 @@ class Pool:
     kept: NDArray[np.int64]
     """Documents that stay, ascending."""
 
-    def kept_of(self, domain: int) -> list[int]:
+    def kept_of(self, domain: int) -> NDArray[np.int64]:
         """Documents of a domain that stay."""
-        mine: list[int] = self.kept[self.domain[self.kept] == domain].tolist()
-        return mine
+        return np.asarray(self.kept[self.domain[self.kept] == domain], dtype=np.int64)
 
     def cluster_names(self) -> list[bytes]:
         """Of each kept document, the smallest digest of its cluster: depends on no position."""
@@ -72,7 +71,7 @@ class Packing:
         """Documents of a shard in seeded order; by content, so renaming files changes nothing."""
         members = [
             i
-            for i in self.pool.kept_of(domain)
+            for i in self.pool.kept_of(domain).tolist()
             if i not in self.dropped
             and i not in self.withheld
             and (i in self.held_out) == (split == "val")
@@ -155,9 +154,15 @@ def _held_out_text(packing: Packing, names: Sequence[str]) -> str:
 
 
 def _fidelity(tokenizer: Tokenizer, packing: Packing) -> Fidelity:
+    """Of the documents that a shard could hold: what an arm withholds is in none."""
     kept, documents = packing.pool.kept, packing.pool.documents
+    withheld = np.isin(kept, np.array(sorted(packing.withheld), dtype=np.int64))
+    places = np.flatnonzero(~withheld).tolist()
     return measure_fidelity(
-        tokenizer, len(kept), packing.tokens.tokens, lambda place: documents.text(int(kept[place]))
+        tokenizer,
+        len(places),
+        lambda i: packing.tokens.tokens(places[i]),
+        lambda i: documents.text(int(kept[places[i]])),
     )
 
 

@@ -132,7 +132,7 @@ def learn_tokenizer(task: Task, pool: Pool) -> Tokenizer:
     numbers = range(len(task.sources))
 
     def make(folder: Path) -> None:
-        texts = [pool.documents.take(np.array(pool.kept_of(number))) for number in numbers]
+        texts = [pool.documents.take(pool.kept_of(number)) for number in numbers]
         made = train_tokenizer(texts, task.section.n_ids)
         (folder / "tokenizer.json").write_text(made.to_json(), encoding="utf-8", newline="\n")
 
@@ -145,18 +145,19 @@ def learn_tokenizer(task: Task, pool: Pool) -> Tokenizer:
 def encode_pool(task: Task, pool: Pool, tokenizer: Tokenizer) -> TokenStore:
     """Tokens of every kept document."""
     documents = pool.documents.take(pool.kept)
-    told: list[int] = []
+    first = True
 
     def tell(done: int) -> None:
-        task.shop.note(found=done > 0 and not told)
-        told.append(done)
+        nonlocal first
+        task.shop.note(found=done > 0 and first)
+        first = False
         task.progress("tokenising", 0.5 + 0.45 * done / len(documents))
 
     key = hash_asked("tokens", [task.recipe_without(*_AFTER_TOKENS), tokenizer.to_json()])
     folder = task.shop.folder / "tokens"
     tokens = write_tokens(
         folder, key, documents, tokenizer.encode_documents,
-        dtype=dtype_of(tokenizer.vocab_size), tell=tell,
+        dtype=dtype_of(tokenizer.vocab_size), tell=tell, at_once=tokenizer.chars_at_once,
     )  # fmt: skip
     task.shop.lap("tokens", int(documents.n_bytes.sum()))
     return tokens

@@ -96,9 +96,11 @@ class Scorer:
     def _failure(self) -> DataError | WorkerError:
         """What to tell of a process that gave no answer."""
         assert self._process is not None
-        with suppress(subprocess.TimeoutExpired):  # one that wrote nonsense may still run
-            self._process.wait(timeout=10)
-        code = self._process.poll()
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # one that wrote nonsense may still run
+            self._process.kill()
+            code = self._process.wait()
         self._words.seek(0)
         lines = self._words.read().decode(errors="replace").strip().splitlines()
         said = lines[-1] if lines else "it said nothing"

@@ -6,12 +6,11 @@ Found and checked here without torch; the process that scores (`scorer`) checks 
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop._errors import DataError, InputError, MissingExtraError, RunError
-from isoflop.data.card import DataCard, read_card
+from isoflop.data.card import DataCard, corpus_of_run
 from isoflop.data.shards import hash_file
 from isoflop.runs import RunFolder
 from isoflop.runs.checkpoints import latest, step_of
@@ -125,23 +124,18 @@ def open_model(path: Path) -> ScoringModel:
 
 def _corpus_of(folder: RunFolder, config: RunConfig) -> tuple[Path, DataCard]:
     """The corpus of a run's study, or of one of its arms, that it was trained on."""
-    data = folder.path.resolve().parent.parent / "data"
-    for place, card in _corpora(data):
-        if card.corpus_hash != config.data.corpus_hash:
-            continue
-        if card.vocab_size != config.shape.vocab_size:
-            raise RunError(
-                f"{folder.path}: the model has {config.shape.vocab_size} ids and the tokenizer in "
-                f"{place} {card.vocab_size}. Name a run that was trained on this corpus."
-            )
-        return place, card
-    raise RunError(
-        f"{data}: is not the corpus that run {folder.run_id} was trained on, so its tokenizer is "
-        "not here. Name a run in a study as it was trained: STUDY/runs/ID beside STUDY/data."
-    )
-
-
-def _corpora(data: Path) -> Iterator[tuple[Path, DataCard]]:
-    for place in (data, *sorted(data.glob("arms/*"))):
-        if (place / "card.json").is_file() and (place / "tokenizer.json").is_file():
-            yield place, read_card(place)
+    found = corpus_of_run(folder.path, config.data.corpus_hash)
+    if found is None:
+        data = folder.path.resolve().parent.parent / "data"
+        raise RunError(
+            f"{data}: is not the corpus that run {folder.run_id} was trained on, so its tokenizer "
+            "is not here. Name a run in a study as it was trained: STUDY/runs/ID beside "
+            "STUDY/data."
+        )
+    place, card = found
+    if card.vocab_size != config.shape.vocab_size:
+        raise RunError(
+            f"{folder.path}: the model has {config.shape.vocab_size} ids and the tokenizer in "
+            f"{place} {card.vocab_size}. Name a run that was trained on this corpus."
+        )
+    return found

@@ -101,9 +101,13 @@ class Workshop:
         self.times.append(StageTime(name=name, seconds=seconds, bytes=n_bytes, found=found))
         self._began, self._found, self._made = now, False, False
 
+    def clear(self) -> None:
+        """Remove what the stages have made."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def close(self) -> None:
         """Remove what the stages have made, and keep their times beside the corpus."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.clear()
         peak = round(peak_megabytes(), 1)
         times = asdict(Preparation(stages=tuple(self.times), peak_memory_mb=peak))
         write_text(self.folder.parents[1] / TIMES, json.dumps(times, indent=2) + "\n")

@@ -18,7 +18,7 @@ from isoflop.data.store import DocumentStore, TextFile
 BLOCK_BYTES = 16_000_000
 """Text of a block: its tokens take some 50 MB while they are made."""
 IDS, LENGTHS, JOURNAL, KEY = "ids.bin", "lengths.bin", "blocks.jsonl", "key"
-_LENGTH = np.dtype("<u8")
+_LENGTH = np.dtype("<i8")
 Encode = Callable[[Sequence[str]], Iterable[NDArray[Any]]]
 
 
@@ -58,6 +58,7 @@ def write_tokens(
     *,
     dtype: np.dtype[np.unsignedinteger[Any]],
     tell: Callable[[int], None],
+    at_once: int = 0,
 ) -> TokenStore:
     """The tokens of all documents; blocks that an earlier call has written are used again.
 
@@ -67,6 +68,7 @@ def write_tokens(
         documents: n documents.
         encode: gives the tokens of each of some texts.
         dtype: what they are written as.
+        at_once: bytes that `encode` wants to see at least, where that is more than a block.
         tell: told the number of documents done, at first that of those found.
     """
     _open_folder(folder, key)
@@ -80,8 +82,8 @@ def write_tokens(
     ):
         ids.seek(blocks[-1].ids_end if blocks else 0)
         lengths.seek(blocks[-1].lengths_end if blocks else 0)
-        sizes = documents.n_bytes
-        for part in in_parts(range(done, len(documents)), sizes.__getitem__, least=BLOCK_BYTES):
+        sizes, least = documents.n_bytes, max(BLOCK_BYTES, at_once)
+        for part in in_parts(range(done, len(documents)), sizes.__getitem__, least=least):
             found = list(encode([documents.text(i) for i in part]))
             block = _append(ids, lengths, found, dtype)
             journal.write(json.dumps(asdict(block)) + "\n")
@@ -90,7 +92,7 @@ def write_tokens(
             tell(done)
         ids.truncate()
         lengths.truncate()
-    counts = np.fromfile(folder / LENGTHS, dtype=_LENGTH).astype(np.int64)
+    counts = np.fromfile(folder / LENGTHS, dtype=_LENGTH)
     return TokenStore(TextFile.open(folder / IDS), counts, np.cumsum(counts) - counts, dtype)
 
 

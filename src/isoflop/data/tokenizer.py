@@ -70,6 +70,11 @@ class Tokenizer:
         self._words = WordCache(inner, self._dtype) if splits_like_gpt2(inner) else None
         self._engine = engine
 
+    @property
+    def chars_at_once(self) -> int:
+        """Text that it must see at once to use all cores; 0 where any will do."""
+        return _DAFT_CHARS if self.name in BUILT_IN else 0
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without end mark."""
         return list(self._inner.encode(text, add_special_tokens=False).ids)
@@ -83,8 +88,7 @@ class Tokenizer:
     ) -> list[Tokens]:
         """Ids of each text and the end mark after it; a batch at a time, so memory is bounded."""
         out: list[Tokens] = []
-        least = _DAFT_CHARS if self.name in BUILT_IN else _BATCH_CHARS
-        for batch in in_parts(texts, len, least=least):
+        for batch in in_parts(texts, len, least=max(_BATCH_CHARS, self.chars_at_once)):
             out += map(self._with_end, self._encode_batch(batch))
             progress(len(out) / len(texts))
         return out
@@ -103,7 +107,8 @@ class Tokenizer:
         return str(self._inner.to_str())
 
     def _with_end(self, ids: Tokens) -> Tokens:
-        return np.append(ids, np.array([self.end_id], dtype=self._dtype)).astype(self._dtype)
+        end = np.array([self.end_id], dtype=self._dtype)
+        return np.append(ids, end).astype(self._dtype, copy=False)
 
     def _encode_batch(self, texts: Sequence[str]) -> Iterable[Tokens]:
         """Ids of each text: from Daft, from the table of words where it can tell, else by the

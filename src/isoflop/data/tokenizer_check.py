@@ -39,7 +39,8 @@ def measure_fidelity(
     """
     if tokenizer.name == OWN:
         return Fidelity()
-    sample = range(0, n, max(1, n // CHECKED))[:CHECKED]
+    count = min(n, CHECKED)
+    sample = [k * n // count for k in range(count)]
     unknown = unknown_id(tokenizer)
     unknown_tokens = early_ends = 0
     for ids in map(tokens_of, range(n)):

@@ -187,7 +187,7 @@ class QualitySection(Section):
             "Name a finished run, relative to the study file: path:STUDY/runs/ID.",
         )
         require(
-            bool(self.model) or not self.uses_model(),
+            not self.uses_model() or bool(self.model),
             "data.domains.quality.model",
             self.model,
             "a model beside min_model_bpb, max_model_bpb or model_bpb in where",

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from isoflop._errors import InputError, IsoflopError, MissingExtraError, RunError
-from isoflop.data import DataCard, read_card
+from isoflop.data import DataCard, corpus_of_run, read_card
 from isoflop.runs import RunFolder
 from isoflop.training import checkpoint as checkpoints
 from isoflop.training.families import config_of, family_of, tensors_of
@@ -49,8 +49,8 @@ def export_run(run: Path, to: Path, corpus: Path | None = None) -> dict[str, Any
         raise RunError(f"{folder.checkpoints}: holds no checkpoint. Train the run first.")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to}: is in use already. Name a new folder.")
-    place = _corpus(run, corpus)
-    card = None if place is None else _card(place, config.data.corpus_hash)
+    found = _corpus(run, corpus, config.data.corpus_hash)
+    card = None if found is None else found[1]
     state = checkpoints.load(newest, torch.device("cpu"))
     model = Transformer(config.shape, config.parametrisation)
     model.load_state_dict(state.model)
@@ -58,9 +58,9 @@ def export_run(run: Path, to: Path, corpus: Path | None = None) -> dict[str, Any
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
     write_model(model, half, end_id=None if card is None else card.end_id)
-    if place is not None and card is not None:
-        shutil.copyfile(place / "tokenizer.json", half / "tokenizer.json")
-        settings = _tokenizer_config(card, config.shape.context)
+    if found is not None:
+        shutil.copyfile(found[0] / "tokenizer.json", half / "tokenizer.json")
+        settings = _tokenizer_config(found[1], config.shape.context)
         _write_json(half / "tokenizer_config.json", settings)
     half.replace(to)
     return {
@@ -95,21 +95,19 @@ def write_model(model: Transformer, folder: Path, *, end_id: int | None = None) 
     _write_json(folder / "config.json", config_of(model.shape, family, tied=tied, end_id=end_id))
 
 
-def _corpus(run: Path, corpus: Path | None) -> Path | None:
+def _corpus(run: Path, corpus: Path | None, corpus_hash: str) -> tuple[Path, DataCard] | None:
     """The corpus of a run, for its tokenizer; None where none is named or beside the run."""
-    if corpus is not None:
-        return corpus
-    place = run.resolve().parent.parent / "data"
-    return place if (place / "tokenizer.json").exists() else None
-
-
-def _card(corpus: Path, corpus_hash: str) -> DataCard:
+    if corpus is None:
+        found = corpus_of_run(run, corpus_hash)
+        corpus = run.resolve().parent.parent / "data"
+        if found is not None or not (corpus / "tokenizer.json").exists():
+            return found
     card = read_card(corpus)
     if card.corpus_hash != corpus_hash:
         raise InputError(
             f"{corpus}: is not the corpus that the run was trained on. Name that one: --corpus."
         )
-    return card
+    return corpus, card
 
 
 def _tokenizer_config(card: DataCard, context: int) -> dict[str, Any]:
