@@ -1,6 +1,8 @@
 """`propose_mixture` and `compare_arms` on simulated truth."""
 
+import json
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from isoflop._errors import FitError, InputError
 from isoflop.fitting import MixtureProposal, compare_arms, propose_mixture
 
+ROOT = Path(__file__).parent.parent.parent
 SIZES = (2e5, 1e6)
 TOKENS = (3e6, 1.2e7)
 DOMAINS = ("a", "b", "c")
@@ -146,3 +149,10 @@ def test_arms_are_told_apart_by_worth_and_floor() -> None:
     assert early.ratio.value == pytest.approx(2, rel=0.1)
     with pytest.raises(InputError, match="'nobody'"):
         compare_arms(arms, base="nobody")
+
+
+def test_the_shipped_proposal_is_as_it_was_hashed_before_its_run() -> None:
+    path = ROOT / "examples" / "results" / "data-arms" / "proposal.json"
+    tested = json.loads(path.read_text(encoding="utf-8"))
+    made = MixtureProposal.from_json(tested["proposal"])
+    assert made.loss.low < tested["measured"] < made.loss.high
