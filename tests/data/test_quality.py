@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from isoflop._errors import WorkerError
 from isoflop.data import measure_quality, quality_workers
+from isoflop.data.frames import send_bytes
 from isoflop.data.languages import LANGUAGES
 from isoflop.data.quality_batch import hash_spans, hash_words, take_apart
 from isoflop.data.quality_words import without_overlap
@@ -209,7 +211,7 @@ def test_a_worker_whose_parent_was_killed_ends_without_a_word() -> None:
     )
     assert child.stdin is not None and child.stdout is not None and child.stderr is not None  # noqa: PT018
     child.stdout.close()
-    quality_workers._send(child.stdin, ["some text"])
+    send_bytes(child.stdin, pickle.dumps(["some text"]))
     child.stdin.close()
     assert child.stderr.read() == b""
     child.stderr.close()

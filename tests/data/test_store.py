@@ -53,7 +53,7 @@ def test_a_choice_of_documents_is_a_store_too() -> None:
     assert [one.name for one in store[1:3]] == ["empty.txt", "höhe/數.txt"]
     assert [one.name for one in store.take(store.n_bytes == 0)] == ["empty.txt"] * 2
     assert list(store.take(np.zeros(len(store), dtype=bool))) == []
-    assert list(store.texts[2:4]) == [ODD[2].text, ODD[3].text]
+    assert list(store[2:4].texts) == [ODD[2].text, ODD[3].text]
 
 
 def test_stores_in_one_row() -> None:

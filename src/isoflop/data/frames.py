@@ -1,7 +1,12 @@
-"""Messages between two processes: JSON behind its length, so that what comes cannot run."""
+"""Messages between a process and its worker, each behind its length, and the worker's end.
+
+`send` and `receive` write JSON, so that what comes cannot run.
+"""
 
 import json
 import struct
+import subprocess
+from contextlib import suppress
 from typing import IO, Any
 
 _HEAD = struct.Struct("<Q")
@@ -15,9 +20,7 @@ def send(stream: IO[bytes], value: Any) -> None:
     Raises:
         OSError: nobody reads any more.
     """
-    data = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    stream.write(_HEAD.pack(len(data)) + data)
-    stream.flush()
+    send_bytes(stream, json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def receive(stream: IO[bytes]) -> Any:
@@ -26,13 +29,43 @@ def receive(stream: IO[bytes]) -> Any:
     Raises:
         EOFError: the stream ends before one is complete, or something else was written to it.
     """
+    data = receive_bytes(stream)
+    try:
+        return json.loads(data.decode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        raise EOFError(f"no message: {error}") from error
+
+
+def send_bytes(stream: IO[bytes], data: bytes) -> None:
+    """Write one message of any bytes.
+
+    Raises:
+        OSError: nobody reads any more.
+    """
+    stream.write(_HEAD.pack(len(data)) + data)
+    stream.flush()
+
+
+def receive_bytes(stream: IO[bytes]) -> bytes:
+    """The next message as its bytes.
+
+    Raises:
+        EOFError: the stream ends before one is complete, or something else was written to it.
+    """
     (size,) = _HEAD.unpack(_read(stream, _HEAD.size))
     if size > _LONGEST:
         raise EOFError(f"no message: it would have {size} bytes")
-    try:
-        return json.loads(_read(stream, size).decode("utf-8", "surrogatepass"))
-    except ValueError as error:
-        raise EOFError(f"no message: {error}") from error
+    return _read(stream, size)
+
+
+def stop(worker: "subprocess.Popen[bytes]") -> None:
+    """End a worker: it holds nothing that is not sent."""
+    worker.kill()
+    worker.wait()
+    for stream in (worker.stdin, worker.stdout):
+        if stream is not None:
+            with suppress(BrokenPipeError):  # what a dead worker was still to be told
+                stream.close()
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

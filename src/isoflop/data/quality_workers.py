@@ -2,17 +2,16 @@
 
 import os
 import pickle
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import chain, islice
 from queue import SimpleQueue
-from typing import Any, BinaryIO
 
 from isoflop._errors import WorkerError
+from isoflop.data.frames import receive_bytes, send_bytes, stop
 from isoflop.data.quality import BATCH_CHARS, Columns, batches, measure_quality
 
 ALONE_CHARS = 8 * BATCH_CHARS
@@ -55,7 +54,7 @@ def _shared(parts: Iterable[list[str]], n_processes: int) -> Iterator[Columns]:
         idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         for _ in range(n_processes):
             worker = _start()
-            stack.callback(_stop, worker)
+            stack.callback(stop, worker)
             idle.put(worker)
 
         def ask(texts: list[str]) -> Columns:
@@ -88,55 +87,29 @@ def _start() -> "subprocess.Popen[bytes]":
     )
 
 
-def _stop(worker: "subprocess.Popen[bytes]") -> None:
-    worker.kill()  # it holds nothing that is not sent
-    worker.wait()
-    for stream in (worker.stdin, worker.stdout):
-        if stream is not None:
-            with suppress(BrokenPipeError):  # what a dead worker was still to be told
-                stream.close()
-
-
 def _ask(worker: "subprocess.Popen[bytes]", texts: list[str]) -> Columns:
     assert worker.stdin is not None
     assert worker.stdout is not None
     try:
-        _send(worker.stdin, texts)
-        answer: Columns | None = _receive(worker.stdout)
+        send_bytes(worker.stdin, _pickled(texts))
+        answer: Columns = pickle.loads(receive_bytes(worker.stdout))
     except (OSError, EOFError) as error:
-        answer, cause = None, str(error)
-    else:
-        cause = "no answer"
-    if answer is None:
         raise WorkerError(
-            f"a process that measures quality ended with {worker.poll()} ({cause}). "
+            f"a process that measures quality ended with {worker.poll()} ({error}). "
             "Run the command again; what was measured is kept."
-        )
+        ) from error
     return answer
-
-
-def _send(stream: BinaryIO | Any, value: Any) -> None:
-    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(struct.pack("<Q", len(data)) + data)
-    stream.flush()
-
-
-def _receive(stream: BinaryIO | Any) -> Any:
-    """The next value; None at the end of the stream."""
-    head = stream.read(8)
-    if len(head) < 8:
-        return None
-    (size,) = struct.unpack("<Q", head)
-    data = stream.read(size)
-    if len(data) < size:
-        raise EOFError("cut in the middle of an answer")
-    return pickle.loads(data)
 
 
 def serve() -> None:
     """Measure what comes in on stdin until it ends; only its parent talks to it."""
     try:
-        while (texts := _receive(sys.stdin.buffer)) is not None:
-            _send(sys.stdout.buffer, measure_quality(texts))
+        while True:
+            columns = measure_quality(pickle.loads(receive_bytes(sys.stdin.buffer)))
+            send_bytes(sys.stdout.buffer, _pickled(columns))
     except (BrokenPipeError, EOFError):
-        os._exit(1)  # the parent was killed: nobody is there to be told anything
+        os._exit(1)  # the parent is gone: nobody is there to be told anything
+
+
+def _pickled(value: list[str] | Columns) -> bytes:
+    return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)

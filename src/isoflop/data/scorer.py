@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from isoflop._errors import DataError, WorkerError
 from isoflop.data.documents import in_parts
-from isoflop.data.frames import receive, send
+from isoflop.data.frames import receive, send, stop
 from isoflop.data.quality import LONGEST_CHARS, Columns
 from isoflop.data.scoring_model import ScoringModel
 
@@ -44,12 +43,7 @@ class Scorer:
         trace: TracebackType | None,
     ) -> None:
         if self._process is not None:
-            self._process.kill()  # it holds nothing that is not sent
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    with suppress(BrokenPipeError):  # what it was still to be told
-                        stream.close()
+            stop(self._process)
         self._words.close()
 
     def measure(self, texts: Sequence[str], progress: Callable[[float], None]) -> Columns:

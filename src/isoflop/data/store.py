@@ -157,20 +157,10 @@ class DocumentStore(Sequence[Document]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Texts(Sequence[str]):
+class Texts(Iterable[str]):
     """The texts of a store; they can be gone through again and again."""
 
     store: DocumentStore
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-    @overload
-    def __getitem__(self, at: slice) -> "Texts": ...
-    def __getitem__(self, at: int | slice) -> "str | Texts":
-        return Texts(self.store[at]) if isinstance(at, slice) else self.store[at].text
 
     def __iter__(self) -> Iterator[str]:
         return map(self.store.text, range(len(self.store)))
