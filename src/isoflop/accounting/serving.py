@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from isoflop._errors import InputError
 from isoflop.accounting.architecture import Architecture
-from isoflop.accounting.checks import fields_of, require_counts, require_positive
+from isoflop.accounting.checks import fields_of, given, require_counts, require_positive
 from isoflop.accounting.hardware import Accelerator
 from isoflop.accounting.kv import attended_positions, kv_bytes
 from isoflop.accounting.token_flops import attention_flops
@@ -57,9 +57,9 @@ class Serving:
 
     def __post_init__(self) -> None:
         counts = ("input_tokens", "output_tokens", "n_devices", "devices_per_node")
-        require_counts(fields_of(self, *counts))
+        require_counts(given(fields_of(self, *counts)))
         sizes = ("max_token_s", "link_gbps", "weight_bytes", "kv_value_bytes")
-        require_positive(fields_of(self, *sizes))
+        require_positive(given(fields_of(self, *sizes)))
         self._check_money()
 
     def _check_money(self) -> None:

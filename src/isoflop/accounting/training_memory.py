@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from isoflop._types import LEVEL
 from isoflop.accounting.architecture import Architecture
-from isoflop.accounting.checks import require_counts, require_positive
+from isoflop.accounting.checks import given, require_counts, require_positive
 from isoflop.accounting.layout import Layout
 from isoflop.accounting.weights import count_weights
 
@@ -99,7 +99,7 @@ def training_memory(
     Source: Korthikanti et al. 2022, arXiv:2205.05198, section 4 (activations, interleaving);
     Rajbhandari et al. 2020, arXiv:1910.02054, section 5 (ZeRO).
     """
-    require_counts({"context": context, "batch_sequences": batch_sequences})
+    require_counts(given({"context": context, "batch_sequences": batch_sequences}))
     n_micro = None
     if batch_sequences is not None:
         n_micro = max(1, batch_sequences // (layout.dp * layout.micro_batch))
