@@ -7,6 +7,7 @@ What to use when:
 - `Architecture`: what a published decoder is made of (grouped queries, latent attention, experts,
   windows); `read_architecture` reads it from a Hugging Face `config.json`. `count_weights` counts
   it: total, active, without embedding, per token; `token_flops` and `hardware_flops` cost it.
+- `ShapeRule`: from a size to the decoder of a family that has it; `size_under` counts it.
 - `training_memory_bytes`: whether a step fits on a device.
 - `training_memory` under a `Layout`: bytes on the fullest of many devices, and the odds that they
   fit; `layouts`: which ones a number of devices admits, `layout_faults`: why not.
@@ -38,6 +39,7 @@ from isoflop.accounting.memory import training_memory_bytes
 from isoflop.accounting.mfu import MFU_PRIOR, MfuPrior, RunSetting, fit_mfu_prior
 from isoflop.accounting.params import PARAM_CONVENTIONS, ParamCount, count_params
 from isoflop.accounting.serving import Serving
+from isoflop.accounting.shape_rule import ShapeRule, size_under
 from isoflop.accounting.step import (
     StepLayout,
     StepTime,
@@ -81,6 +83,7 @@ __all__ = [
     "PerToken",
     "RunSetting",
     "Serving",
+    "ShapeRule",
     "Spread",
     "StepLayout",
     "StepTime",
@@ -112,6 +115,7 @@ __all__ = [
     "sample_goodput",
     "sample_mfu",
     "sample_price",
+    "size_under",
     "step_time",
     "token_flops",
     "train_flops",
