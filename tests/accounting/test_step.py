@@ -69,7 +69,7 @@ def test_bytes_of_sharded_data_parallelism_by_hand() -> None:
     assert hidden.data_s == pytest.approx(gathers / 80)
     short = step_time(replace(WORK, batch_tokens=2**12), layout, H100, 0.5)
     assert short.data_s == pytest.approx(gathers - short.compute_s)
-    reduced = step_time(WORK, replace(layout, sharded=False), H100, 0.5)
+    reduced = step_time(WORK, replace(layout, zero=0), H100, 0.5)
     assert reduced.data_s == pytest.approx(hidden.data_s * 4 / 6)
 
 
@@ -109,7 +109,7 @@ def test_a_published_step_is_met_within_a_fifth() -> None:
         n_layers=105,
         width=20_480,
     )
-    layout = StepLayout(n_devices=2240, tensor=8, pipeline=35, microbatches=240, sharded=False)
+    layout = StepLayout(n_devices=2240, tensor=8, pipeline=35, microbatches=240, zero=0)
     efficiency, _ = matmul_efficiency(a100)
     assert step_time(work, layout, a100, efficiency).total_s == pytest.approx(60.1, rel=0.2)
 

@@ -1,0 +1,355 @@
+"""`Build`: a planned size and tokens as what can be built and started: shape, settings, place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import log
+
+import numpy as np
+
+from isoflop._types import Interval, Problem
+from isoflop.accounting import (
+    Accelerator,
+    Architecture,
+    Layout,
+    ShapeRule,
+    StepTime,
+    TrainingMemory,
+    count_weights,
+    flops_6nd,
+    size_under,
+    token_flops,
+)
+from isoflop.accounting.checks import given, require_counts
+from isoflop.accounting.training_memory import BYTES_PER_GB
+from isoflop.laws import Estimate, best_log_size, mean_law
+from isoflop.planning.hyperparameters import Advice, advise, batch_room, settings_problems
+from isoflop.planning.placement import (
+    FITS,
+    HOPELESS,
+    Placement,
+    Site,
+    fewest,
+    place,
+    refuse_devices,
+    refuse_memory,
+)
+
+CLOSE = 1.25
+"""Factor around the planned size within which a shape is looked for first."""
+SAME = 0.02
+"""Relative difference of two sizes that no loss tells apart: the usual aspect decides there."""
+SMALLER = 4
+"""Smaller near-optimal shapes that are tried where the first does not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildWish:
+    """What the user fixes of the build."""
+
+    rule: ShapeRule = field(default_factory=ShapeRule)
+    """The family of decoders; its context is that of the training."""
+    architecture: Architecture | None = None
+    """A given decoder: N is then its own."""
+    batch_tokens: int | None = None
+    """Largest batch [tokens]; None: that of the law of hyperparameters, within a factor two."""
+    hyperparameters: str = "step_law"
+    micro_batch: int = 1
+    """Sequences of one pass on a data-parallel rank."""
+    max_context_parallel: int = 1
+    devices_per_node: int = 8
+    """Devices joined by the fast link: 8 of a GPU node, 72 of an NVL72."""
+    fixed_tokens: bool = False
+    """Whether D stays as planned, rather than 6·N·D, when the shape's N is another."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError where a number cannot be."""
+        names = ("batch_tokens", "micro_batch", "max_context_parallel", "devices_per_node")
+        require_counts(given({name: getattr(self, name) for name in names}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Exact weights of the decoder under each convention."""
+
+    total: int
+    active: int
+    """That multiply one token, head included."""
+    non_embedding: int
+    non_embedding_with_head: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One decoder with exact counts, its settings and where it trains."""
+
+    architecture: Architecture
+    counts: Counts
+    n_params: float
+    """Of this decoder, counted as the law counts it."""
+    n_tokens: float
+    loss_above: float
+    """Share by which the law's loss lies above its best on the same 6·N·D."""
+    flops_per_token: float
+    """Exact, causal, nothing recomputed."""
+    flops: float
+    """Exact causal FLOPs of the run."""
+    flops_6nd: float
+    ratio: float
+    """`flops` over 6·N·D with the law's N."""
+    context: int
+    batch_sequences: int
+    batch_tokens: Interval
+    """Rounded to what the ranks divide; its interval is the law's, or itself where given."""
+    steps: Interval
+    lr: Interval
+    """Peak learning rate."""
+    advice: Advice
+    """The law behind batch and learning rate, and how far it is stretched."""
+    layout: Layout
+    memory: TrainingMemory
+    """Of the fullest device [bytes]."""
+    memory_gb: Interval
+    """Its median and 90 % interval [GiB, as makers count device memory]."""
+    p_fits: float
+    step: StepTime | None
+    """Seconds of a step by what is waited for; None where a link's speed is not known."""
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds of a step."""
+        return None if self.step is None else self.step.total_s
+
+    @property
+    def binds(self) -> str | None:
+        """What takes most of a step."""
+        return None if self.step is None else self.step.binds
+
+
+def build(
+    estimate: Estimate,
+    *,
+    n_params: float,
+    n_tokens: float,
+    near: tuple[float, float],
+    device: Accelerator,
+    n_devices: int | None = None,
+    wish: BuildWish | None = None,
+) -> Build:
+    """The decoder nearest to a planned size that divides well and fits, its settings and place.
+
+    Of the rule's shapes within `near` those that divide well come first, among them the nearest
+    to `n_params`; where it does not fit on the given devices, smaller ones within `near` are
+    tried. D follows so that 6·N·D stays what it was. Without `n_devices`, the fewest that hold
+    the model with odds of 0.9: one, or a power of two.
+
+    Args:
+        estimate: the law: what its N counts, and what the shape costs of the loss.
+        n_params: planned size, as the law counts it.
+        n_tokens: planned tokens.
+        near: smallest and largest size that the plan can bear.
+        device: the accelerator.
+        n_devices: how many; None: the fewest that do.
+        wish: what is fixed besides.
+
+    Raises:
+        InputError: no shape of the rule within a factor two; a batch that cannot occupy the
+            devices; a model that does not fit into their memory.
+    """
+    require_counts(given({"n_devices": n_devices}))
+    asked = _Asked(
+        estimate=estimate,
+        n_params=n_params,
+        n_tokens=n_tokens,
+        device=device,
+        n_devices=n_devices,
+        wish=BuildWish() if wish is None else wish,
+    )
+    best: _Draft | None = None
+    for shape in _shapes(asked, near):
+        draft = _draft(asked, shape)
+        if best is None or draft.p_fits > best.p_fits:
+            best = draft
+        if best.p_fits >= FITS or n_devices is None:
+            break
+    assert best is not None
+    if best.placement is None:
+        raise refuse_devices(best.shape, best.site, n_devices or 1)
+    if best.p_fits < HOPELESS:
+        raise refuse_memory(best.shape, best.site, best.placement)
+    return _built(asked, best, best.placement)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The arguments of `build`."""
+
+    estimate: Estimate
+    n_params: float
+    n_tokens: float
+    device: Accelerator
+    n_devices: int | None
+    wish: BuildWish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """A shape with its tokens, advice and, if there is one, place."""
+
+    shape: Architecture
+    n_params: float
+    n_tokens: float
+    advice: Advice
+    site: Site
+    placement: Placement | None
+
+    @property
+    def p_fits(self) -> float:
+        return -1.0 if self.placement is None else self.placement.p_fits
+
+
+def _draft(asked: _Asked, shape: Architecture) -> _Draft:
+    wish = asked.wish
+    size = float(size_under(shape, asked.estimate.n_params_convention))
+    tokens = asked.n_tokens if wish.fixed_tokens else asked.n_params * asked.n_tokens / size
+    context = wish.rule.context
+    advice = advise(
+        shape, tokens, context=context, law=wish.hyperparameters, level=asked.estimate.level
+    )
+    site = Site(
+        device=asked.device,
+        context=context,
+        room=batch_room(advice, context, wish.batch_tokens),
+        micro_batch=wish.micro_batch,
+        max_context_parallel=wish.max_context_parallel,
+        devices_per_node=wish.devices_per_node,
+    )
+    find = fewest if asked.n_devices is None else partial(place, n_devices=asked.n_devices)
+    return _Draft(
+        shape=shape,
+        n_params=size,
+        n_tokens=tokens,
+        advice=advice,
+        site=site,
+        placement=find(shape, site),
+    )
+
+
+def _shapes(asked: _Asked, near: tuple[float, float]) -> Iterator[Architecture]:
+    """The shape to take, then smaller ones that the plan can bear, largest first."""
+    rule, convention = asked.wish.rule, asked.estimate.n_params_convention
+    if asked.wish.architecture is not None:
+        yield asked.wish.architecture
+        return
+
+    def rank(shape: Architecture) -> tuple[int, int, float]:
+        apart = abs(log(size_under(shape, convention) / asked.n_params))
+        aspect = abs(log(shape.width / shape.n_layers / rule.aspect))
+        return _left_over(shape), int(apart / SAME), aspect
+
+    low, high = near
+    close = max(low, asked.n_params / CLOSE), min(high, asked.n_params * CLOSE)
+    found = rule.between(*close, convention) if close[0] <= close[1] else ()
+    found = found or rule.between(low, high, convention)
+    if not found:
+        yield rule.nearest(asked.n_params, convention)
+        return
+    first = min(found, key=rank)
+    yield first
+    smaller = rule.between(low, 0.98 * size_under(first, convention), convention)
+    fewest_left = min(map(_left_over, smaller), default=0)
+    even = [shape for shape in smaller if _left_over(shape) == fewest_left]
+    tried = np.linspace(len(even) - 1, 0, min(SMALLER, len(even))).round().astype(int)
+    yield from (even[at] for at in tried)
+
+
+def _left_over(shape: Architecture) -> int:
+    """How many of width, heads and layers do not divide by 128, 8 and 4: tiles, node, stages."""
+    parts = ((shape.width, 128), (shape.n_heads, 8), (shape.n_layers, 4))
+    return sum(whole % part > 0 for whole, part in parts)
+
+
+def _built(asked: _Asked, draft: _Draft, place_: Placement) -> Build:
+    shape, site, count = draft.shape, draft.site, count_weights(draft.shape)
+    per_token = token_flops(shape, site.context)
+    plain = flops_6nd(draft.n_params, draft.n_tokens)
+    batch = _batch(draft.advice, place_.batch_sequences * site.context, asked.wish)
+    return Build(
+        architecture=shape,
+        counts=Counts(
+            total=count.total,
+            active=count.under("active"),
+            non_embedding=count.non_embedding,
+            non_embedding_with_head=count.under(),
+        ),
+        n_params=draft.n_params,
+        n_tokens=draft.n_tokens,
+        loss_above=_loss_above(asked.estimate, draft.n_params, draft.n_tokens),
+        flops_per_token=per_token,
+        flops=per_token * draft.n_tokens,
+        flops_6nd=plain,
+        ratio=per_token * draft.n_tokens / plain,
+        context=site.context,
+        batch_sequences=place_.batch_sequences,
+        batch_tokens=batch,
+        steps=Interval(
+            value=draft.n_tokens / batch.value,
+            low=draft.n_tokens / batch.high,
+            high=draft.n_tokens / batch.low,
+            level=batch.level,
+        ),
+        lr=draft.advice.lr,
+        advice=draft.advice,
+        layout=place_.layout,
+        memory=place_.memory,
+        memory_gb=Interval(
+            value=place_.memory.median / BYTES_PER_GB,
+            low=place_.memory.low / BYTES_PER_GB,
+            high=place_.memory.high / BYTES_PER_GB,
+        ),
+        p_fits=place_.p_fits,
+        step=place_.step,
+        problems=(
+            *settings_problems(draft.advice, int(batch.value)),
+            *_memory_problems(place_, asked.device),
+        ),
+    )
+
+
+def _batch(advice: Advice, rounded: int, wish: BuildWish) -> Interval:
+    """The rounded batch inside the law's interval; a given one has no other."""
+    if wish.batch_tokens is not None:
+        return Interval(value=rounded, low=rounded, high=rounded, level=advice.lr.level)
+    of = advice.batch_tokens
+    return replace(of, value=rounded, low=min(of.low, rounded), high=max(of.high, rounded))
+
+
+def _memory_problems(place_: Placement, device: Accelerator) -> tuple[Problem, ...]:
+    if place_.p_fits >= FITS:
+        return ()
+    memory = place_.memory
+    return (
+        Problem(
+            code="memory_tight",
+            severity="warning",
+            text=f"The fullest device needs {memory.median / BYTES_PER_GB:.3g} GB (90 %: "
+            f"{memory.low / BYTES_PER_GB:.3g} to {memory.high / BYTES_PER_GB:.3g}) of "
+            f"{device.memory_gb:g} GB: it fits with odds of {place_.p_fits:.2f}.",
+            remedy="Take more devices, a smaller micro-batch or a shorter context.",
+            affects=("allocation",),
+        ),
+    )
+
+
+def _loss_above(estimate: Estimate, n_params: float, n_tokens: float) -> float:
+    """L(N, D) / min over N' of L(N', N·D/N') - 1, by the point estimates."""
+    mean = mean_law([c for c in estimate.components if c.weight > 0])
+    log_c = log(n_params) + log(n_tokens)
+    best = float(best_log_size(mean, np.empty((1, 0)), np.array([[log_c]]))[0, 0])
+
+    def loss(log_n: float) -> float:
+        inputs = {"n_params": np.exp([log_n]), "n_tokens": np.exp([log_c - log_n])}
+        return float(mean.predict(np.empty(0), inputs)[0])
+
+    return max(0.0, loss(log(n_params)) / loss(best) - 1.0)
