@@ -41,14 +41,8 @@ from isoflop.accounting.mfu import MFU_PRIOR, MfuPrior, RunSetting, fit_mfu_prio
 from isoflop.accounting.params import PARAM_CONVENTIONS, ParamCount, count_params
 from isoflop.accounting.serving import Serving
 from isoflop.accounting.shape_rule import ShapeRule, size_under
-from isoflop.accounting.step import (
-    StepLayout,
-    StepTime,
-    StepWork,
-    matmul_efficiency,
-    step_time,
-    step_time_of,
-)
+from isoflop.accounting.step import StepTime, matmul_efficiency, step_time, step_time_of
+from isoflop.accounting.step_work import StepLayout, StepWork
 from isoflop.accounting.time import (
     cost_usd,
     device_hours,

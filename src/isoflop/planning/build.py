@@ -1,6 +1,6 @@
 """`Build`: a planned size and tokens as what can be built and started: shape, settings, place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import log
@@ -34,13 +34,7 @@ from isoflop.planning.placement import (
     refuse_devices,
     refuse_memory,
 )
-
-CLOSE = 1.25
-"""Factor around the planned size within which a shape is looked for first."""
-SAME = 0.02
-"""Relative difference of two sizes that no loss tells apart: the usual aspect decides there."""
-SMALLER = 4
-"""Smaller near-optimal shapes that are tried where the first does not fit."""
+from isoflop.planning.shapes import shapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,19 +160,17 @@ def build(
         n_devices=n_devices,
         wish=BuildWish() if wish is None else wish,
     )
-    best: _Draft | None = None
+    drafts: list[_Draft] = []
     for shape in _shapes(asked, near):
-        draft = _draft(asked, shape)
-        if best is None or draft.p_fits > best.p_fits:
-            best = draft
-        if best.p_fits >= FITS or n_devices is None:
+        drafts.append(_draft(asked, shape))
+        if drafts[-1].p_fits >= FITS or n_devices is None:
             break
-    assert best is not None
+    best = max(drafts, key=lambda draft: draft.p_fits)
     if best.placement is None:
         raise refuse_devices(best.shape, best.site, n_devices or 1)
     if best.p_fits < HOPELESS:
         raise refuse_memory(best.shape, best.site, best.placement)
-    return _built(asked, best, best.placement)
+    return _built(asked, best, best.placement, wanted=drafts[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,41 +228,14 @@ def _draft(asked: _Asked, shape: Architecture) -> _Draft:
     )
 
 
-def _shapes(asked: _Asked, near: tuple[float, float]) -> Iterator[Architecture]:
-    """The shape to take, then smaller ones that the plan can bear, largest first."""
-    rule, convention = asked.wish.rule, asked.estimate.n_params_convention
+def _shapes(asked: _Asked, near: tuple[float, float]) -> Iterable[Architecture]:
     if asked.wish.architecture is not None:
-        yield asked.wish.architecture
-        return
-
-    def rank(shape: Architecture) -> tuple[int, int, float]:
-        apart = abs(log(size_under(shape, convention) / asked.n_params))
-        aspect = abs(log(shape.width / shape.n_layers / rule.aspect))
-        return _left_over(shape), int(apart / SAME), aspect
-
-    low, high = near
-    close = max(low, asked.n_params / CLOSE), min(high, asked.n_params * CLOSE)
-    found = rule.between(*close, convention) if close[0] <= close[1] else ()
-    found = found or rule.between(low, high, convention)
-    if not found:
-        yield rule.nearest(asked.n_params, convention)
-        return
-    first = min(found, key=rank)
-    yield first
-    smaller = rule.between(low, 0.98 * size_under(first, convention), convention)
-    fewest_left = min(map(_left_over, smaller), default=0)
-    even = [shape for shape in smaller if _left_over(shape) == fewest_left]
-    tried = np.linspace(len(even) - 1, 0, min(SMALLER, len(even))).round().astype(int)
-    yield from (even[at] for at in tried)
+        return (asked.wish.architecture,)
+    convention = asked.estimate.n_params_convention
+    return shapes(asked.wish.rule, asked.n_params, near, convention)
 
 
-def _left_over(shape: Architecture) -> int:
-    """How many of width, heads and layers do not divide by 128, 8 and 4: tiles, node, stages."""
-    parts = ((shape.width, 128), (shape.n_heads, 8), (shape.n_layers, 4))
-    return sum(whole % part > 0 for whole, part in parts)
-
-
-def _built(asked: _Asked, draft: _Draft, place_: Placement) -> Build:
+def _built(asked: _Asked, draft: _Draft, place_: Placement, *, wanted: _Draft) -> Build:
     shape, site, count = draft.shape, draft.site, count_weights(draft.shape)
     per_token = token_flops(shape, site.context)
     plain = flops_6nd(draft.n_params, draft.n_tokens)
@@ -313,6 +278,7 @@ def _built(asked: _Asked, draft: _Draft, place_: Placement) -> Build:
         problems=(
             *settings_problems(draft.advice, int(batch.value)),
             *_memory_problems(place_, asked.device),
+            *(() if draft is wanted else _smaller(draft, wanted)),
         ),
     )
 
@@ -337,6 +303,21 @@ def _memory_problems(place_: Placement, device: Accelerator) -> tuple[Problem, .
             f"{memory.low / BYTES_PER_GB:.3g} to {memory.high / BYTES_PER_GB:.3g}) of "
             f"{device.memory_gb:g} GB: it fits with odds of {place_.p_fits:.2f}.",
             remedy="Take more devices, a smaller micro-batch or a shorter context.",
+            affects=("allocation",),
+        ),
+    )
+
+
+def _smaller(draft: _Draft, wanted: _Draft) -> tuple[Problem, ...]:
+    """That memory, not the law, chose among the near-optimal sizes."""
+    return (
+        Problem(
+            code="memory_tight",
+            severity="note",
+            text=f"A model of {wanted.n_params:.3g} parameters fits into these devices with odds "
+            f"of {max(0.0, wanted.p_fits):.2f}: of the sizes that lose little, "
+            f"{draft.n_params:.3g} was taken.",
+            remedy="Take more devices for the size that the law asks for.",
             affects=("allocation",),
         ),
     )

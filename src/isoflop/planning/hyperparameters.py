@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, log
+from math import ceil, exp, floor, log
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,7 +18,7 @@ HYPERPARAMETER_LAWS: tuple[HyperparameterLaw, ...] = get_args(HyperparameterLaw)
 FAR = 10.0
 """Times beyond the sweep of the law from which on it is a warning rather than a note."""
 APART = 2.0
-"""Factor between batch and law beyond which the learning rate no longer goes with it."""
+"""Factor either way by which a batch may be rounded, and still goes with the learning rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +107,14 @@ def batch_room(advice: Advice, context: int, batch_tokens: int | None) -> BatchR
     """
     if batch_tokens is None:
         wanted = max(1.0, advice.batch_tokens.value / context)
-        return BatchRoom(
-            wanted=wanted, least=max(1, int(-(-wanted // 2))), most=int(APART * wanted)
-        )
+        return BatchRoom(wanted=wanted, least=ceil(wanted / APART), most=floor(wanted * APART))
     most = batch_tokens // context
     if most < 1:
         raise InputError(
             f"`batch_tokens >= context` must hold, but got batch_tokens={batch_tokens}, "
             f"context={context}. Give a larger batch or a shorter context."
         )
-    return BatchRoom(wanted=float(most), least=-(-most // 2), most=most)
+    return BatchRoom(wanted=float(most), least=ceil(most / APART), most=most)
 
 
 def settings_problems(advice: Advice, batch_tokens: int) -> tuple[Problem, ...]:

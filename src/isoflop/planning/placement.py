@@ -54,14 +54,14 @@ class Placement:
     """None where the speed of a link that it needs is not known."""
 
     @property
-    def rank(self) -> tuple[float, float, int]:
-        """What fits comes first, then the fastest per sequence, then the fewest model ranks."""
+    def rank(self) -> tuple[float, float, int, int]:
+        """What fits comes first, of that the fastest per sequence; then the plainest."""
         one = self.layout
-        ranks = one.tp * one.pp * one.cp
+        plain = RECOMPUTES.index(one.recompute), one.tp * one.pp * one.cp
         if self.p_fits < FITS:
-            return 1.0, -self.p_fits, ranks
+            return 1.0, -self.p_fits, *plain
         seconds = 0.0 if self.step is None else self.step.total_s / self.batch_sequences
-        return 0.0, seconds, ranks
+        return 0.0, seconds, *plain
 
 
 def place(architecture: Architecture, site: Site, n_devices: int) -> Placement | None:
@@ -69,6 +69,8 @@ def place(architecture: Architecture, site: Site, n_devices: int) -> Placement |
 
     A pipeline never has more stages than micro-batches, so that every rank has work.
     """
+    if n_devices > most_devices(architecture, site):
+        return None
     found = [
         placement
         for ranks, sequences in _ranks(architecture, site, n_devices)
@@ -99,10 +101,11 @@ def most_devices(architecture: Architecture, site: Site) -> int:
     a, room = architecture, site.room
     tensor = max(
         tp
-        for tp in range(1, site.devices_per_node + 1)
+        for tp in range(1, min(site.devices_per_node, a.n_heads) + 1)
         if not layout_faults(a, Layout(tp=tp), context=site.context)
     )
-    shared = max(cp for cp in range(1, site.max_context_parallel + 1) if site.context % cp == 0)
+    reach = min(site.max_context_parallel, site.context)
+    shared = max(cp for cp in range(1, reach + 1) if site.context % cp == 0)
     return min(_MOST_DEVICES, tensor * shared * (room.most // site.micro_batch))
 
 
