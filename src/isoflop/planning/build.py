@@ -72,6 +72,17 @@ class Counts:
     non_embedding: int
     non_embedding_with_head: int
 
+    @classmethod
+    def of(cls, architecture: Architecture) -> "Counts":
+        """Of a decoder."""
+        count = count_weights(architecture)
+        return cls(
+            total=count.total,
+            active=count.under("active"),
+            non_embedding=count.under("non_embedding"),
+            non_embedding_with_head=count.under("non_embedding_with_head"),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
@@ -160,17 +171,12 @@ def build(
         n_devices=n_devices,
         wish=BuildWish() if wish is None else wish,
     )
-    drafts: list[_Draft] = []
-    for shape in _shapes(asked, near):
-        drafts.append(_draft(asked, shape))
-        if drafts[-1].p_fits >= FITS or n_devices is None:
-            break
-    best = max(drafts, key=lambda draft: draft.p_fits)
+    wanted, best = _drafts(asked, near)
     if best.placement is None:
         raise refuse_devices(best.shape, best.site, n_devices or 1)
     if best.p_fits < HOPELESS:
         raise refuse_memory(best.shape, best.site, best.placement)
-    return _built(asked, best, best.placement, wanted=drafts[0])
+    return _built(asked, best, best.placement, wanted=wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +205,16 @@ class _Draft:
     @property
     def p_fits(self) -> float:
         return -1.0 if self.placement is None else self.placement.p_fits
+
+
+def _drafts(asked: _Asked, near: tuple[float, float]) -> tuple[_Draft, _Draft]:
+    """The draft of the shape to take, and the first that fits, or the likeliest to."""
+    drafts: list[_Draft] = []
+    for shape in _shapes(asked, near):
+        drafts.append(_draft(asked, shape))
+        if drafts[-1].p_fits >= FITS or asked.n_devices is None:
+            break
+    return drafts[0], max(drafts, key=lambda draft: draft.p_fits)
 
 
 def _draft(asked: _Asked, shape: Architecture) -> _Draft:
@@ -236,18 +252,13 @@ def _shapes(asked: _Asked, near: tuple[float, float]) -> Iterable[Architecture]:
 
 
 def _built(asked: _Asked, draft: _Draft, place_: Placement, *, wanted: _Draft) -> Build:
-    shape, site, count = draft.shape, draft.site, count_weights(draft.shape)
+    shape, site = draft.shape, draft.site
     per_token = token_flops(shape, site.context)
     plain = flops_6nd(draft.n_params, draft.n_tokens)
     batch = _batch(draft.advice, place_.batch_sequences * site.context, asked.wish)
     return Build(
         architecture=shape,
-        counts=Counts(
-            total=count.total,
-            active=count.under("active"),
-            non_embedding=count.non_embedding,
-            non_embedding_with_head=count.under(),
-        ),
+        counts=Counts.of(shape),
         n_params=draft.n_params,
         n_tokens=draft.n_tokens,
         loss_above=_loss_above(asked.estimate, draft.n_params, draft.n_tokens),
