@@ -68,6 +68,7 @@ PROBLEM_CODES: dict[str, str] = {
     "rounded_constants": "The constants are printed with few digits and must not be extrapolated.",
     "prior_used": "Exponents of published ladders helped the fit.",
     "outside_common_range": "Asked for where the runs of the two recipes do not both reach.",
+    "no_shape": "The family of decoders has none as small as the plan.",
     "over_trained": "The plan trains far beyond the compute-optimal tokens a parameter.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
     "memory_tight": "The training fits into the memory of its devices with odds below 0.9.",

@@ -18,7 +18,7 @@ def test_hours_days_and_money_are_exact_flops_at_the_stated_mfu_and_price():
     assert by_hours.exact_flops.value == pytest.approx(flops, rel=1e-9)
     assert by_hours.flops.low == by_hours.flops.high
     assert by_hours.device_hours.value == pytest.approx(1e6, rel=1e-12)
-    assert by_hours.risk.odds == {"device_hours": 0.0}
+    assert by_hours.risk.odds["device_hours"] == 0.0
     by_days = plan(LAW, days=1e6 / 24 / 64, **STATED)
     assert by_days.days.value == pytest.approx(1e6 / 24 / 64, rel=1e-12)
     assert by_days.n_params.value == pytest.approx(by_hours.n_params.value, rel=1e-12)
@@ -30,10 +30,10 @@ def test_hours_days_and_money_are_exact_flops_at_the_stated_mfu_and_price():
 
 def test_exact_flops_are_those_of_a_decoder_of_the_planned_size():
     made = plan(LAW, flops=1e23)
-    rule = ShapeRule()
-    shape = rule.nearest(made.n_params.value, made.n_params_convention)
-    a_token = token_flops(shape, rule.context, convention="exact_causal")
+    shape = made.build.architecture
+    a_token = token_flops(shape, ShapeRule().context, convention="exact_causal")
     six = 6 * size_under(shape, made.n_params_convention)
+    assert six / 6 == pytest.approx(made.n_params.value, rel=0.25)
     assert made.exact_flops.value / 1e23 == pytest.approx(a_token / six, rel=1e-12)
 
 
@@ -66,8 +66,10 @@ def test_a_limit_cuts_the_budget_and_is_named(limit, value):
     made = plan(LAW, flops=1e24, n_devices=128, **{limit: value})
     assert made.binding == (limit,)
     alone = plan(LAW, n_devices=128, **{limit.removeprefix("max_"): value})
-    assert made.flops.value == pytest.approx(alone.flops.value, rel=1e-9)
-    assert made.n_params.value == pytest.approx(alone.n_params.value, rel=1e-9)
+    # Round shapes of nearly one size differ by half a per cent in FLOPs a token.
+    assert made.flops.value == pytest.approx(alone.flops.value, rel=0.01)
+    assert made.n_params.value == pytest.approx(alone.n_params.value, rel=0.01)
+    assert made.risk.odds.get(limit.removeprefix("max_"), 0.0) <= 0.1
     loose = plan(LAW, flops=1e19, n_devices=128, **{limit: value})
     assert loose.binding == ()
     assert loose.flops.value == 1e19

@@ -259,13 +259,13 @@ class TestPlace:
         assert odds == sorted(odds)
         assert odds[-1] == FITS
 
-    @pytest.mark.parametrize(("n_params", "most"), [(1e6, 1), (1e9, 1), (7e10, 64)])
+    @pytest.mark.parametrize(("n_params", "most"), [(1e6, 8), (1e9, 8), (7e10, 64)])
     def test_the_fewest_devices_do(self, n_params, most):
         shape = ShapeRule().nearest(n_params)
         one = built(n_params, architecture=shape)
         assert one.p_fits >= FITS
         assert one.layout.n_devices <= most
-        if one.layout.n_devices > 1:
+        if one.layout.n_devices > 8:  # less than a node is not looked for
             half = place(shape, site_of(one), one.layout.n_devices // 2)
             assert half.p_fits < FITS
 

@@ -186,8 +186,8 @@ def test_extrapolation_ratio_and_problem() -> None:
     (problem,) = [p for p in far.problems if p.code == "extrapolation"]
     assert problem.severity == "warning"
     assert "100 times" in problem.text
-    (near,) = plan(estimate(), flops=3e20).problems
-    assert (near.code, near.severity) == ("extrapolation", "note")
+    (near,) = [p for p in plan(estimate(), flops=3e20).problems if p.code == "extrapolation"]
+    assert near.severity == "note"
     assert plan(estimate(), n_params=5e8, n_tokens=5e9).problems == ()
     assert plan(replace(estimate(), ranges={}), flops=6e21).extrapolation is None
 

@@ -9,6 +9,7 @@ What to use when:
 - `summary_lines(plan)`: the plan in words, for people; `read_plan` reads what was written.
 """
 
+from isoflop.planning.build import Build, BuildWish
 from isoflop.planning.plan import PLAN_VERSION, Plan
 from isoflop.planning.plan_json import plan_from_json, read_plan
 from isoflop.planning.planner import plan
@@ -22,6 +23,8 @@ __all__ = [
     "LIMITS",
     "PLAN_VERSION",
     "WARN_BEYOND",
+    "Build",
+    "BuildWish",
     "Measurement",
     "Plan",
     "Regret",

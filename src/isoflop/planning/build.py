@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import log
 
 import numpy as np
@@ -147,7 +146,7 @@ def build(
     Of the rule's shapes within `near` those that divide well come first, among them the nearest
     to `n_params`; where it does not fit on the given devices, smaller ones within `near` are
     tried. D follows so that 6·N·D stays what it was. Without `n_devices`, the fewest that hold
-    the model with odds of 0.9: one, or a power of two.
+    the model with odds of 0.9: a node, or a power of two beyond; less where the batch is small.
 
     Args:
         estimate: the law: what its N counts, and what the shape costs of the loss.
@@ -233,14 +232,18 @@ def _draft(asked: _Asked, shape: Architecture) -> _Draft:
         max_context_parallel=wish.max_context_parallel,
         devices_per_node=wish.devices_per_node,
     )
-    find = fewest if asked.n_devices is None else partial(place, n_devices=asked.n_devices)
+    if asked.n_devices is not None:
+        placement = place(shape, site, asked.n_devices)
+    else:
+        # A whole node, unless the batch cannot occupy one.
+        placement = fewest(shape, site, start=wish.devices_per_node) or fewest(shape, site)
     return _Draft(
         shape=shape,
         n_params=size,
         n_tokens=tokens,
         advice=advice,
         site=site,
-        placement=find(shape, site),
+        placement=placement,
     )
 
 

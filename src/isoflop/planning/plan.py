@@ -7,6 +7,7 @@ from typing import Any
 
 from isoflop._types import LEVEL, Interval, Problem
 from isoflop.laws import NearOptimal
+from isoflop.planning.build import Build
 from isoflop.planning.demand import Lifetime
 from isoflop.planning.limited import Limited
 from isoflop.planning.risk import Risk
@@ -58,6 +59,9 @@ class Plan:
     near_optimal: tuple[NearOptimal, ...] = ()
     """Sizes within 0.1 % and 0.5 % of the lowest loss on the planned compute; none where size and
     tokens were given."""
+    build: Build | None = None
+    """A decoder of about the planned size, its settings, and where it goes; None where the family
+    has none so small."""
     risk: Risk
     """Where the doubt comes from, the odds of missing, and what measuring would save."""
     problems: tuple[Problem, ...] = ()

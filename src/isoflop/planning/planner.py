@@ -8,17 +8,16 @@ from typing import Protocol
 import numpy as np
 
 from isoflop._errors import InputError
-from isoflop._types import LEVEL, Interval, Prediction
+from isoflop._types import LEVEL, Interval, Prediction, Problem
 from isoflop.accounting import (
     FLOPS_PER_PARAM_TOKEN,
     Accelerator,
-    Architecture,
-    ShapeRule,
     find_accelerator,
     size_under,
-    token_flops,
 )
 from isoflop.laws import Estimate, NearOptimal, near_optimal
+from isoflop.planning.build import Build, BuildWish
+from isoflop.planning.build import build as build_run
 from isoflop.planning.caps import Caps
 from isoflop.planning.demand import Demand, Lifetime, solve_demand
 from isoflop.planning.frontier import frontier_of_draws, largest_flops
@@ -29,6 +28,17 @@ from isoflop.planning.rates import BUDGETS, Machine, Rates, rates
 from isoflop.planning.request import Request
 from isoflop.planning.risk import Chain, risk
 from isoflop.planning.solve import Asked, Solution, interval, solve
+
+_NO_SHAPE = (
+    Problem(
+        code="no_shape",
+        severity="note",
+        text="No decoder of the family is so small: hours are those of 6·N·D, and neither shape, "
+        "batch nor memory is planned.",
+        remedy="Give a smaller vocabulary, or the architecture itself.",
+        affects=("allocation",),
+    ),
+)
 
 _ROUNDS = 6
 """Times that a budget's size is found again with the FLOPs a token of its own shape takes."""
@@ -64,7 +74,7 @@ def plan(
     max_n_params: float | None = None,
     max_n_tokens: float | None = None,
     hardware: str | Accelerator = "H100-SXM",
-    n_devices: int = 8,
+    n_devices: int | None = None,
     mfu: float | None = None,
     step_mfu: float | None = None,
     price: float | None = None,
@@ -72,7 +82,7 @@ def plan(
     inference_tokens: float | None = None,
     inference_flop_cost: float = 1.0,
     unique_tokens: float | None = None,
-    rule: ShapeRule | None = None,
+    build: BuildWish | None = None,
     force: bool = False,
     level: float = LEVEL,
 ) -> Plan:
@@ -104,7 +114,7 @@ def plan(
         max_n_params: see `n_params`.
         max_n_tokens: see `n_tokens`; tokens that there are.
         hardware: name of an accelerator, or one of your own.
-        n_devices: how many of them.
+        n_devices: how many of them; left out, a node, or as many as hold the model.
         mfu: end-to-end share of the dense peak as you know it, 0 to 1; left out, it is drawn from
             what published runs reached on such hardware.
         step_mfu: that of a measured step: goodput is then drawn.
@@ -114,7 +124,8 @@ def plan(
         inference_flop_cost: what a FLOP of inference costs in FLOPs of training: MFU of training
             over that of serving.
         unique_tokens: distinct tokens that there are: beyond them they are read again.
-        rule: family of decoders whose FLOPs a token are taken; Llama's if left out.
+        build: family of decoders, or the one decoder to train (its N is then fixed), context,
+            batch, learning rate's law; Llama's family if left out.
         force: record that disqualifying problems were seen and overruled.
         level: level of the intervals.
 
@@ -139,20 +150,21 @@ def plan(
         "max_n_params": max_n_params,
         "max_n_tokens": max_n_tokens,
     }
+    estimate, wish = _estimate_of(source), build or BuildWish()
     device = find_accelerator(hardware) if isinstance(hardware, str) else hardware
     request = Request(
-        goal=_given(goal),
+        goal=_with_size(_given(goal), wish, estimate),
         limits=_given(limits),
         machine=Machine(
             device=device, n_devices=n_devices, mfu=mfu, step_mfu=step_mfu, price=price
         ),
-        rule=rule or ShapeRule(),
+        build=wish,
         demand=_demand(inference_tokens, inference_flop_cost),
         unique_tokens=unique_tokens,
         sure=sure,
         level=level,
     )
-    return replace(_planned(_estimate_of(source), request), forced=force)
+    return replace(_planned(estimate, request), forced=force)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +175,7 @@ class _Draft:
     rates: Rates
     ratio: float
     """Exact-causal FLOPs over 6·N·D."""
+    build: Build | None = None
     lifetime: Lifetime | None = None
     limited: Limited | None = None
 
@@ -196,7 +209,7 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
         days=_paid(chain, "days", request.level),
         usd=None if draft.rates.price is None else _paid(chain, "usd", request.level),
         hardware=request.machine.device.name,
-        n_devices=request.machine.n_devices,
+        n_devices=draft.rates.n_devices,
         mfu=draft.rates.mfu,
         mfu_stated=request.machine.mfu is not None,
         extrapolation=extrapolation,
@@ -210,12 +223,14 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
             sure=request.sure,
             level=request.level,
             chosen=chosen and plain,
-            p_fits=None,
+            p_fits=None if draft.build is None else draft.build.p_fits,
         ),
+        build=draft.build,
         problems=estimate.problems
         + plan_problems(
             estimate, prediction, solution, extrapolation, lifetime=draft.lifetime, limited=limited
-        ),
+        )
+        + (_NO_SHAPE if draft.build is None else draft.build.problems),
         source=estimate.source,
         target=estimate.target,
         n_params_convention=estimate.n_params_convention,
@@ -225,14 +240,12 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
 
 
 def _drafted(estimate: Estimate, request: Request) -> _Draft:
-    """The solution at the rates of its own shape."""
-    convention = estimate.n_params_convention
-    model, draft = _Model.unknown(), None
+    """The solution at the rates of its own build."""
+    model, draft = _Model.unknown(request), None
     for _ in range(_ROUNDS):
         draft = _solved(estimate, request, model)
-        n_params = float(np.exp(draft.solution.log_params))
-        found = _Model.of(request.rule, n_params, convention)
-        if found == model:
+        found = _model(estimate, request, draft)
+        if found.same(model):
             break
         model = found
     else:
@@ -241,35 +254,76 @@ def _drafted(estimate: Estimate, request: Request) -> _Draft:
     assert draft is not None
     if draft.solution.log_flops > _caps(request, draft.rates).log_flops + ROUNDING:
         raise InputError(_too_dear(request, draft.rates, draft.solution))
-    return draft
+    # Its tokens are those of the last solution.
+    return replace(draft, build=_model(estimate, request, draft).build)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Model:
-    """FLOPs of a token of the decoder that is nearest to a size."""
+    """FLOPs of a token of what would be built, and on how many devices."""
 
-    architecture: Architecture | None
+    build: Build | None
+    n_devices: int
     flops_per_token: float
     ratio: float
     """Exact-causal FLOPs of a token over 6·N."""
 
     @classmethod
-    def unknown(cls) -> "_Model":
+    def unknown(cls, request: Request) -> "_Model":
         """Before a size is known."""
-        flops = FLOPS_PER_PARAM_TOKEN * _GUESS
-        return cls(architecture=None, flops_per_token=flops, ratio=1.0)
+        return cls.without_build(request, _GUESS)
 
     @classmethod
-    def of(cls, rule: ShapeRule, n_params: float, convention: str) -> "_Model":
-        """That of a size; 6·N where the family has no decoder so small."""
-        six = FLOPS_PER_PARAM_TOKEN
+    def without_build(cls, request: Request, n_params: float) -> "_Model":
+        """6·N a token."""
+        return cls(
+            build=None,
+            n_devices=request.machine.n_devices or request.build.devices_per_node,
+            flops_per_token=FLOPS_PER_PARAM_TOKEN * n_params,
+            ratio=1.0,
+        )
+
+    def same(self, other: "_Model") -> bool:
+        """Whether both are built alike."""
+        shapes = [None if one.build is None else one.build.architecture for one in (self, other)]
+        return shapes[0] == shapes[1] and self.n_devices == other.n_devices
+
+
+def _model(estimate: Estimate, request: Request, draft: _Draft) -> _Model:
+    """What would be built for a solution; 6·N a token where the family has none so small."""
+    solution, wish = draft.solution, request.build
+    n_params = float(np.exp(solution.log_params))
+    if wish.architecture is None:
         try:
-            shape = rule.nearest(n_params, convention)
+            wish.rule.nearest(n_params, estimate.n_params_convention)
         except InputError:
-            return cls(architecture=None, flops_per_token=six * n_params, ratio=1.0)
-        flops = token_flops(shape, rule.context, convention="exact_causal")
-        ratio = flops / (six * size_under(shape, convention))
-        return cls(architecture=shape, flops_per_token=flops, ratio=ratio)
+            return _Model.without_build(request, n_params)
+    made = build_run(
+        estimate,
+        n_params=n_params,
+        n_tokens=float(np.exp(solution.log_tokens)),
+        near=_bearable(estimate, request, draft),
+        device=request.machine.device,
+        n_devices=request.machine.n_devices,
+        wish=wish,
+    )
+    return _Model(
+        build=made,
+        n_devices=made.layout.n_devices,
+        flops_per_token=made.flops_per_token,
+        ratio=made.ratio,
+    )
+
+
+def _bearable(estimate: Estimate, request: Request, draft: _Draft) -> tuple[float, float]:
+    """Sizes among which round numbers and memory may choose: those that lose 0.1 % of loss."""
+    solution = draft.solution
+    size = float(np.exp(solution.log_params))
+    held = solution.binding or request.fixed or "n_params" in request.goal
+    if held or draft.lifetime is not None or draft.limited is not None:
+        return size, size
+    first = _near(estimate, float(np.exp(solution.log_flops)))[0]
+    return min(first.n_low, size), max(first.n_high, size)
 
 
 def _solved(estimate: Estimate, request: Request, model: _Model) -> _Draft:
@@ -277,6 +331,7 @@ def _solved(estimate: Estimate, request: Request, model: _Model) -> _Draft:
     size = len(frontier_of_draws(estimate))
     cost = rates(
         request.machine,
+        n_devices=model.n_devices,
         flops_per_token=model.flops_per_token,
         ratio=model.ratio,
         size=size,
@@ -340,10 +395,10 @@ def _too_dear(request: Request, cost: Rates, solution: Solution) -> str:
         f"{wish}={most:g} allows"
     )
     if wish != "max_flops":
-        text += f" on {request.machine.n_devices} × {cost.device} ({100 * request.sure:g} % sure)"
+        text += f" on {cost.n_devices} × {cost.device} ({100 * request.sure:g} % sure)"
     remedy = f" Allow {wish}={most * over:.4g}"
     if wish == "max_days":
-        remedy += f", give n_devices={ceil(request.machine.n_devices * over)}"
+        remedy += f", give n_devices={ceil(cost.n_devices * over)}"
     return f"{text}.{remedy}, or ask for a higher loss."
 
 
@@ -402,6 +457,19 @@ def _wishes(request: Request) -> dict[str, float]:
         if limit is not None:
             wishes[name] = min(limit, wishes.get(name, limit))
     return wishes
+
+
+def _with_size(goal: dict[str, float], wish: BuildWish, estimate: Estimate) -> dict[str, float]:
+    """The goal with the N of a given decoder."""
+    if wish.architecture is None:
+        return goal
+    size = float(size_under(wish.architecture, estimate.n_params_convention))
+    if "n_params" in goal:
+        raise InputError(
+            f"n_params={goal['n_params']:g} and an architecture of {size:g} parameters are both "
+            "given. Give one of them."
+        )
+    return {**goal, "n_params": size}
 
 
 def _demand(tokens: float | None, flop_cost: float) -> Demand | None:

@@ -35,7 +35,8 @@ class Machine:
     """Accelerators, how many, and what is known of them beforehand."""
 
     device: Accelerator
-    n_devices: int = 8
+    n_devices: int | None = None
+    """None: as many as the model takes."""
     mfu: float | None = None
     """End-to-end share of the dense peak as stated; None: drawn from `MFU_PRIOR`."""
     step_mfu: float | None = None
@@ -57,7 +58,7 @@ class Machine:
                 f"mfu={self.mfu:g} is end to end and step_mfu={self.step_mfu:g} that of a step. "
                 "Give one of them."
             )
-        if self.n_devices < 1:
+        if self.n_devices is not None and self.n_devices < 1:
             raise InputError(
                 f"`n_devices >= 1` must hold, but got n_devices={self.n_devices}. "
                 "Give the number of accelerators."
@@ -123,18 +124,25 @@ class Rates:
 
 
 def rates(
-    machine: Machine, *, flops_per_token: float, ratio: float, size: int, level: float
+    machine: Machine,
+    *,
+    n_devices: int,
+    flops_per_token: float,
+    ratio: float,
+    size: int,
+    level: float,
 ) -> Rates:
     """What a FLOP of 6·N·D takes on a machine.
 
     Args:
         machine: where it runs.
+        n_devices: on how many devices.
         flops_per_token: exact-causal FLOPs of a token, for the prior of MFU.
         ratio: exact-causal FLOPs over 6·N·D.
         size: how many draws.
         level: level of the interval of MFU.
     """
-    mfu, goodput = _mfu_draws(machine, flops_per_token, size)
+    mfu, goodput = _mfu_draws(machine, n_devices, flops_per_token, size)
     median = np.exp(np.median(mfu[0]) + np.median(goodput[0]))
     deviations = {
         "mfu": -mfu[1],
@@ -147,7 +155,7 @@ def rates(
     return Rates(
         hours=ratio * hours_from_flops_rate(1.0, device.bf16_tflops) / share,
         price=_median_price(machine),
-        n_devices=machine.n_devices,
+        n_devices=n_devices,
         device=device.name,
         mfu=Interval(
             value=share,
@@ -163,7 +171,9 @@ Drawn = tuple[Array, Array]
 """ln of the median (1,) and of the draws over it (B,)."""
 
 
-def _mfu_draws(machine: Machine, flops_per_token: float, size: int) -> tuple[Drawn, Drawn]:
+def _mfu_draws(
+    machine: Machine, n_devices: int, flops_per_token: float, size: int
+) -> tuple[Drawn, Drawn]:
     """ln MFU and ln goodput: median and deviations."""
     none = (np.zeros(1), np.zeros(size))
     if machine.mfu is not None:
@@ -178,7 +188,7 @@ def _mfu_draws(machine: Machine, flops_per_token: float, size: int) -> tuple[Dra
         bf16_tflops=machine.device.bf16_tflops,
         flops_per_token=flops_per_token,
         year=PLAN_YEAR,
-        n_devices=machine.n_devices,
+        n_devices=n_devices,
     )
     middle = float(np.log(MFU_PRIOR.median(setting)))
     # Stalls and restarts are in the published hours behind the prior: no goodput besides.

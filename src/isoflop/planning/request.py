@@ -6,7 +6,7 @@ from math import inf
 
 from isoflop._errors import InputError
 from isoflop._types import LEVEL
-from isoflop.accounting import ShapeRule
+from isoflop.planning.build import BuildWish
 from isoflop.planning.demand import Demand
 from isoflop.planning.rates import BUDGETS, Machine
 
@@ -27,7 +27,7 @@ class Request:
     goal: Mapping[str, float]
     limits: Mapping[str, float] = field(default_factory=dict)
     machine: Machine
-    rule: ShapeRule = field(default_factory=ShapeRule)
+    build: BuildWish = field(default_factory=BuildWish)
     demand: Demand | None = None
     unique_tokens: float | None = None
     sure: float = SURE
@@ -37,6 +37,10 @@ class Request:
         """Raise InputError where numbers cannot be, or do not go together."""
         _check_positive({**self.goal, **self.limits})
         _check_goal(self.goal)
+        if self.machine.n_devices is None and ({"days"} & self.goal.keys()):
+            raise InputError(
+                f"days={self.goal['days']:g} are days on some devices. Give n_devices too."
+            )
         for name in ("level", "sure"):
             value = getattr(self, name)
             if not 0 < value < 1:

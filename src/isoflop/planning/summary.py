@@ -35,6 +35,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         *_limited_lines(plan),
         *_near_lines(plan),
         (_loss_label(plan), _range(plan.loss, _loss, False) + _target(plan)),
+        *_build_lines(plan),
         *_paid_lines(plan),
         *_held_lines(plan),
         *_risk_lines(plan.risk),
@@ -70,6 +71,37 @@ def _paid_lines(plan: Plan) -> list[tuple[str, str]]:
         ("Device-hours", _range(plan.device_hours, count, _exact(plan.device_hours), _AT_MFU)),
         ("MFU", f"{plan.mfu.value:.3g} ({words}) of {_power(plan.exact_flops.value)} exact FLOPs"),
         ("Rent", rent),
+    ]
+
+
+def _build_lines(plan: Plan) -> list[tuple[str, str]]:
+    """The decoder to build, its settings, where it goes."""
+    build = plan.build
+    if build is None:
+        return []
+    a, layout = build.architecture, build.layout
+    ranks = {"tp": layout.tp, "pp": layout.pp, "cp": layout.cp, "ep": layout.ep}
+    split = "".join(f" · {name} {n}" for name, n in ranks.items() if n > 1)
+    return [
+        (
+            "Shape",
+            f"{a.n_layers} layers of width {a.width}, {a.n_heads} heads ({a.n_kv_heads} of keys), "
+            f"MLP {a.ff_width}, vocabulary {a.vocab_size}: {build.counts.total:,} parameters in "
+            f"all, {build.counts.non_embedding:,} without embeddings and head",
+        ),
+        (
+            "Batch and peak rate",
+            f"{count(build.batch_tokens.value)} tokens ({build.batch_sequences} sequences of "
+            f"{build.context}; {build.advice.law}: {count(build.batch_tokens.low)} to "
+            f"{count(build.batch_tokens.high)}), {_plain(build.steps.value)} steps, learning rate "
+            f"{build.lr.value:.2e} ({build.lr.low:.1e} to {build.lr.high:.1e})",
+        ),
+        (
+            "Memory",
+            f"{build.memory_gb.value:.3g} GB on the fullest device ({build.memory_gb.low:.3g} to "
+            f"{build.memory_gb.high:.3g}), fits with odds {100 * build.p_fits:.0f} %: dp "
+            f"{layout.dp}{split}, ZeRO {layout.zero}, recompute {layout.recompute}",
+        ),
     ]
 
 

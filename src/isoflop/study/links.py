@@ -20,7 +20,7 @@ from isoflop.data import (
 from isoflop.fitting import Analysis, Forecast, analyse, law_card, make_forecast
 from isoflop.ladders import Job, Ladder
 from isoflop.ladders.design import CorpusFacts
-from isoflop.planning import GOALS, LIMITS, Plan, plan
+from isoflop.planning import GOALS, LIMITS, BuildWish, Plan, plan
 from isoflop.reports import Curve, Report, write_law_card, write_report
 from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
@@ -199,7 +199,7 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
         analysis.fit,
         **given,
         **{name: value for name, value in asked.items() if value is not None},
-        rule=_rule_of(study),
+        build=BuildWish(rule=_rule_of(study)),
         force=bool(wishes.get("force")),
         level=study.config.fit.level,
     )
