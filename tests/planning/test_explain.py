@@ -8,7 +8,7 @@ import pytest
 
 from isoflop._errors import InputError
 from isoflop.accounting import PARAM_CONVENTIONS, ShapeRule, size_under, token_flops
-from isoflop.laws import PF_DAY, Component, Estimate, find_published
+from isoflop.laws import PF_DAY, Component, Estimate, find_published, own_law
 from isoflop.planning import plan
 from isoflop.planning.advice import ORDER, advice
 from isoflop.planning.counts import BLOCK_FLOPS, count_under, growth, shape_of
@@ -115,6 +115,22 @@ def test_intervals_of_waste_come_from_the_draws() -> None:
         assert less.wasted.high <= wide.wasted.high
 
 
+def test_a_law_of_ones_own_judges_as_its_closed_form() -> None:
+    def mine(n_params, n_tokens, E, A, alpha, B, beta):  # type: ignore[no-untyped-def]
+        return E + A / n_params**alpha + B / n_tokens**beta
+
+    columns = {"n_params": np.geomspace(1e7, 1e10, 6), "n_tokens": np.geomspace(1e9, 1e11, 6)}
+    theta = LAW.best.theta
+    own = Component(law=own_law(mine, columns), theta=theta, draws=theta[None])
+    searched, closed = explain(replace(LAW, components=(own,)), 1e22), explain(LAW, 1e22)
+    assert searched.ours.a == pytest.approx(closed.ours.a, abs=1e-8)
+    for one, other in zip(searched.others, closed.others, strict=True):
+        assert one.wasted is not None
+        assert other.wasted is not None
+        assert one.wasted.value == pytest.approx(other.wasted.value, abs=1e-7)
+        assert one.wasted.low == one.wasted.high
+
+
 def test_the_smaller_the_model_the_more_the_tables_weigh() -> None:
     ratios = []
     for flops in (1e18, 1e20, 1e22, 1e24):
@@ -218,6 +234,9 @@ def test_rules_without_a_decoder_keep_their_own_numbers() -> None:
     assert lost.n_params == pytest.approx(4.232e-8 * 1e27**0.8353)
     assert lost.n_params_total is lost.n_tokens_here is lost.a_here is None
     assert lost.loss is lost.wasted is None
+    farther = explain(LAW, 1e28)
+    assert row(farther, "kaplan").n_params_here is None
+    assert "No decoder of this family has the" in farther.reasons[0].text
 
 
 def test_json_is_plain() -> None:

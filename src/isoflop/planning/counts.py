@@ -32,12 +32,12 @@ def shape_of(rule: ShapeRule, n_params: float, counts: str) -> Architecture:
     if counts != BLOCK_FLOPS:
         return rule.nearest(n_params, counts)
     # Attention grows more slowly than matrices, so this closes in.
-    blocks = n_params
+    found = rule.nearest(n_params, "non_embedding")
     for _ in range(_ROUNDS):
-        found = rule.nearest(blocks, "non_embedding")
         of_count = count_under(found, counts, rule.context) / size_under(found, "non_embedding")
-        blocks = n_params / of_count
-    return rule.nearest(blocks, "non_embedding")
+        if found == (found := rule.nearest(n_params / of_count, "non_embedding")):
+            break
+    return found
 
 
 def count_under(architecture: Architecture, counts: str, context: int) -> float:

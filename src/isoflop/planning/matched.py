@@ -47,6 +47,8 @@ def draws_of(estimate: Estimate) -> Iterator[tuple[Component, Estimate]]:
     for component, count in zip(estimate.components, counts, strict=True):
         if count > 0:
             have = component.draws
+            # Repeats balance laws that have fewer draws than their share; one law needs none.
+            count = min(count, len(have)) if component.weight == 1 else count
             some = replace(component, draws=have[np.arange(count) * len(have) // count], weight=1.0)
             yield some, replace(estimate, components=(some,))
 
