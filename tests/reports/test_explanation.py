@@ -13,13 +13,12 @@ from isoflop.reports.explanation import (
     advice_rows,
     counted_rows,
     explanation_rows,
-    explanation_tables,
     overhead_rows,
     reason_rows,
     revealed_rows,
 )
 from isoflop.reports.rows import Rows
-from isoflop.reports.terminal import rich_table
+from isoflop.reports.terminal import explanation_tables
 
 LAW = find_published("besiroglu").estimate
 MADE = explain(LAW, 5.76e23)
@@ -83,8 +82,7 @@ def test_reasons_are_whole_sentences() -> None:
 def test_titles_are_never_markup() -> None:
     made = replace(MADE, ours=replace(MADE.ours, title="[red]mine[/red]"), target="loss_[b]x")
     console = Console(file=StringIO(), width=160, no_color=True)
-    for rows in explanation_tables(made):
-        console.print(rich_table(rows))
+    console.print(*explanation_tables(made))
     stream = console.file
     assert isinstance(stream, StringIO)
     text = stream.getvalue()

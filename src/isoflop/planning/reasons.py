@@ -63,8 +63,8 @@ def _embeddings(flops: float, own: Advice, shape: Architecture, family: ShapeRul
     )
     stored = "" if own.counts == "total" else f", {_percent(blocks / total)} of all that are stored"
     first = (
-        f"Kaplan et al. count neither embedding nor head: of our {count(own.n_params)} parameters "
-        f"{_percent(blocks / here)}{stored}."
+        f"Kaplan et al. count neither embedding nor head: {_percent(blocks / here)} of our "
+        f"{count(own.n_params)} parameters{stored}."
     )
     kaplan = advice("kaplan", flops)
     try:
