@@ -17,15 +17,36 @@ LossOf = Callable[[Array, Array], Array]
 """Loss (B, G) at ln N and ln D (B, G)."""
 
 
-def cheapest(cost: Callable[[Array], Array], low: Array, high: Array, zooms: int) -> Array:
-    """ln N (B,) of least cost between `low` and `high`: a width w ends as w (2/40)^zooms."""
-    for _ in range(zooms):
+def cheapest(
+    cost: Callable[[Array], Array],
+    low: Array,
+    high: Array,
+    zooms: int,
+    *,
+    knots: Array | None = None,
+) -> Array:
+    """ln N (B,) of least cost between `low` and `high`: a width w ends as w (2/40)^zooms.
+
+    Args:
+        cost: of ln N (B, G); inf where a size will not do.
+        low: (B,).
+        high: (B,).
+        zooms: how often the grid closes in.
+        knots: (K,) sizes of a first grid, where the cost has kinks.
+    """
+    for zoom in range(zooms):
         grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, POINTS)
+        if zoom == 0 and knots is not None:
+            grid = np.sort(np.concatenate([grid, _clipped(knots, low, high)], axis=1), axis=1)
         best = np.argmin(cost(grid), axis=1)
         rows = np.arange(len(grid))
         low = grid[rows, np.maximum(best - 1, 0)]
-        high = grid[rows, np.minimum(best + 1, POINTS - 1)]
+        high = grid[rows, np.minimum(best + 1, grid.shape[1] - 1)]
     return (low + high) / 2
+
+
+def _clipped(knots: Array, low: Array, high: Array) -> Array:
+    return np.clip(knots, low[:, None], high[:, None])
 
 
 def zooms_of(component: Component) -> int:
