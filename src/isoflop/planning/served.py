@@ -21,15 +21,13 @@ from isoflop.accounting import (
     inference_cost,
     size_under,
 )
+from isoflop.accounting.shape_rule import LARGE_FROM, LARGE_VOCABULARY, SMALL_VOCABULARY
 
-SMALLEST, LARGEST = 1e6, 4e12
-"""Parameters between which sizes are priced."""
-
-POINTS = 32
-HALVINGS = 12
-"""The largest size that can be served is found to (spacing of the points) / 2^12 in ln N, or to
-the next decoder of the family."""
-
+_WIDTHS = (128, 40_960)
+_RATIO = 1.07
+"""From one width that is priced to the next, at least."""
+_SPLIT = 8
+"""Heads that split over the devices of a node, where a width has enough of them."""
 _ROOM = 0.1
 """Around a size, in ln N, the decoder is chosen whose heads split over most devices."""
 
@@ -123,12 +121,22 @@ class ServingCurve:
 
     def architecture(self, log_n: float) -> Architecture:
         """The decoder that is served near a size."""
-        return _decoder(self.wish, float(np.exp(log_n)), self.convention)
+        size, rule = float(np.exp(log_n)), self.wish.rule
+        near = rule.between(size * np.exp(-_ROOM), size * np.exp(_ROOM), self.convention)
+        if not near:
+            return rule.nearest(size, self.convention)
+        return max(
+            near,
+            key=lambda one: (
+                gcd(one.n_heads, _SPLIT),
+                -abs(log(size_under(one, self.convention) / size)),
+            ),
+        )
 
 
 @lru_cache(maxsize=32)
 def serving_curve(wish: ServingWish, convention: str) -> ServingCurve:
-    """The curve of a wish over decoders of its family.
+    """The curve of a wish over some 30 decoders of its family, and the largest that is served.
 
     Args:
         wish: requests, devices, limits.
@@ -137,19 +145,19 @@ def serving_curve(wish: ServingWish, convention: str) -> ServingCurve:
     Raises:
         InputError: no size can be served, no rent is known, or a number cannot be.
     """
-    asked = np.geomspace(SMALLEST, LARGEST, POINTS)
-    tried = [_priced(wish, size, convention) for size in asked]
-    if all(one is None for one in tried):
-        # Says what binds for the smallest.
-        inference_cost(wish.serving(_decoder(wish, SMALLEST, convention)))
-        raise InputError(_too_slow(wish))
-    last = max(k for k, one in enumerate(tried) if one is not None)
-    found = {one[0]: one[1] for one in tried if one is not None}
+    ladder = _decoders(wish.rule, convention)
+    costs = [_priced(wish, one) for one in ladder]
+    served = [k for k, cost in enumerate(costs) if cost is not None]
+    if not served:
+        replica(wish, ladder[0])  # raises, and says what binds
+    last = served[-1]
+    found = {float(size_under(ladder[k], convention)): costs[k] for k in served}
     binding = None
-    if last + 1 < POINTS:
-        edge, cost, binding = _largest(wish, convention, asked[last], asked[last + 1])
-        found[edge] = cost
-    return _curve(wish, convention, found, binding)
+    if last + 1 < len(ladder):
+        edge, above = _edge(wish, convention, ladder[last], ladder[last + 1])
+        found[float(size_under(edge, convention))] = _priced(wish, edge)
+        binding = _binding(wish, above)
+    return _curve(wish, convention, {size: cost for size, cost in found.items() if cost}, binding)
 
 
 def largest_served(wish: ServingWish, convention: str) -> float:
@@ -167,14 +175,18 @@ def replica(wish: ServingWish, architecture: Architecture) -> InferenceCost:
     Raises:
         InputError: none does; the text names what binds.
     """
-    serving = wish.serving(architecture)
+    return _replica(wish, wish.serving(architecture))
+
+
+def _replica(wish: ServingWish, serving: Serving) -> InferenceCost:
     best = inference_cost(serving)
     limit = wish.max_first_token_s
     if limit is None or best.first_token_s.median <= limit:
         return best
     # The cheapest reads too slowly: more devices may not.
     counts = [] if wish.n_devices else [n for n in (2, 4, 8) if n > best.n_devices]
-    more = [_with_devices(serving, n) for n in counts if architecture.n_heads % n == 0]
+    heads = serving.architecture.n_heads
+    more = [_with_devices(serving, n) for n in counts if heads % n == 0]
     kept = [one for one in more if one is not None and one.first_token_s.median <= limit]
     if not kept:
         raise InputError(_too_slow(wish))
@@ -206,50 +218,63 @@ def _levelled(log_usd: Array) -> Array:
     return np.asarray(np.minimum.accumulate(log_usd[::-1])[::-1])
 
 
-def _largest(
-    wish: ServingWish, convention: str, low: float, high: float
-) -> tuple[float, InferenceCost, str]:
-    """The largest size between one that is served and one that is not; its cost; what binds."""
-    for _ in range(HALVINGS):
-        middle = (low * high) ** 0.5
-        served = _priced(wish, middle, convention) is not None
-        low, high = (middle, high) if served else (low, middle)
-    found = _priced(wish, low, convention)
-    assert found is not None
-    return *found, _binding(wish, high, convention)
+def _decoders(rule: ShapeRule, convention: str) -> list[Architecture]:
+    """Decoders of the family from small to large, of one aspect and as many key heads each.
+
+    Widths are multiples of as many heads as split over a node, and halves of these below: what a
+    token costs then grows evenly, and the curve between them is smooth.
+    """
+    unit = _SPLIT * rule.head_dim
+    small = [unit // 2**power for power in range(10) if unit // 2**power >= _WIDTHS[0]]
+    widths = sorted(small)
+    for width in range(2 * unit, _WIDTHS[1] + 1, unit):
+        if width >= _RATIO * widths[-1]:
+            widths.append(width)
+    depths = [max(1, round(width / rule.aspect)) for width in widths]
+    found = [_of_shape(rule, *shape, convention) for shape in zip(widths, depths, strict=True)]
+    return sorted(found, key=lambda one: size_under(one, convention))
 
 
-def _binding(wish: ServingWish, size: float, convention: str) -> str:
-    """Which limit keeps a size from being served: lifting which one helps."""
+def _of_shape(rule: ShapeRule, width: int, depth: int, convention: str) -> Architecture:
+    """A decoder with the vocabulary of its size."""
+    small = rule.shape(width, depth, rule.vocab_size or SMALL_VOCABULARY)
+    if rule.vocab_size is not None or size_under(small, convention) < LARGE_FROM:
+        return small
+    return rule.shape(width, depth, LARGE_VOCABULARY)
+
+
+def _edge(
+    wish: ServingWish, convention: str, low: Architecture, high: Architecture
+) -> tuple[Architecture, Architecture]:
+    """The largest decoder that is served between one that is and one that is not; the next one."""
+    sizes = size_under(low, convention), size_under(high, convention)
+    split = min(gcd(one.n_heads, _SPLIT) for one in (low, high))
+    between = wish.rule.between(sizes[0] + 1, sizes[1] - 1, convention)
+    row = [low, *(one for one in between if gcd(one.n_heads, _SPLIT) >= split), high]
+    first, last = 0, len(row) - 1
+    while last - first > 1:
+        middle = (first + last) // 2
+        served = _priced(wish, row[middle]) is not None
+        first, last = (middle, last) if served else (first, middle)
+    return row[first], row[last]
+
+
+def _binding(wish: ServingWish, decoder: Architecture) -> str:
+    """Which limit keeps a decoder from being served: lifting which one helps."""
     free = replace(wish, max_token_s=None, max_first_token_s=None)
-    if _priced(free, size, convention) is None:
+    if _priced(free, decoder) is None:
         return "memory"
     alone = replace(free, max_token_s=wish.max_token_s)
-    return "max_token_s" if _priced(alone, size, convention) is None else "max_first_token_s"
+    return "max_token_s" if _priced(alone, decoder) is None else "max_first_token_s"
 
 
-def _priced(wish: ServingWish, size: float, convention: str) -> tuple[float, InferenceCost] | None:
-    """N of the decoder near a size and what its replica costs; None where none can be."""
-    decoder = _decoder(wish, size, convention)
+def _priced(wish: ServingWish, decoder: Architecture) -> InferenceCost | None:
+    """What a decoder's replica costs; None where none can be."""
+    serving = wish.serving(decoder)  # a wish that cannot be is no decoder that cannot
     try:
-        return float(size_under(decoder, convention)), replica(wish, decoder)
+        return _replica(wish, serving)
     except InputError:
         return None
-
-
-def _decoder(wish: ServingWish, size: float, convention: str) -> Architecture:
-    """The decoder near a size whose heads split over most devices, and of these the nearest."""
-    wanted = wish.n_devices or 8
-    near = wish.rule.between(size * np.exp(-_ROOM), size * np.exp(_ROOM), convention)
-    if not near:
-        return wish.rule.nearest(size, convention)
-    return max(
-        near,
-        key=lambda one: (
-            gcd(one.n_heads, wanted),
-            -abs(log(size_under(one, convention) / size)),
-        ),
-    )
 
 
 def _with_devices(serving: Serving, n_devices: int) -> InferenceCost | None:
