@@ -1,4 +1,4 @@
-"""`Caps`: the largest size, tokens and training compute that a plan may have, and what set them."""
+"""`Caps`: what a plan may not exceed, in logs, and which wish set each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from math import exp, inf, log
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
 
 _AT = 1e-4
-"""A cap binds where the plan lies this close below it, in logs: what searches leave."""
+"""A cap binds where a searched plan lies this close below it, in logs."""
 
 UNITS = {
     "log_params": "parameters",
@@ -19,16 +19,17 @@ UNITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """Upper ends that a plan must keep; inf where there is none."""
+    """Upper ends of ln N, ln D and ln 6ND; infinite where there is none."""
 
     log_params: float = inf
-    """ln of the most parameters, counted as the law counts them."""
     log_tokens: float = inf
-    """ln of the most training tokens."""
     log_flops: float = inf
-    """ln of the most training FLOPs, 6·N·D."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """By field, what set it, in the user's words: {"log_params": "max_token_s"}."""
+    """Which wish set each of the fields above, such as `max_days` for `log_flops`."""
+
+    def name(self, field_name: str) -> str:
+        """The wish behind a field; the field's own name where none is told."""
+        return self.names.get(field_name, field_name)
 
     def tightened(self, name: str, value: float, by: str) -> "Caps":
         """These caps with ln `value` on `name`, set by `by`, where it is the tighter one."""
@@ -42,24 +43,20 @@ class Caps:
         ends = {one: getattr(self, one) for one in UNITS} | {name: inf}
         return Caps(**ends, names=self.names)
 
-    def binding(self, log_params: float, log_tokens: float) -> tuple[str, ...]:
-        """What set the caps that a run of ln N and ln D meets."""
+    def met(self, log_params: float, log_tokens: float) -> tuple[str, ...]:
+        """The wishes behind the caps that a searched run of ln N and ln D meets."""
         values = (log_params, log_tokens, log(FLOPS_PER_PARAM_TOKEN) + log_params + log_tokens)
         return tuple(
-            self.name_of(name)
+            self.name(name)
             for name, value in zip(UNITS, values, strict=True)
             if value > getattr(self, name) - _AT
         )
-
-    def name_of(self, name: str) -> str:
-        """What set a cap; its own name where nobody said."""
-        return self.names.get(name, f"the cap of {UNITS[name]}")
 
     @property
     def words(self) -> str:
         """The caps for people: "at most 2e10 parameters (max_token_s), ..."; empty without any."""
         return ", ".join(
-            f"at most {exp(getattr(self, name)):.3g} {unit} ({self.name_of(name)})"
+            f"at most {exp(getattr(self, name)):.3g} {unit} ({self.name(name)})"
             for name, unit in UNITS.items()
             if getattr(self, name) < inf
         )

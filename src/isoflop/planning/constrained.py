@@ -18,7 +18,8 @@ from isoflop.planning.cheapest import LossOf, cheapest
 REACH = 15.0
 """Sizes are searched from e^-15 of the compute-optimal one upwards."""
 
-HALVINGS = 52
+HALVINGS, HALVINGS_OF_DRAWS = 52, 26
+"""ln D is known to rounding for the plan itself, and to 90 / 2^26 = 1e-6 for draws."""
 LARGEST_TOKENS = 90.0
 """ln D up to which a loss is looked for: 1e39 tokens."""
 
@@ -42,7 +43,6 @@ class Search:
 
     low: Array
     high: Array
-    zooms: int
     knots: Array | None = None
     """ln N (K,) at which the cost of serving has kinks."""
 
@@ -50,7 +50,7 @@ class Search:
         """The same up to a cap, and below it where all of it lay above."""
         high = np.minimum(self.high, log_params)
         low = np.where(self.low < high, self.low, high - REACH)
-        return Search(low=low, high=high, zooms=self.zooms, knots=self.knots)
+        return Search(low=low, high=high, knots=self.knots)
 
 
 def for_loss(
@@ -71,8 +71,8 @@ def for_loss(
     if caps.log_flops < np.inf:
         # Sizes that keep it are a range about the one of least training, which a grid could step
         # over. Demand only shrinks that size, so it is the upper end, and keeps the cap if any.
-        search = search.up_to(cheapest(training, search.low, search.high, search.zooms))
-    log_n = cheapest(total, search.low, search.high, search.zooms, knots=search.knots)
+        search = search.up_to(cheapest(training, search.low, search.high))
+    log_n = cheapest(total, search.low, search.high, knots=search.knots)
     ends = log_n[:, None]
     reached = np.isfinite(total(ends)[:, 0])
     return log_n, np.where(reached, tokens_for(ends)[:, 0], np.inf)
@@ -101,16 +101,16 @@ def for_budget(
         return np.where(enough, np.log(loss_of(log_n, np.where(enough, log_d, 0.0))), np.inf)
 
     search = search.up_to(caps.log_params)
-    log_n = cheapest(loss, search.low, search.high, search.zooms, knots=search.knots)
+    log_n = cheapest(loss, search.low, search.high, knots=search.knots)
     log_d = log_tokens(log_n[:, None])[:, 0]
     return log_n, np.where(log_d > 0, log_d, np.inf)
 
 
-def halved(loss_of: LossOf, loss: Array, log_n: Array, times: int = HALVINGS) -> Array:
+def halved(loss_of: LossOf, loss: Array, log_n: Array) -> Array:
     """By halving, for any law: ln D (B, G) at which the loss is reached; inf where it is not."""
     low, high = np.zeros(log_n.shape), np.full(log_n.shape, LARGEST_TOKENS)
     reached = loss_of(log_n, high) < loss
-    for _ in range(times):
+    for _ in range(HALVINGS if len(log_n) == 1 else HALVINGS_OF_DRAWS):
         middle = (low + high) / 2
         enough = loss_of(log_n, middle) < loss
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
@@ -134,7 +134,7 @@ def level_set(component: Component, draws: Array, log_n: Array, log_c: Array) ->
 def out_of_reach(tokens_for: TokensFor, loss: float, caps: Caps, start: float) -> str:
     """Why no run keeps the caps: which of them, lifted alone, lets the loss be reached, and how."""
     around = np.array([start])
-    search = Search(low=around - REACH, high=around + REACH, zooms=9)
+    search = Search(low=around - REACH, high=around + REACH)
     ways = []
     for name, unit in UNITS.items():
         if not np.isfinite(getattr(caps, name)):
@@ -142,7 +142,7 @@ def out_of_reach(tokens_for: TokensFor, loss: float, caps: Caps, start: float) -
         log_n, log_d = for_loss(tokens_for, no_serving, caps.without(name), search)
         if np.isfinite(log_d[0]):
             takes = {"log_params": log_n, "log_tokens": log_d, "log_flops": LOG_K + log_n + log_d}
-            by = caps.name_of(name)
+            by = caps.name(name)
             ways.append(f"without {by} the run cheapest to train takes {_exp(takes[name])} {unit}")
     needed = "; ".join(ways) or "no one of them alone is in the way"
     return (

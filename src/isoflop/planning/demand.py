@@ -14,7 +14,7 @@ from isoflop._errors import InputError
 from isoflop._types import Array
 from isoflop.laws import Component, Estimate
 from isoflop.planning.caps import NO_CAPS, Caps
-from isoflop.planning.cheapest import ZOOMS, drawn, settled, zooms_of
+from isoflop.planning.cheapest import drawn, settled
 from isoflop.planning.constrained import (
     LOG_K,
     REACH,
@@ -28,7 +28,8 @@ from isoflop.planning.constrained import (
 from isoflop.planning.lifetime import Demand, Lifetime, lifetime_of
 from isoflop.planning.limited import require_unique
 from isoflop.planning.losses import frontier_of_law, loss_of_law, mean_loss_of, reaching
-from isoflop.planning.prices import Rates, TrainingPrice, drawn_rates, median_rates
+from isoflop.planning.prices import Prices, drawn_prices, median_prices
+from isoflop.planning.rates import Rates
 from isoflop.planning.solve import Solution, run_noise, solve
 
 __all__ = ["Demand", "Lifetime", "solve_demand"]
@@ -45,15 +46,15 @@ class _Task:
     to_loss: bool
     """Whether targets are losses; else totals in FLOPs."""
 
-    def search(self, start: Array, zooms: int) -> Search:
+    def search(self, start: Array) -> Search:
         """Sizes around a start (B,), or those that can be served."""
         curve = self.demand.curve
         if curve is not None:
             low, high = (np.full(len(start), curve.log_params[k]) for k in (0, -1))
-            return Search(low=low, high=high, zooms=zooms, knots=curve.log_params)
+            return Search(low=low, high=high, knots=curve.log_params)
         # Demand only shrinks the compute-optimal size; a lack of tokens makes it grow.
         grows = self.unique is not None or np.isfinite(self.caps.log_tokens)
-        return Search(low=start - REACH, high=start + (REACH if grows else 1.0), zooms=zooms)
+        return Search(low=start - REACH, high=start + (REACH if grows else 1.0))
 
 
 def solve_demand(
@@ -62,7 +63,7 @@ def solve_demand(
     demand: Demand,
     level: float,
     *,
-    price: TrainingPrice | None = None,
+    cost: Rates | None = None,
     caps: Caps = NO_CAPS,
     unique: float | None = None,
 ) -> tuple[Solution, Lifetime]:
@@ -76,7 +77,7 @@ def solve_demand(
         given: `loss`; or the total of training and serving: `flops`, or `usd` with a price.
         demand: the T tokens that are served.
         level: level of the intervals.
-        price: of training; needed for `usd` and for a demand with a curve.
+        cost: of a FLOP of training; needed for `usd` and for a demand with a curve.
         caps: the most parameters, tokens and training FLOPs.
         unique: distinct tokens that there are; None: enough.
 
@@ -87,50 +88,51 @@ def solve_demand(
     Source: Sardana et al. 2024, arXiv:2401.00448, section 3; Touvron et al. 2023,
     arXiv:2302.13971, section 1 (the motivation).
     """
-    name, value = _asked(given, demand, price)
+    if cost is not None and cost.price is None:
+        cost = None
+    name, value = _asked(given, demand, cost)
     if demand.curve is not None:
         by = demand.curve.binding or "the largest decoder of the family"
         caps = caps.tightened("log_params", float(demand.curve.log_params[-1]), by)
     if unique is not None:
         require_unique(unique)
     task = _Task(estimate=estimate, demand=demand, caps=caps, unique=unique, to_loss=name == "loss")
-    middle = median_rates(price)
+    middle = median_prices(cost)
     target = value / np.exp(middle.log_usd_per_flop[0, 0]) if name == "usd" else value
     start = solve(estimate, {"loss" if task.to_loss else "flops": target}, level).log_params
     log_n, log_d = _point(task, target, start, middle)
     if not np.isfinite(log_d):
         raise InputError(_impossible(task, name, value, start))
     components = drawn(estimate)
-    rates = drawn_rates(price, demand.curve, sum(len(rows) for _, rows in components))
-    targets = np.full(len(rates), value)
+    prices = drawn_prices(cost, demand.curve, sum(len(rows) for _, rows in components))
+    targets = np.full(len(prices), value)
     if name == "usd":
-        targets /= np.exp(rates.log_usd_per_flop[:, 0])
+        targets /= np.exp(prices.log_usd_per_flop[:, 0])
     if task.to_loss:
         targets *= np.exp(-run_noise(estimate, log_n, log_d, len(targets)))
-    sizes, tokens = _draws(task, components, targets, start, rates)
-    solution = _solution(log_n, log_d, settled(sizes, log_n), settled(tokens, log_d))
+    sizes, tokens = _draws(task, components, targets, start, prices)
+    solution = _solution(
+        (log_n, log_d), settled(sizes, log_n), settled(tokens, log_d), caps.met(log_n, log_d)
+    )
     lifetime = lifetime_of(
         solution,
         demand,
         _cheapest_to_train(task, log_n, log_d),
         level,
-        rates=(middle, rates),
-        priced=price is not None,
-        binding=caps.binding(log_n, log_d),
+        prices=(middle, prices),
+        priced=cost is not None,
     )
     return solution, lifetime
 
 
-def _asked(
-    given: Mapping[str, float], demand: Demand, price: TrainingPrice | None
-) -> tuple[str, float]:
+def _asked(given: Mapping[str, float], demand: Demand, cost: Rates | None) -> tuple[str, float]:
     ((name, value),) = given.items() if len(given) == 1 else [("", 0.0)]
     if name not in ("loss", "flops", "usd"):
         raise InputError(
             "`inference_tokens` needs one of loss, flops and usd (the total of training and "
             f"serving), but got {', '.join(given) or 'none'}. Keep one of them."
         )
-    if price is None and (name == "usd" or demand.curve is not None):
+    if cost is None and (name == "usd" or demand.curve is not None):
         what = "usd" if name == "usd" else "devices that serve"
         raise InputError(
             f"{what} are weighed against training, whose price is not known. Give hardware with "
@@ -139,11 +141,11 @@ def _asked(
     return name, value
 
 
-def _point(task: _Task, target: float, start: float, rates: Rates) -> tuple[float, float]:
+def _point(task: _Task, target: float, start: float, prices: Prices) -> tuple[float, float]:
     """ln N and ln D of the plan itself, by all laws together."""
     loss_of = mean_loss_of(task.estimate, task.unique)
-    search = task.search(np.array([start]), ZOOMS)
-    serving = partial(task.demand.log_cost, rates=rates)
+    search = task.search(np.array([start]))
+    serving = partial(task.demand.log_cost, prices=prices)
     if task.to_loss:
         tokens_for = partial(halved, loss_of, np.array([[target]]))
         found = for_loss(tokens_for, serving, task.caps, search)
@@ -157,35 +159,38 @@ def _draws(
     components: list[tuple[Component, Array]],
     targets: Array,
     start: float,
-    rates: Rates,
+    prices: Prices,
 ) -> tuple[Array, Array]:
     """ln N and ln D (B,) of every draw of every law; a new run's noise is in the target loss."""
     found, first = [], 0
     for component, draws in components:
-        last = first + len(draws)
-        own = targets[first:last], rates.rows(first, last)
-        found.append(_of_draws(task, component, draws, start, own))
-        first = last
+        count = len(draws)
+        own = targets[first : first + count], prices.rows(first, first + count)
+        first += count
+        if len(component.draws) == 1 and own[1].alike and np.ptp(own[0]) == 0:
+            # All draws are one run: it is searched once, as closely as the plan's own.
+            own = own[0][:1], own[1].rows(0, 1)
+        one = _of_draws(task, component, draws[: len(own[0])], start, own)
+        found.append([np.resize(part, count) for part in one])
     return np.concatenate([n for n, _ in found]), np.concatenate([d for _, d in found])
 
 
 def _of_draws(
-    task: _Task, component: Component, draws: Array, start: float, own: tuple[Array, Rates]
+    task: _Task, component: Component, draws: Array, start: float, own: tuple[Array, Prices]
 ) -> tuple[Array, Array]:
     """ln N and ln D (B,) of every draw of one law."""
-    targets, rates = own
-    serving = partial(task.demand.log_cost, rates=rates)
-    zooms = zooms_of(component)
+    targets, prices = own
+    serving = partial(task.demand.log_cost, prices=prices)
     if not task.to_loss:
         first = np.full(len(draws), start)
         if task.demand.curve is None:
             # Each draw is searched from its own compute-optimal size.
             first = frontier_of_law(task.estimate, component, draws).log_params(np.log(targets))
         loss_of = loss_of_law(component.law, draws, task.unique)
-        return for_budget(loss_of, targets, serving, task.caps, task.search(first, zooms))
+        return for_budget(loss_of, targets, serving, task.caps, task.search(first))
     reach = reaching(task.estimate, component, draws, targets, task.unique)
     first = np.where(np.isfinite(reach.log_params), reach.log_params, start)
-    found = for_loss(reach.tokens_for, serving, task.caps, task.search(first, zooms))
+    found = for_loss(reach.tokens_for, serving, task.caps, task.search(first))
     lost = ~np.isfinite(found[1])
     return np.where(lost, np.inf, found[0]), np.where(lost, np.inf, found[1])
 
@@ -196,20 +201,24 @@ def _cheapest_to_train(task: _Task, log_n: float, log_d: float) -> tuple[float, 
     # A rounding error below the planned run's loss would not be its own.
     loss = loss_of(np.array([[log_n]]), np.array([[log_d]])) * (1 + 1e-12)
     start = np.array([log_n])
-    search = Search(low=start - 1.0, high=start + REACH, zooms=ZOOMS)
+    search = Search(low=start - 1.0, high=start + REACH)
     if task.demand.curve is not None:
-        search = task.search(start, ZOOMS)
+        search = task.search(start)
     found = for_loss(partial(halved, loss_of, loss), no_serving, task.caps, search)
     return float(found[0][0]), float(found[1][0])
 
 
-def _solution(log_n: float, log_d: float, size: Array, tokens: Array) -> Solution:
+def _solution(
+    run: tuple[float, float], size: Array, tokens: Array, binding: tuple[str, ...]
+) -> Solution:
+    log_n, log_d = run
     reached = np.isfinite(tokens)
     return Solution(
         log_flops=LOG_K + log_n + log_d,
         log_params=log_n,
         log_flops_draws=np.where(reached, LOG_K + size + np.where(reached, tokens, 0), np.inf),
         log_params_draws=np.where(reached, size, np.inf),
+        binding=binding,
     )
 
 

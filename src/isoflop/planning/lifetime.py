@@ -7,9 +7,9 @@ import numpy as np
 
 from isoflop._errors import InputError
 from isoflop._types import Array, Interval
-from isoflop.accounting import InferenceCost, Spread
-from isoflop.planning.prices import Rates, median_rates
-from isoflop.planning.served import ServingCurve, replica
+from isoflop.accounting import Spread
+from isoflop.planning.prices import Prices, median_prices
+from isoflop.planning.served import ServingCurve
 from isoflop.planning.solve import Solution, interval
 
 FORWARD = 2.0
@@ -43,18 +43,18 @@ class Demand:
                 "devices that serve it. Keep one of them."
             )
 
-    def log_cost(self, log_n: Array, rates: Rates | None = None) -> Array:
+    def log_cost(self, log_n: Array, prices: Prices | None = None) -> Array:
         """ln of the training FLOPs (B, G) that serving costs at ln N (B, G); inf where none can.
 
         Args:
             log_n: sizes.
-            rates: prices of every draw; those of a curve need them, FLOPs do not.
+            prices: prices of every draw; those of a curve need them, FLOPs do not.
         """
         if self.curve is None:
             return np.asarray(np.log(FORWARD * self.flop_cost * self.tokens) + log_n)
-        rates = median_rates(None) if rates is None else rates
-        usd = self.curve.log_usd(log_n, rates.input_shift, rates.output_shift)
-        return np.asarray(np.log(self.tokens) + usd - rates.log_usd_per_flop)
+        prices = median_prices(None) if prices is None else prices
+        usd = self.curve.log_usd(log_n, prices.input_shift, prices.output_shift)
+        return np.asarray(np.log(self.tokens) + usd - prices.log_usd_per_flop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +100,6 @@ class Lifetime:
     """Where the price of training is known."""
     replica: Replica | None = None
     """Where devices serve."""
-    binding: tuple[str, ...] = ()
-    """What set the caps that the plan meets."""
 
 
 def lifetime_of(
@@ -110,9 +108,8 @@ def lifetime_of(
     plain: tuple[float, float],
     level: float,
     *,
-    rates: tuple[Rates, Rates],
+    prices: tuple[Prices, Prices],
     priced: bool,
-    binding: tuple[str, ...],
 ) -> Lifetime:
     """What a solution costs.
 
@@ -121,11 +118,10 @@ def lifetime_of(
         demand: what it serves.
         plain: (ln N, ln D) of the run of its loss that is cheapest to train.
         level: of the intervals.
-        rates: prices of the plan itself, and of its draws.
+        prices: prices of the plan itself, and of its draws.
         priced: whether the price of training is known.
-        binding: what set the caps that it meets.
     """
-    middle, drawn = rates
+    middle, drawn = prices
     inference = _at(demand, solution.log_params, middle)
     sizes = solution.log_params_draws
     lost = ~np.isfinite(sizes)
@@ -142,7 +138,6 @@ def lifetime_of(
         total=interval(total, both, level),
         saving=float(-np.expm1(total - other)),
         compute_optimal=(float(np.exp(plain[0])), float(np.exp(plain[1]))),
-        binding=binding,
     )
     if demand.curve is not None:
         found = replace(found, replica=_replica(demand.curve, solution.log_params, level))
@@ -154,28 +149,28 @@ def lifetime_of(
         serving=interval(inference + usd, served + usd_draws, level),
         total=interval(total + usd, both + usd_draws, level),
         saving=float(np.exp(other + usd) - np.exp(total + usd)),
-        usd_per_million=_per_million(demand, solution.log_params, rates, level),
+        usd_per_million=_per_million(demand, solution.log_params, prices, level),
     )
     return replace(found, money=money)
 
 
-def _at(demand: Demand, log_n: float, rates: Rates) -> float:
-    return float(demand.log_cost(np.array([[log_n]]), rates)[0, 0])
+def _at(demand: Demand, log_n: float, prices: Prices) -> float:
+    return float(demand.log_cost(np.array([[log_n]]), prices)[0, 0])
 
 
 def _per_million(
-    demand: Demand, log_n: float, rates: tuple[Rates, Rates], level: float
+    demand: Demand, log_n: float, prices: tuple[Prices, Prices], level: float
 ) -> Interval:
     """USD of a million tokens at the planned size."""
     shift = np.log(1e6) - np.log(demand.tokens)
-    middle, drawn = rates
+    middle, drawn = prices
     value = _at(demand, log_n, middle) + float(middle.log_usd_per_flop[0, 0])
     draws = (demand.log_cost(np.full((len(drawn), 1), log_n), drawn) + drawn.log_usd_per_flop)[:, 0]
     return interval(value + shift, draws + shift, level)
 
 
 def _replica(curve: ServingCurve, log_n: float, level: float) -> Replica:
-    cost: InferenceCost = replica(curve.wish, curve.architecture(log_n))
+    cost = curve.replica(log_n)
     return Replica(
         hardware=curve.wish.accelerator.name,
         n_devices=cost.n_devices,

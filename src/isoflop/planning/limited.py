@@ -10,7 +10,7 @@ from isoflop._errors import InputError
 from isoflop._types import Array, Interval
 from isoflop.laws import Component, Estimate
 from isoflop.planning.caps import NO_CAPS, Caps
-from isoflop.planning.cheapest import ZOOMS, LossOf, drawn, settled, zooms_of
+from isoflop.planning.cheapest import LossOf, drawn, settled
 from isoflop.planning.constrained import (
     HALVINGS,
     LARGEST_TOKENS,
@@ -58,8 +58,6 @@ class Limited:
     epochs: Interval
     assumed: bool
     """Whether what a repeat is worth was taken from Muennighoff et al. and not from the runs."""
-    binding: tuple[str, ...] = ()
-    """What set the caps that the plan meets."""
 
 
 def solve_limited(
@@ -100,7 +98,7 @@ def solve_limited(
     start = solve(estimate, given, level).log_params
     mean = mean_loss_of(estimate, unique)
     tokens_for = partial(halved, mean, np.array([[value]]))
-    found = _found(name, np.array([value]), mean, tokens_for, (np.array([start]), ZOOMS, caps))
+    found = _found(name, np.array([value]), mean, tokens_for, (np.array([start]), caps))
     log_n, log_d = float(found[0][0]), float(found[1][0])
     if not np.isfinite(log_d):
         raise InputError(_impossible(tokens_for, value, unique, caps, start))
@@ -121,14 +119,13 @@ def solve_limited(
         log_params=log_n,
         log_flops_draws=LOG_K + sizes + tokens,
         log_params_draws=sizes,
+        binding=caps.met(log_n, log_d),
     )
-    return solution, limited_of(estimate, solution, unique, level, caps=caps)
+    return solution, limited_of(estimate, solution, unique, level)
 
 
-def limited_of(
-    estimate: Estimate, solution: Solution, unique: float, level: float, *, caps: Caps = NO_CAPS
-) -> Limited:
-    """How often a solution reads its text, and which caps it meets."""
+def limited_of(estimate: Estimate, solution: Solution, unique: float, level: float) -> Limited:
+    """How often a solution reads its text."""
     epochs = max(0.0, solution.log_tokens - float(np.log(unique)))
     spread = np.maximum(0.0, solution.log_tokens_draws - np.log(unique))
     alive = [c for c in estimate.components if c.weight > 0]
@@ -136,7 +133,6 @@ def limited_of(
         unique_tokens=unique,
         epochs=interval(epochs, spread, level),
         assumed=any("n_unique_tokens" not in c.law.inputs for c in alive),
-        binding=caps.binding(solution.log_params, solution.log_tokens),
     )
 
 
@@ -164,16 +160,16 @@ def _found(
     values: Array,
     loss_of: LossOf,
     tokens_for: TokensFor,
-    search_of: tuple[Array, int, Caps],
+    search_of: tuple[Array, Caps],
 ) -> tuple[Array, Array]:
     """ln N and ln D (B,) for what is given."""
-    start, zooms, caps = search_of
+    start, caps = search_of
     if name == "n_params":
         log_n = np.log(values)
         top = min(caps.log_tokens, LARGEST_TOKENS)
         log_d = np.minimum(_balanced(loss_of, log_n, top), caps.log_flops - LOG_K - log_n)
         return log_n, log_d
-    search = Search(low=start - REACH, high=start + REACH, zooms=zooms)
+    search = Search(low=start - REACH, high=start + REACH)
     if name == "loss":
         return for_loss(tokens_for, no_serving, caps, search)
     return for_budget(loss_of, values, no_serving, caps, search)
@@ -201,6 +197,10 @@ def _of_draws(
     """ln N and ln D (B,) of every draw of one law; inf where its loss is out of reach."""
     name, values, start = asked
     unique, caps = limits
+    count = len(draws)
+    if len(component.draws) == 1 and np.ptp(values) == 0:
+        # All draws are one run: it is searched once, as closely as the plan's own.
+        draws, values = draws[:1], values[:1]
     loss_of = loss_of_law(component.law, draws, unique)
     first = np.full(len(draws), start)
     tokens_for: TokensFor = no_serving
@@ -208,9 +208,10 @@ def _of_draws(
         reach = reaching(estimate, component, draws, values, unique)
         tokens_for = reach.tokens_for
         first = np.where(np.isfinite(reach.log_params), reach.log_params, start)
-    log_n, log_d = _found(name, values, loss_of, tokens_for, (first, zooms_of(component), caps))
+    log_n, log_d = _found(name, values, loss_of, tokens_for, (first, caps))
     lost = ~np.isfinite(log_d)
-    return np.where(lost, np.inf, log_n), np.where(lost, np.inf, log_d)
+    found = np.where(lost, np.inf, log_n), np.where(lost, np.inf, log_d)
+    return np.resize(found[0], count), np.resize(found[1], count)
 
 
 def _impossible(tokens_for: TokensFor, loss: float, unique: float, caps: Caps, start: float) -> str:

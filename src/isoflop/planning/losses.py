@@ -13,15 +13,12 @@ import numpy as np
 from isoflop._types import Array
 from isoflop.laws import CLOSED_FORM, Component, Estimate, Inputs, Law, mean_law
 from isoflop.planning.cheapest import LossOf
-from isoflop.planning.constrained import HALVINGS, TokensFor, halved, level_set
+from isoflop.planning.constrained import TokensFor, halved, level_set
 from isoflop.planning.frontier import Frontier, frontier_of_draws
 
 HALF_LIFE = 15.387756
 """R_D*: repeats after which a token is worth 1/e of a new one, for laws that know no repeats.
 Source: Muennighoff et al. 2023, arXiv:2305.16264, released constants."""
-
-HALVINGS_OF_DRAWS = 26
-"""ln D of a draw is known to 90 / 2^26 = 1e-6."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +39,10 @@ def reaching(
     reached = np.isfinite(log_c)
     log_n = np.where(reached, frontier.log_params(log_c), np.inf)
     if component.law.name not in CLOSED_FORM:
-        times = HALVINGS if len(component.draws) == 1 else HALVINGS_OF_DRAWS
         loss_of = loss_of_law(component.law, draws, unique)
         return Reaching(
             log_params=log_n,
-            tokens_for=partial(halved, loss_of, targets[:, None], times=times),
+            tokens_for=partial(halved, loss_of, targets[:, None]),
         )
     new = level_set(component, draws, np.where(reached, log_n, 0.0), log_c)
 

@@ -6,7 +6,7 @@ What to use when: `serving_curve` once for a wish, then `Demand(tokens=..., curv
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import gcd, inf, log
+from math import gcd, inf, lcm, log
 
 import numpy as np
 
@@ -26,8 +26,8 @@ from isoflop.accounting.shape_rule import LARGE_FROM, LARGE_VOCABULARY, SMALL_VO
 _WIDTHS = (128, 40_960)
 _RATIO = 1.07
 """From one width that is priced to the next, at least."""
-_SPLIT = 8
-"""Heads that split over the devices of a node, where a width has enough of them."""
+_NODE = 8
+"""Devices of a node, over which heads should split."""
 _ROOM = 0.1
 """Around a size, in ln N, the decoder is chosen whose heads split over most devices."""
 
@@ -63,6 +63,11 @@ class ServingWish:
                 f"`max_first_token_s > 0` must hold, but got max_first_token_s={limit}. "
                 "Leave it out where any wait will do."
             )
+
+    @property
+    def split(self) -> int:
+        """What heads should be a multiple of: devices of a node and of a replica."""
+        return lcm(_NODE, self.n_devices or 1)
 
     def serving(self, architecture: Architecture) -> Serving:
         """A decoder that is served as wished.
@@ -102,6 +107,8 @@ class ServingCurve:
     """1 sigma of ln USD."""
     log_price_range: float
     """ln of the highest over the lowest rent."""
+    largest: Architecture
+    """The largest decoder that is served."""
     binding: str | None
     """What keeps larger sizes from being served: `memory`, `max_token_s`, `max_first_token_s`, or
     None where the largest size of the family still is."""
@@ -119,19 +126,21 @@ class ServingCurve:
         known = (log_n >= self.log_params[0]) & (log_n <= self.log_params[-1])
         return np.where(known, np.logaddexp(read, written), np.inf)
 
-    def architecture(self, log_n: float) -> Architecture:
-        """The decoder that is served near a size."""
+    def replica(self, log_n: float) -> InferenceCost:
+        """The replica of a decoder near a size, in round numbers, that keeps the limits."""
         size, rule = float(np.exp(log_n)), self.wish.rule
-        near = rule.between(size * np.exp(-_ROOM), size * np.exp(_ROOM), self.convention)
-        if not near:
-            return rule.nearest(size, self.convention)
-        return max(
-            near,
-            key=lambda one: (
-                gcd(one.n_heads, _SPLIT),
-                -abs(log(size_under(one, self.convention) / size)),
-            ),
-        )
+        near = [
+            (size_under(one, self.convention), one)
+            for one in rule.between(size * np.exp(-_ROOM), size * np.exp(_ROOM), self.convention)
+        ]
+        # Heads that split over most devices first, then the nearest; the largest is served.
+        split = self.wish.split
+        near.sort(key=lambda one: (-gcd(one[1].n_heads, split), abs(log(one[0] / size))))
+        for _, decoder in [*near, (0, self.largest)]:
+            found = _priced(self.wish, decoder)
+            if found is not None:
+                return found
+        raise AssertionError("the largest decoder that is served must be")
 
 
 @lru_cache(maxsize=32)
@@ -145,19 +154,19 @@ def serving_curve(wish: ServingWish, convention: str) -> ServingCurve:
     Raises:
         InputError: no size can be served, no rent is known, or a number cannot be.
     """
-    ladder = _decoders(wish.rule, convention)
+    ladder = _decoders(wish, convention)
     costs = [_priced(wish, one) for one in ladder]
-    served = [k for k, cost in enumerate(costs) if cost is not None]
-    if not served:
+    found = [(one, cost) for one, cost in zip(ladder, costs, strict=True) if cost is not None]
+    if not found:
         replica(wish, ladder[0])  # raises, and says what binds
-    last = served[-1]
-    found = {float(size_under(ladder[k], convention)): costs[k] for k in served}
-    binding = None
+    binding, last = None, ladder.index(found[-1][0])
     if last + 1 < len(ladder):
-        edge, above = _edge(wish, convention, ladder[last], ladder[last + 1])
-        found[float(size_under(edge, convention))] = _priced(wish, edge)
+        largest, above = _edge(wish, convention, ladder[last], ladder[last + 1])
+        cost = _priced(wish, largest)
+        assert cost is not None
+        found.append((largest, cost))
         binding = _binding(wish, above)
-    return _curve(wish, convention, {size: cost for size, cost in found.items() if cost}, binding)
+    return _curve(wish, convention, found, binding)
 
 
 def largest_served(wish: ServingWish, convention: str) -> float:
@@ -194,21 +203,25 @@ def _replica(wish: ServingWish, serving: Serving) -> InferenceCost:
 
 
 def _curve(
-    wish: ServingWish, convention: str, found: dict[float, InferenceCost], binding: str | None
+    wish: ServingWish,
+    convention: str,
+    found: list[tuple[Architecture, InferenceCost]],
+    binding: str | None,
 ) -> ServingCurve:
-    sizes = sorted(found)
+    by_size = {size_under(one, convention): cost for one, cost in found}
     share = wish.input_tokens / (wish.input_tokens + wish.output_tokens)
-    usd = [found[size].usd_per_million() for size in sizes]
-    any_ = found[sizes[0]]
+    usd = [cost.usd_per_million() for cost in by_size.values()]
+    any_ = found[0][1]
     return ServingCurve(
         wish=wish,
         convention=convention,
-        log_params=np.log(sizes),
+        log_params=np.log(list(by_size)),
         log_input=_levelled(np.log([share * float(one.input) / 1e6 for one in usd])),
         log_output=_levelled(np.log([(1 - share) * float(one.output) / 1e6 for one in usd])),
         input_spread=log(any_.input_tokens_per_s.factor),
         output_spread=log(any_.output_tokens_per_s.factor),
         log_price_range=log(float(any_.price(1.0)) / float(any_.price(0.0))),
+        largest=found[-1][0],
         binding=binding,
     )
 
@@ -218,15 +231,16 @@ def _levelled(log_usd: Array) -> Array:
     return np.asarray(np.minimum.accumulate(log_usd[::-1])[::-1])
 
 
-def _decoders(rule: ShapeRule, convention: str) -> list[Architecture]:
+def _decoders(wish: ServingWish, convention: str) -> list[Architecture]:
     """Decoders of the family from small to large, of one aspect and as many key heads each.
 
-    Widths are multiples of as many heads as split over a node, and halves of these below: what a
+    Widths are multiples of heads that split over devices, and halves of these below: what a
     token costs then grows evenly, and the curve between them is smooth.
     """
-    unit = _SPLIT * rule.head_dim
-    small = [unit // 2**power for power in range(10) if unit // 2**power >= _WIDTHS[0]]
-    widths = sorted(small)
+    rule = wish.rule
+    unit = wish.split * rule.head_dim
+    halves = [unit // 2**power for power in range(10) if unit // 2**power >= _WIDTHS[0]]
+    widths = sorted(halves) or [unit]
     for width in range(2 * unit, _WIDTHS[1] + 1, unit):
         if width >= _RATIO * widths[-1]:
             widths.append(width)
@@ -248,9 +262,9 @@ def _edge(
 ) -> tuple[Architecture, Architecture]:
     """The largest decoder that is served between one that is and one that is not; the next one."""
     sizes = size_under(low, convention), size_under(high, convention)
-    split = min(gcd(one.n_heads, _SPLIT) for one in (low, high))
+    split = min(gcd(one.n_heads, wish.split) for one in (low, high))
     between = wish.rule.between(sizes[0] + 1, sizes[1] - 1, convention)
-    row = [low, *(one for one in between if gcd(one.n_heads, _SPLIT) >= split), high]
+    row = [low, *(one for one in between if gcd(one.n_heads, wish.split) >= split), high]
     first, last = 0, len(row) - 1
     while last - first > 1:
         middle = (first + last) // 2
