@@ -12,7 +12,7 @@ import numpy as np
 from isoflop._types import Array
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
 from isoflop.laws import Component, additive_form
-from isoflop.planning.caps import UNITS, Caps
+from isoflop.planning.caps import Caps
 from isoflop.planning.cheapest import LossOf, cheapest
 
 REACH = 15.0
@@ -22,6 +22,9 @@ HALVINGS, HALVINGS_OF_DRAWS = 52, 26
 """ln D is known to rounding for the plan itself, and to 90 / 2^26 = 1e-6 for draws."""
 LARGEST_TOKENS = 90.0
 """ln D up to which a loss is looked for: 1e39 tokens."""
+
+LARGEST_SIZE = 60.0
+"""ln N up to which sizes are looked at where nothing tells how large: 1e26 parameters."""
 
 LOG_K = float(np.log(FLOPS_PER_PARAM_TOKEN))
 
@@ -129,27 +132,3 @@ def level_set(component: Component, draws: Array, log_n: Array, log_c: Array) ->
         return np.asarray(np.where(left > 0, (b - np.log(safe)) / beta, np.inf))
 
     return tokens
-
-
-def out_of_reach(tokens_for: TokensFor, loss: float, caps: Caps, start: float) -> str:
-    """Why no run keeps the caps: which of them, lifted alone, lets the loss be reached, and how."""
-    around = np.array([start])
-    search = Search(low=around - REACH, high=around + REACH)
-    ways = []
-    for name, unit in UNITS.items():
-        if not np.isfinite(getattr(caps, name)):
-            continue
-        log_n, log_d = for_loss(tokens_for, no_serving, caps.without(name), search)
-        if np.isfinite(log_d[0]):
-            takes = {"log_params": log_n, "log_tokens": log_d, "log_flops": LOG_K + log_n + log_d}
-            by = caps.name(name)
-            ways.append(f"without {by} the run cheapest to train takes {_exp(takes[name])} {unit}")
-    needed = "; ".join(ways) or "no one of them alone is in the way"
-    return (
-        f"`loss={loss:g}` is not reached with {caps.words}: {needed}. Raise what is in the way, "
-        "or ask for a higher loss."
-    )
-
-
-def _exp(log_value: Array) -> str:
-    return f"{float(np.exp(log_value[0])):.3g}"

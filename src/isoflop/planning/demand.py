@@ -22,12 +22,18 @@ from isoflop.planning.constrained import (
     for_budget,
     for_loss,
     halved,
-    no_serving,
-    out_of_reach,
 )
+from isoflop.planning.frontier import mean_line
 from isoflop.planning.lifetime import Demand, Lifetime, lifetime_of
 from isoflop.planning.limited import require_unique
-from isoflop.planning.losses import frontier_of_law, loss_of_law, mean_loss_of, reaching
+from isoflop.planning.losses import (
+    cheapest_to_train,
+    loss_of_law,
+    mean_loss_of,
+    out_of_reach,
+    reaching,
+    sizes_of_budgets,
+)
 from isoflop.planning.prices import Prices, drawn_prices, median_prices
 from isoflop.planning.rates import Rates
 from isoflop.planning.solve import Solution, run_noise, solve
@@ -46,15 +52,18 @@ class _Task:
     to_loss: bool
     """Whether targets are losses; else totals in FLOPs."""
 
-    def search(self, start: Array) -> Search:
-        """Sizes around a start (B,), or those that can be served."""
+    def search(self, first: Array | None, start: float, count: int) -> Search:
+        """Sizes below the compute-optimal ones of draws, or around `start`; or those served."""
         curve = self.demand.curve
         if curve is not None:
-            low, high = (np.full(len(start), curve.log_params[k]) for k in (0, -1))
+            low, high = (np.full(count, curve.log_params[k]) for k in (0, -1))
             return Search(low=low, high=high, knots=curve.log_params)
+        near = np.full(count, start)
+        if first is not None:
+            near = np.where(np.isfinite(first), first, start)
         # Demand only shrinks the compute-optimal size; a lack of tokens makes it grow.
-        grows = self.unique is not None or np.isfinite(self.caps.log_tokens)
-        return Search(low=start - REACH, high=start + (REACH if grows else 1.0))
+        grows = first is None or self.unique is not None or np.isfinite(self.caps.log_tokens)
+        return Search(low=near - REACH, high=near + (REACH if grows else 1.0))
 
 
 def solve_demand(
@@ -99,10 +108,10 @@ def solve_demand(
     task = _Task(estimate=estimate, demand=demand, caps=caps, unique=unique, to_loss=name == "loss")
     middle = median_prices(cost)
     target = value / np.exp(middle.log_usd_per_flop[0, 0]) if name == "usd" else value
-    start = solve(estimate, {"loss" if task.to_loss else "flops": target}, level).log_params
+    start = _start(task, target, level)
     log_n, log_d = _point(task, target, start, middle)
     if not np.isfinite(log_d):
-        raise InputError(_impossible(task, name, value, start))
+        raise InputError(_impossible(task, name, value))
     components = drawn(estimate)
     prices = drawn_prices(cost, demand.curve, sum(len(rows) for _, rows in components))
     targets = np.full(len(prices), value)
@@ -117,7 +126,7 @@ def solve_demand(
     lifetime = lifetime_of(
         solution,
         demand,
-        _cheapest_to_train(task, log_n, log_d),
+        _plain(task, log_n, log_d),
         level,
         prices=(middle, prices),
         priced=cost is not None,
@@ -144,7 +153,7 @@ def _asked(given: Mapping[str, float], demand: Demand, cost: Rates | None) -> tu
 def _point(task: _Task, target: float, start: float, prices: Prices) -> tuple[float, float]:
     """ln N and ln D of the plan itself, by all laws together."""
     loss_of = mean_loss_of(task.estimate, task.unique)
-    search = task.search(np.array([start]))
+    search = task.search(np.array([start]), start, 1)
     serving = partial(task.demand.log_cost, prices=prices)
     if task.to_loss:
         tokens_for = partial(halved, loss_of, np.array([[target]]))
@@ -181,31 +190,39 @@ def _of_draws(
     """ln N and ln D (B,) of every draw of one law."""
     targets, prices = own
     serving = partial(task.demand.log_cost, prices=prices)
+    count = len(draws)
     if not task.to_loss:
-        first = np.full(len(draws), start)
+        first = None
         if task.demand.curve is None:
-            # Each draw is searched from its own compute-optimal size.
-            first = frontier_of_law(task.estimate, component, draws).log_params(np.log(targets))
+            first = sizes_of_budgets(task.estimate, component, draws, targets)
         loss_of = loss_of_law(component.law, draws, task.unique)
-        return for_budget(loss_of, targets, serving, task.caps, task.search(first))
+        search = task.search(first, start, count)
+        return for_budget(loss_of, targets, serving, task.caps, search)
     reach = reaching(task.estimate, component, draws, targets, task.unique)
-    first = np.where(np.isfinite(reach.log_params), reach.log_params, start)
-    found = for_loss(reach.tokens_for, serving, task.caps, task.search(first))
+    search = task.search(reach.log_params, start, count)
+    found = for_loss(reach.tokens_for, serving, task.caps, search)
     lost = ~np.isfinite(found[1])
     return np.where(lost, np.inf, found[0]), np.where(lost, np.inf, found[1])
 
 
-def _cheapest_to_train(task: _Task, log_n: float, log_d: float) -> tuple[float, float]:
+def _start(task: _Task, target: float, level: float) -> float:
+    """ln N of the compute-optimal run, all text being new."""
+    if not task.to_loss:
+        return mean_line(task.estimate).log_params(float(np.log(target)))
+    log_n, log_d = cheapest_to_train(mean_loss_of(task.estimate, None), target)
+    if not np.isfinite(log_d):
+        solve(task.estimate, {"loss": target}, level)  # raises, and says where the floor lies
+    return log_n
+
+
+def _plain(task: _Task, log_n: float, log_d: float) -> tuple[float, float]:
     """ln N and ln D of the run that reaches the planned run's loss and is cheapest to train."""
     loss_of = mean_loss_of(task.estimate, task.unique)
     # A rounding error below the planned run's loss would not be its own.
-    loss = loss_of(np.array([[log_n]]), np.array([[log_d]])) * (1 + 1e-12)
-    start = np.array([log_n])
-    search = Search(low=start - 1.0, high=start + REACH)
-    if task.demand.curve is not None:
-        search = task.search(start)
-    found = for_loss(partial(halved, loss_of, loss), no_serving, task.caps, search)
-    return float(found[0][0]), float(found[1][0])
+    loss = float(loss_of(np.array([[log_n]]), np.array([[log_d]]))[0, 0]) * (1 + 1e-12)
+    curve = task.demand.curve
+    smallest = 0.0 if curve is None else float(curve.log_params[0])
+    return cheapest_to_train(loss_of, loss, task.caps, smallest)
 
 
 def _solution(
@@ -222,7 +239,7 @@ def _solution(
     )
 
 
-def _impossible(task: _Task, name: str, value: float, start: float) -> str:
+def _impossible(task: _Task, name: str, value: float) -> str:
     """Why there is no plan: the cap that keeps it, and what it would take."""
     if not task.to_loss:
         return (
@@ -231,6 +248,5 @@ def _impossible(task: _Task, name: str, value: float, start: float) -> str:
             "inference_tokens."
         )
     if task.caps.words:
-        tokens_for = partial(halved, mean_loss_of(task.estimate, task.unique), np.array([[value]]))
-        return out_of_reach(tokens_for, value, task.caps, start)
+        return out_of_reach(mean_loss_of(task.estimate, task.unique), value, task.caps)
     return f"`loss={value:g}` is not reached by any size. Ask for a higher loss."

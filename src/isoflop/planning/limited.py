@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -17,19 +16,19 @@ from isoflop.planning.constrained import (
     LOG_K,
     REACH,
     Search,
-    TokensFor,
     for_budget,
     for_loss,
-    halved,
     no_serving,
-    out_of_reach,
 )
+from isoflop.planning.frontier import MeanLine, mean_line
 from isoflop.planning.losses import (
     HALF_LIFE,
+    cheapest_to_train,
     effective_tokens,
     limited_estimate,
     loss_of_law,
     mean_loss_of,
+    out_of_reach,
     reaching,
     with_repeats,
 )
@@ -95,13 +94,12 @@ def solve_limited(
         raise InputError(
             f"`n_params={value:g}` is more than allowed: {caps.words}. Give a smaller size."
         )
-    start = solve(estimate, given, level).log_params
     mean = mean_loss_of(estimate, unique)
-    tokens_for = partial(halved, mean, np.array([[value]]))
-    found = _found(name, np.array([value]), mean, tokens_for, (np.array([start]), caps))
-    log_n, log_d = float(found[0][0]), float(found[1][0])
+    log_n, log_d = _point(name, value, mean, (mean_line(estimate), caps))
     if not np.isfinite(log_d):
-        raise InputError(_impossible(tokens_for, value, unique, caps, start))
+        if not np.isfinite(cheapest_to_train(mean_loss_of(estimate, None), value)[1]):
+            solve(estimate, given, level)  # raises, and says where the floor lies
+        raise InputError(_impossible(mean, value, unique, caps))
     components = drawn(estimate)
     count = sum(len(rows) for _, rows in components)
     targets = np.full(count, value)
@@ -109,7 +107,7 @@ def solve_limited(
         targets *= np.exp(-run_noise(estimate, log_n, log_d, count))
     ends = np.cumsum([len(rows) for _, rows in components])[:-1]
     parts = [
-        _of_draws(estimate, component, rows, (name, own, start), (unique, caps))
+        _of_draws(estimate, component, rows, (name, own, log_n), (unique, caps))
         for (component, rows), own in zip(components, np.split(targets, ends), strict=True)
     ]
     sizes = settled(np.concatenate([n for n, _ in parts]), log_n)
@@ -155,23 +153,29 @@ def _asked(given: Mapping[str, float]) -> tuple[str, float]:
     return name, value
 
 
-def _found(
-    name: str,
-    values: Array,
-    loss_of: LossOf,
-    tokens_for: TokensFor,
-    search_of: tuple[Array, Caps],
+def _point(
+    name: str, value: float, loss_of: LossOf, on: tuple[MeanLine, Caps]
+) -> tuple[float, float]:
+    """ln N and ln D of the plan itself."""
+    line, caps = on
+    if name == "loss":
+        return cheapest_to_train(loss_of, value, caps)
+    start = line.log_params(float(np.log(value))) if name == "flops" else 0.0
+    log_n, log_d = _spent(name, np.array([value]), loss_of, (start, caps))
+    return float(log_n[0]), float(log_d[0])
+
+
+def _spent(
+    name: str, values: Array, loss_of: LossOf, on: tuple[float, Caps]
 ) -> tuple[Array, Array]:
-    """ln N and ln D (B,) for what is given."""
-    start, caps = search_of
+    """ln N and ln D (B,) of given FLOPs, or of given sizes."""
+    start, caps = on
     if name == "n_params":
         log_n = np.log(values)
         top = min(caps.log_tokens, LARGEST_TOKENS)
-        log_d = np.minimum(_balanced(loss_of, log_n, top), caps.log_flops - LOG_K - log_n)
-        return log_n, log_d
-    search = Search(low=start - REACH, high=start + REACH)
-    if name == "loss":
-        return for_loss(tokens_for, no_serving, caps, search)
+        return log_n, np.minimum(_balanced(loss_of, log_n, top), caps.log_flops - LOG_K - log_n)
+    near = np.full(len(values), start)
+    search = Search(low=near - REACH, high=near + REACH)
     return for_budget(loss_of, values, no_serving, caps, search)
 
 
@@ -201,22 +205,22 @@ def _of_draws(
     if len(component.draws) == 1 and np.ptp(values) == 0:
         # All draws are one run: it is searched once, as closely as the plan's own.
         draws, values = draws[:1], values[:1]
-    loss_of = loss_of_law(component.law, draws, unique)
-    first = np.full(len(draws), start)
-    tokens_for: TokensFor = no_serving
-    if name == "loss":
+    if name != "loss":
+        loss_of = loss_of_law(component.law, draws, unique)
+        log_n, log_d = _spent(name, values, loss_of, (start, caps))
+    else:
+        near = np.full(len(draws), start)
+        search = Search(low=near - REACH, high=near + REACH)
         reach = reaching(estimate, component, draws, values, unique)
-        tokens_for = reach.tokens_for
-        first = np.where(np.isfinite(reach.log_params), reach.log_params, start)
-    log_n, log_d = _found(name, values, loss_of, tokens_for, (first, caps))
+        log_n, log_d = for_loss(reach.tokens_for, no_serving, caps, search)
     lost = ~np.isfinite(log_d)
     found = np.where(lost, np.inf, log_n), np.where(lost, np.inf, log_d)
     return np.resize(found[0], count), np.resize(found[1], count)
 
 
-def _impossible(tokens_for: TokensFor, loss: float, unique: float, caps: Caps, start: float) -> str:
+def _impossible(loss_of: LossOf, loss: float, unique: float, caps: Caps) -> str:
     if caps.words:
-        return out_of_reach(tokens_for, loss, caps, start)
+        return out_of_reach(loss_of, loss, caps)
     return (
         f"`loss={loss:g}` is not reached by any size, however often {unique:g} distinct tokens are "
         "read. Add text, or ask for a higher loss."

@@ -12,8 +12,18 @@ import numpy as np
 
 from isoflop._types import Array
 from isoflop.laws import CLOSED_FORM, Component, Estimate, Inputs, Law, mean_law
+from isoflop.planning.caps import NO_CAPS, UNITS, Caps
 from isoflop.planning.cheapest import LossOf
-from isoflop.planning.constrained import TokensFor, halved, level_set
+from isoflop.planning.constrained import (
+    LARGEST_SIZE,
+    LOG_K,
+    Search,
+    TokensFor,
+    for_loss,
+    halved,
+    level_set,
+    no_serving,
+)
 from isoflop.planning.frontier import Frontier, frontier_of_draws
 
 HALF_LIFE = 15.387756
@@ -25,8 +35,9 @@ Source: Muennighoff et al. 2023, arXiv:2305.16264, released constants."""
 class Reaching:
     """How every draw of a law gets to its loss."""
 
-    log_params: Array
-    """(B,) ln N that is cheapest to train where all text is new; inf where none is."""
+    log_params: Array | None
+    """(B,) ln N that is cheapest to train where all text is new, inf where none is; None where
+    only a search would tell."""
     tokens_for: TokensFor
 
 
@@ -34,16 +45,13 @@ def reaching(
     estimate: Estimate, component: Component, draws: Array, targets: Array, unique: float | None
 ) -> Reaching:
     """Sizes to start from and tokens for the losses (B,) of all draws of one law."""
-    frontier = frontier_of_law(estimate, component, draws)
+    if component.law.name not in CLOSED_FORM:
+        loss_of = loss_of_law(component.law, draws, unique)
+        return Reaching(log_params=None, tokens_for=partial(halved, loss_of, targets[:, None]))
+    frontier = _frontier(estimate, component, draws)
     log_c = frontier.log_flops_of_loss(targets)
     reached = np.isfinite(log_c)
     log_n = np.where(reached, frontier.log_params(log_c), np.inf)
-    if component.law.name not in CLOSED_FORM:
-        loss_of = loss_of_law(component.law, draws, unique)
-        return Reaching(
-            log_params=log_n,
-            tokens_for=partial(halved, loss_of, targets[:, None]),
-        )
     new = level_set(component, draws, np.where(reached, log_n, 0.0), log_c)
 
     def tokens_for(size: Array) -> Array:
@@ -53,10 +61,54 @@ def reaching(
     return Reaching(log_params=log_n, tokens_for=tokens_for)
 
 
-def frontier_of_law(estimate: Estimate, component: Component, draws: Array) -> Frontier:
+def sizes_of_budgets(
+    estimate: Estimate, component: Component, draws: Array, totals: Array
+) -> Array | None:
+    """(B,) ln N that is best for these FLOPs of training alone; None where a search would tell."""
+    if component.law.name not in CLOSED_FORM:
+        return None
+    return _frontier(estimate, component, draws).log_params(np.log(totals))
+
+
+def _frontier(estimate: Estimate, component: Component, draws: Array) -> Frontier:
     """The compute-optimal line of each of these draws, where all text is new."""
     alone = replace(estimate, components=(replace(component, draws=draws, weight=1.0),))
     return frontier_of_draws(alone, n_samples=len(draws))
+
+
+def cheapest_to_train(
+    loss_of: LossOf, loss: float, caps: Caps = NO_CAPS, smallest: float = 0.0
+) -> tuple[float, float]:
+    """ln N and ln D of the run that reaches a loss with the fewest FLOPs; ln D = inf if none does.
+
+    Args:
+        loss_of: of the plan itself.
+        loss: to reach.
+        caps: the most parameters, tokens and FLOPs.
+        smallest: ln of the fewest parameters.
+    """
+    everywhere = Search(low=np.array([smallest]), high=np.array([LARGEST_SIZE]))
+    tokens_for = partial(halved, loss_of, np.array([[loss]]))
+    log_n, log_d = for_loss(tokens_for, no_serving, caps, everywhere)
+    return float(log_n[0]), float(log_d[0])
+
+
+def out_of_reach(loss_of: LossOf, loss: float, caps: Caps) -> str:
+    """Why no run keeps the caps: which of them, lifted alone, lets the loss be reached, and how."""
+    ways = []
+    for name, unit in UNITS.items():
+        if not np.isfinite(getattr(caps, name)):
+            continue
+        log_n, log_d = cheapest_to_train(loss_of, loss, caps.without(name))
+        if np.isfinite(log_d):
+            takes = {"log_params": log_n, "log_tokens": log_d, "log_flops": LOG_K + log_n + log_d}
+            amount = f"{np.exp(takes[name]):.3g} {unit}"
+            ways.append(f"without {caps.name(name)} the run cheapest to train takes {amount}")
+    needed = "; ".join(ways) or "no one of them alone is in the way"
+    return (
+        f"`loss={loss:g}` is not reached with {caps.words}: {needed}. Raise what is in the way, "
+        "or ask for a higher loss."
+    )
 
 
 def mean_loss_of(estimate: Estimate, unique: float | None) -> LossOf:
