@@ -13,8 +13,10 @@ from isoflop._types import Interval
 from isoflop.accounting import ShapeRule, find_accelerator, inference_cost, size_under
 from isoflop.laws import CHINCHILLA, Component, Estimate, find_published
 from isoflop.planning.caps import NO_CAPS, Caps
+from isoflop.planning.constrained import halved
 from isoflop.planning.demand import Demand, Lifetime, solve_demand
 from isoflop.planning.losses import effective_tokens, mean_loss_of
+from isoflop.planning.prices import drawn_prices
 from isoflop.planning.rates import Rates
 from isoflop.planning.served import (
     ServingCurve,
@@ -145,6 +147,36 @@ def test_no_size_on_the_curve_is_cheaper() -> None:
     assert made.log_params == pytest.approx(float(sizes[0, np.argmin(usd)]), abs=2e-3)
 
 
+def mixture() -> Estimate:
+    """Kaplan's and Besiroglu's laws side by side."""
+    one, other = (find_published(name).estimate.best for name in ("kaplan", "besiroglu"))
+    return Estimate(components=(replace(one, weight=0.3), replace(other, weight=0.7)))
+
+
+@pytest.mark.parametrize("name", ["farseer_refit", "kaplan", "muennighoff_repeated", "mixture"])
+@pytest.mark.parametrize("unique", [None, 3e10])
+@pytest.mark.parametrize("tokens", [1e11, 1e13])
+def test_any_law_is_served_at_least_cost(name: str, unique: float | None, tokens: float) -> None:
+    law = mixture() if name == "mixture" else find_published(name).estimate
+    loss_of = mean_loss_of(law, unique)
+    loss = float(loss_of(np.log([[2e9]]), np.log([[6e10]]))[0, 0])
+    made, life = served(loss=loss, law=law, unique=unique, tokens=tokens)
+    sizes = np.linspace(np.log(1e8), np.log(1e11), 3001)[None]
+    log_d = halved(loss_of, np.array([[loss]]), sizes)
+    zero = np.zeros((1, 1))
+    usd = np.exp(sizes + log_d) * 6 * USD_PER_FLOP
+    usd += tokens * np.exp(curve().log_usd(sizes, zero, zero))
+    assert life.money is not None
+    assert life.money.total.value <= usd.min() * (1 + 1e-9)
+    at = np.array([[made.log_params]]), np.array([[made.log_tokens]])
+    own = np.exp(made.log_flops) * USD_PER_FLOP + tokens * np.exp(
+        curve().log_usd(at[0], zero, zero)
+    )
+    assert life.money.total.value == pytest.approx(float(own[0, 0]), rel=1e-12)
+    assert loss_of(*at)[0, 0] == pytest.approx(loss, rel=1e-9)
+    assert life.money.saving >= -1e-6 * life.money.total.value
+
+
 @pytest.mark.parametrize("given", [{"loss": 2.0}, {"usd": 5e6}])
 @pytest.mark.parametrize("unique", [None, 1e12])
 @pytest.mark.parametrize("max_token_s", [None, 0.006])
@@ -257,7 +289,12 @@ def test_caps_are_kept_and_named() -> None:
         (Caps(log_flops=c - 0.1, names={"log_flops": "the deadline"}), ("the deadline",)),
         (Caps(log_params=n + 1, log_tokens=d + 1, log_flops=c + 1), ()),
     ):
-        made, _ = served(loss=2.0, caps=caps)
+        made, _ = served(loss=2.0, caps=caps, law=drawn_law())
+        reached = np.isfinite(made.log_params_draws)
+        assert reached.mean() > 0.3
+        assert np.all(made.log_params_draws[reached] <= caps.log_params + 1e-9)
+        assert np.all(made.log_tokens_draws[reached] <= caps.log_tokens + 1e-9)
+        assert np.all(made.log_flops_draws[reached] <= caps.log_flops + 1e-9)
         assert made.log_params <= caps.log_params
         assert made.log_tokens <= caps.log_tokens + 1e-9
         assert made.log_flops <= caps.log_flops + 1e-9
@@ -311,6 +348,18 @@ def test_money_for_both_is_spent_in_every_draw() -> None:
     assert life.money.total.high == pytest.approx(2e6, rel=1e-6)
     assert life.money.training.low < life.money.training.value < life.money.training.high
     assert np.all(np.isfinite(made.log_params_draws))
+
+
+@pytest.mark.parametrize("sure", [0.5, 0.9])
+@pytest.mark.parametrize("over", [None, "curve"])
+def test_money_suffices_in_as_many_draws_as_wished(sure: float, over: str | None) -> None:
+    demand = Demand(tokens=5e12, curve=curve() if over else None)
+    made, life = solve_demand(LAW, {"usd": 2e6}, demand, 0.9, cost=unsure(), sure=sure)
+    assert life.money is not None
+    prices = drawn_prices(unsure(), demand.curve, 1000)
+    serving = demand.log_cost(np.full((1000, 1), made.log_params), prices)
+    usd = np.exp(np.logaddexp(made.log_flops, serving) + prices.log_usd_per_flop)
+    assert np.mean(usd <= 2e6 * (1 + 1e-6)) == pytest.approx(sure, abs=1.5e-3)
 
 
 def test_few_distinct_tokens_make_the_model_larger_and_the_loss_is_kept() -> None:

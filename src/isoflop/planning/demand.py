@@ -41,6 +41,10 @@ from isoflop.planning.solve import Solution, run_noise, solve
 __all__ = ["Demand", "Lifetime", "solve_demand"]
 
 
+_ROUNDS, _EXACT = 12, 1e-9
+"""Times that a budget is cut until it suffices in as many draws as wished; how closely."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
     """What is looked for, for the plan itself and for its draws alike."""
@@ -75,6 +79,7 @@ def solve_demand(
     cost: Rates | None = None,
     caps: Caps = NO_CAPS,
     unique: float | None = None,
+    sure: float | None = None,
 ) -> tuple[Solution, Lifetime]:
     """The run whose training and serving cost least for a loss, or of least loss for that total.
 
@@ -89,6 +94,7 @@ def solve_demand(
         cost: of a FLOP of training; needed for `usd` and for a demand with a curve.
         caps: the most parameters, tokens and training FLOPs.
         unique: distinct tokens that there are; None: enough.
+        sure: share of draws of prices in which `usd` pay for the plan; None: at their medians.
 
     Raises:
         InputError: something else is given; a price is missing; the loss is out of reach, within
@@ -97,8 +103,7 @@ def solve_demand(
     Source: Sardana et al. 2024, arXiv:2401.00448, section 3; Touvron et al. 2023,
     arXiv:2302.13971, section 1 (the motivation).
     """
-    if cost is not None and cost.price is None:
-        cost = None
+    cost = None if cost is None or cost.price is None else cost
     name, value = _asked(given, demand, cost)
     if demand.curve is not None:
         by = demand.curve.binding or "the largest decoder of the family"
@@ -106,32 +111,28 @@ def solve_demand(
     if unique is not None:
         require_unique(unique)
     task = _Task(estimate=estimate, demand=demand, caps=caps, unique=unique, to_loss=name == "loss")
-    middle = median_prices(cost)
-    target = value / np.exp(middle.log_usd_per_flop[0, 0]) if name == "usd" else value
-    start = _start(task, target, level)
-    log_n, log_d = _point(task, target, start, middle)
-    if not np.isfinite(log_d):
-        raise InputError(_impossible(task, name, value))
     components = drawn(estimate)
+    middle = median_prices(cost)
     prices = drawn_prices(cost, demand.curve, sum(len(rows) for _, rows in components))
+    target = value
+    if name == "usd":
+        target /= float(np.exp(middle.log_usd_per_flop[0, 0]))
+        if sure is not None:
+            target = _surely(task, value, sure, (middle, prices))
+    run = _point(task, target, middle)
+    if not np.isfinite(run[1]):
+        raise InputError(_impossible(task, name, value, level))
     targets = np.full(len(prices), value)
     if name == "usd":
         targets /= np.exp(prices.log_usd_per_flop[:, 0])
     if task.to_loss:
-        targets *= np.exp(-run_noise(estimate, log_n, log_d, len(targets)))
-    sizes, tokens = _draws(task, components, targets, start, prices)
-    solution = _solution(
-        (log_n, log_d), settled(sizes, log_n), settled(tokens, log_d), caps.met(log_n, log_d)
+        targets *= np.exp(-run_noise(estimate, *run, len(targets)))
+    solution = _solution(task, run, _draws(task, components, targets, run[0], prices))
+    plain = _plain(task, run)
+    priced = cost is not None
+    return solution, lifetime_of(
+        solution, demand, plain, level, prices=(middle, prices), priced=priced
     )
-    lifetime = lifetime_of(
-        solution,
-        demand,
-        _plain(task, log_n, log_d),
-        level,
-        prices=(middle, prices),
-        priced=cost is not None,
-    )
-    return solution, lifetime
 
 
 def _asked(given: Mapping[str, float], demand: Demand, cost: Rates | None) -> tuple[str, float]:
@@ -150,17 +151,40 @@ def _asked(given: Mapping[str, float], demand: Demand, cost: Rates | None) -> tu
     return name, value
 
 
-def _point(task: _Task, target: float, start: float, prices: Prices) -> tuple[float, float]:
-    """ln N and ln D of the plan itself, by all laws together."""
+def _point(task: _Task, target: float, prices: Prices) -> tuple[float, float]:
+    """ln N and ln D of the plan itself, by all laws together; ln D is inf where there is none."""
     loss_of = mean_loss_of(task.estimate, task.unique)
-    search = task.search(np.array([start]), start, 1)
     serving = partial(task.demand.log_cost, prices=prices)
+    if task.to_loss:
+        start, log_d = cheapest_to_train(mean_loss_of(task.estimate, None), target)
+        if not np.isfinite(log_d):
+            return start, np.inf
+    else:
+        start = mean_line(task.estimate).log_params(float(np.log(target)))
+    search = task.search(np.array([start]), start, 1)
     if task.to_loss:
         tokens_for = partial(halved, loss_of, np.array([[target]]))
         found = for_loss(tokens_for, serving, task.caps, search)
     else:
         found = for_budget(loss_of, np.array([target]), serving, task.caps, search)
     return float(found[0][0]), float(found[1][0])
+
+
+def _surely(task: _Task, usd: float, sure: float, on: tuple[Prices, Prices]) -> float:
+    """FLOPs at median prices whose run costs at most `usd` in the share `sure` of draws."""
+    middle, prices = on
+    target = usd / float(np.exp(middle.log_usd_per_flop[0, 0]))
+    for _ in range(_ROUNDS):
+        log_n, log_d = _point(task, target, middle)
+        if not np.isfinite(log_d):
+            break
+        served = task.demand.log_cost(np.full((len(prices), 1), log_n), prices)
+        both = np.logaddexp(LOG_K + log_n + log_d, served) + prices.log_usd_per_flop
+        needed = float(np.exp(np.sort(both[:, 0])[int(np.ceil(sure * (len(both) - 1)))]))
+        if abs(needed / usd - 1) < _EXACT:
+            break
+        target *= usd / needed
+    return target
 
 
 def _draws(
@@ -205,18 +229,9 @@ def _of_draws(
     return np.where(lost, np.inf, found[0]), np.where(lost, np.inf, found[1])
 
 
-def _start(task: _Task, target: float, level: float) -> float:
-    """ln N of the compute-optimal run, all text being new."""
-    if not task.to_loss:
-        return mean_line(task.estimate).log_params(float(np.log(target)))
-    log_n, log_d = cheapest_to_train(mean_loss_of(task.estimate, None), target)
-    if not np.isfinite(log_d):
-        solve(task.estimate, {"loss": target}, level)  # raises, and says where the floor lies
-    return log_n
-
-
-def _plain(task: _Task, log_n: float, log_d: float) -> tuple[float, float]:
+def _plain(task: _Task, run: tuple[float, float]) -> tuple[float, float]:
     """ln N and ln D of the run that reaches the planned run's loss and is cheapest to train."""
+    log_n, log_d = run
     loss_of = mean_loss_of(task.estimate, task.unique)
     # A rounding error below the planned run's loss would not be its own.
     loss = float(loss_of(np.array([[log_n]]), np.array([[log_d]]))[0, 0]) * (1 + 1e-12)
@@ -225,21 +240,20 @@ def _plain(task: _Task, log_n: float, log_d: float) -> tuple[float, float]:
     return cheapest_to_train(loss_of, loss, task.caps, smallest)
 
 
-def _solution(
-    run: tuple[float, float], size: Array, tokens: Array, binding: tuple[str, ...]
-) -> Solution:
+def _solution(task: _Task, run: tuple[float, float], draws: tuple[Array, Array]) -> Solution:
     log_n, log_d = run
+    size, tokens = settled(draws[0], log_n), settled(draws[1], log_d)
     reached = np.isfinite(tokens)
     return Solution(
         log_flops=LOG_K + log_n + log_d,
         log_params=log_n,
         log_flops_draws=np.where(reached, LOG_K + size + np.where(reached, tokens, 0), np.inf),
         log_params_draws=np.where(reached, size, np.inf),
-        binding=binding,
+        binding=task.caps.met(log_n, log_d),
     )
 
 
-def _impossible(task: _Task, name: str, value: float) -> str:
+def _impossible(task: _Task, name: str, value: float, level: float) -> str:
     """Why there is no plan: the cap that keeps it, and what it would take."""
     if not task.to_loss:
         return (
@@ -247,6 +261,8 @@ def _impossible(task: _Task, name: str, value: float) -> str:
             "tokens, which leaves no tokens to train on. Raise the budget, or lower "
             "inference_tokens."
         )
+    if not np.isfinite(cheapest_to_train(mean_loss_of(task.estimate, None), value)[1]):
+        solve(task.estimate, {"loss": value}, level)  # raises, and says where the floor lies
     if task.caps.words:
         return out_of_reach(mean_loss_of(task.estimate, task.unique), value, task.caps)
     return f"`loss={value:g}` is not reached by any size. Ask for a higher loss."
