@@ -70,6 +70,8 @@ PROBLEM_CODES: dict[str, str] = {
     "outside_common_range": "Asked for where the runs of the two recipes do not both reach.",
     "over_trained": "The plan trains far beyond the compute-optimal tokens a parameter.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
+    "memory_tight": "The training fits into the memory of its devices with odds below 0.9.",
+    "settings_off_law": "Learning rate or batch lie outside what their law was fitted on.",
     "one_schedule": "No curve cools down, or all do alike: what a cooldown brings is not known.",
     "early_points": "Points in the warm-up, or before the law holds, were left out.",
     "law_bends": "The residuals run in waves along the curves: the law bends another way.",
