@@ -15,6 +15,7 @@ from isoflop.laws import CHINCHILLA, Component, Estimate, find_published
 from isoflop.planning.caps import NO_CAPS, Caps
 from isoflop.planning.constrained import halved
 from isoflop.planning.demand import Demand, Lifetime, solve_demand
+from isoflop.planning.limited import solve_limited
 from isoflop.planning.losses import effective_tokens, mean_loss_of
 from isoflop.planning.prices import drawn_prices
 from isoflop.planning.rates import Rates
@@ -428,3 +429,14 @@ def test_impossible_servers_are_refused() -> None:
         serving_curve(replace(WISH, accelerator=nameless), "total")
     with pytest.raises(InputError, match="Keep one of them"):
         Demand(tokens=1e12, flop_cost=2.0, curve=curve())
+
+
+def test_a_loss_below_most_draws_floors_is_refused() -> None:
+    rng = np.random.default_rng(5)
+    draws = np.tile(THETA, (1000, 1))
+    draws[:, 0] = 2.1 + 0.05 * rng.random(1000)
+    law = Estimate(components=(Component(law=CHINCHILLA, theta=THETA, draws=draws),))
+    with pytest.raises(InputError, match="irreducible loss"):
+        served(loss=2.0, law=law)
+    with pytest.raises(InputError, match="irreducible loss"):
+        solve_limited(law, {"loss": 2.0}, 1e12, 0.9)

@@ -57,7 +57,13 @@ class _Task:
     """Whether targets are losses; else totals in FLOPs."""
 
     def search(self, first: Array | None, start: float, count: int) -> Search:
-        """Sizes below the compute-optimal ones of draws, or around `start`; or those served."""
+        """Sizes below the compute-optimal ones (B,) of draws, or around `start`; or those served.
+
+        Args:
+            first: ln N that is compute-optimal in each draw; None where only a search would tell.
+            start: ln N to look around there.
+            count: how many draws.
+        """
         curve = self.demand.curve
         if curve is not None:
             low, high = (np.full(count, curve.log_params[k]) for k in (0, -1))
@@ -127,8 +133,10 @@ def solve_demand(
         targets /= np.exp(prices.log_usd_per_flop[:, 0])
     if task.to_loss:
         targets *= np.exp(-run_noise(estimate, *run, len(targets)))
-    solution = _solution(task, run, _draws(task, components, targets, run[0], prices))
-    plain = _plain(task, run)
+    draws = _draws(task, components, targets, run[0], prices)
+    if task.to_loss and np.mean(np.isinf(draws[1])) > 0.5:
+        solve(estimate, {"loss": value}, level)  # raises where most draws have a higher floor
+    solution, plain = _solution(task, run, draws), _plain(task, run)
     priced = cost is not None
     return solution, lifetime_of(
         solution, demand, plain, level, prices=(middle, prices), priced=priced

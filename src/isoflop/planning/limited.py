@@ -110,6 +110,8 @@ def solve_limited(
         _of_draws(estimate, component, rows, (name, own, log_n), (unique, caps))
         for (component, rows), own in zip(components, np.split(targets, ends), strict=True)
     ]
+    if name == "loss" and np.mean(np.isinf(np.concatenate([d for _, d in parts]))) > 0.5:
+        solve(estimate, given, level)  # raises where most draws have a higher floor
     sizes = settled(np.concatenate([n for n, _ in parts]), log_n)
     tokens = settled(np.concatenate([d for _, d in parts]), log_d)
     solution = Solution(

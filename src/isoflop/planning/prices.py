@@ -63,9 +63,10 @@ def drawn_prices(cost: Rates | None, curve: ServingCurve | None, size: int) -> P
         rng = np.random.default_rng(_SEED)
         z, share = rng.standard_normal((2, size)), rng.random(size)
         rent = (share - 0.5) * curve.log_price_range
-        if cost is not None and cost.device == curve.wish.accelerator.name and rent.any():
+        if cost is not None and cost.device == curve.wish.accelerator.name:
             market = cost.deviations["price"]
-            rent = np.resize(market, size) if market.any() else rent
+            # A rent that was agreed on for one of both says nothing of the other's.
+            rent = np.resize(market, size) if market.any() and rent.any() else rent
         # A higher throughput makes a token cheaper: the sign of z does not matter.
         reading = rent + curve.input_spread * z[0]
         writing = rent + curve.output_spread * z[1]
