@@ -9,6 +9,7 @@ from isoflop._types import LEVEL
 from isoflop.accounting import ShapeRule
 from isoflop.planning.demand import Demand
 from isoflop.planning.rates import BUDGETS, Machine
+from isoflop.planning.served import ServingWish
 
 GOALS = ("flops", "loss", "n_params", "n_tokens", *BUDGETS)
 """What a plan can be made for."""
@@ -29,6 +30,8 @@ class Request:
     machine: Machine
     rule: ShapeRule = field(default_factory=ShapeRule)
     demand: Demand | None = None
+    serving: ServingWish | None = None
+    """What serves the demand; None: FLOPs of training are counted."""
     unique_tokens: float | None = None
     sure: float = SURE
     level: float = LEVEL
