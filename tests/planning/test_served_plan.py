@@ -1,7 +1,11 @@
 """`plan` with `serving`: the whole chain, its words and its JSON."""
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -72,3 +76,13 @@ def test_a_served_plan_of_a_thousand_draws_takes_less_than_a_second():
 def test_what_does_not_go_together_is_refused(asked, error):
     with pytest.raises(InputError, match=error):
         plan(LAW, serving=WISH, **asked)
+
+
+def test_the_page_prints_what_its_code_does():
+    page = (Path(__file__).parents[2] / "docs" / "memory-and-serving.md").read_text("utf-8")
+    part = page.split("## What serving does to the plan")[1]
+    code, printed = re.findall(r"^```(?:python|text)\n(.*?)^```", part, re.S | re.M)
+    words = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert words == printed
