@@ -19,14 +19,16 @@ from isoflop.laws import Estimate, NearOptimal, near_optimal
 from isoflop.planning.build import Build, BuildWish
 from isoflop.planning.build import build as build_run
 from isoflop.planning.caps import Caps
+from isoflop.planning.cheapest import SAMPLES
 from isoflop.planning.demand import Demand, Lifetime, solve_demand
 from isoflop.planning.frontier import frontier_of_draws, largest_flops
-from isoflop.planning.limited import Limited, limited_estimate, solve_limited
+from isoflop.planning.limited import Limited, limited_estimate, limited_of, solve_limited
 from isoflop.planning.plan import Plan
 from isoflop.planning.problems import plan_problems
 from isoflop.planning.rates import BUDGETS, Machine, Rates, rates
 from isoflop.planning.request import Request
 from isoflop.planning.risk import Chain, risk
+from isoflop.planning.served import ServingWish, serving_curve
 from isoflop.planning.solve import Asked, Solution, interval, solve
 
 _NO_SHAPE = (
@@ -81,6 +83,7 @@ def plan(
     sure: float = 0.9,
     inference_tokens: float | None = None,
     inference_flop_cost: float = 1.0,
+    serving: ServingWish | None = None,
     unique_tokens: float | None = None,
     build: BuildWish | None = None,
     force: bool = False,
@@ -96,7 +99,9 @@ def plan(
     must not be used still gives a plan: see `Plan.usable`.
 
     With `inference_tokens`, T, the run of least 6·N·D + 2·N·T instead: for a `loss`, or of least
-    loss where `flops` pay for both. Source: Sardana et al. 2024, arXiv:2401.00448.
+    loss where `flops` or `usd` pay for both. With `serving`, a token costs what replicas that keep
+    its limits cost in USD, and no larger model than they can serve is planned; a `max_` is still
+    one of the training. Source: Sardana et al. 2024, arXiv:2401.00448.
 
     Args:
         source: an estimate, or what has one: a fit, a published law.
@@ -123,6 +128,7 @@ def plan(
         inference_tokens: tokens that the model will serve, prompt and answer.
         inference_flop_cost: what a FLOP of inference costs in FLOPs of training: MFU of training
             over that of serving.
+        serving: requests, devices and limits on latency, instead of `inference_flop_cost`.
         unique_tokens: distinct tokens that there are: beyond them they are read again.
         build: family of decoders, or the one decoder to train (its N is then fixed), context,
             batch, learning rate's law; Llama's family if left out.
@@ -159,7 +165,8 @@ def plan(
             device=device, n_devices=n_devices, mfu=mfu, step_mfu=step_mfu, price=price
         ),
         build=wish,
-        demand=_demand(inference_tokens, inference_flop_cost),
+        demand=_demand(inference_tokens, inference_flop_cost, serving),
+        serving=serving,
         unique_tokens=unique_tokens,
         sure=sure,
         level=level,
@@ -328,7 +335,9 @@ def _bearable(estimate: Estimate, request: Request, draft: _Draft) -> tuple[floa
 
 def _solved(estimate: Estimate, request: Request, model: _Model) -> _Draft:
     """The solution at the rates of one model."""
-    size = len(frontier_of_draws(estimate))
+    plain = request.unique_tokens is None and request.demand is None
+    # Draw i of a solution and draw i of the rates are one and the same throughout.
+    size = len(frontier_of_draws(estimate)) if plain else SAMPLES
     cost = rates(
         request.machine,
         n_devices=model.n_devices,
@@ -339,13 +348,27 @@ def _solved(estimate: Estimate, request: Request, model: _Model) -> _Draft:
     )
     caps = _caps(request, cost)
     asked = _asked(request, cost)
-    lifetime, limited = None, None
-    if request.unique_tokens is not None:
-        solution, limited = solve_limited(
-            estimate, asked.values, request.unique_tokens, request.level
+    unique, lifetime, limited = request.unique_tokens, None, None
+    if request.demand is not None:
+        demand = request.demand
+        if request.serving is not None:
+            curve = serving_curve(request.serving, estimate.n_params_convention)
+            demand = replace(demand, curve=curve)
+        money = request.budget == "usd"
+        solution, lifetime = solve_demand(
+            estimate,
+            {"usd": request.goal["usd"]} if money else asked.values,
+            demand,
+            request.level,
+            cost=cost,
+            caps=caps,
+            unique=unique,
+            sure=request.sure,
         )
-    elif request.demand is not None:
-        solution, lifetime = solve_demand(estimate, asked.values, request.demand, request.level)
+        if unique is not None:
+            limited = limited_of(estimate, solution, unique, request.level)
+    elif unique is not None:
+        solution, limited = solve_limited(estimate, asked.values, unique, request.level, caps=caps)
     else:
         solution = solve(estimate, asked, request.level, caps)
     return _Draft(
@@ -452,6 +475,9 @@ def _paid(chain: Chain, name: str, level: float) -> Interval:
 def _wishes(request: Request) -> dict[str, float]:
     """What a plan can miss: the goal, and the limits."""
     wishes = {name: request.goal[name] for name in (*BUDGETS, "loss") if name in request.goal}
+    if request.demand is not None:
+        # These pay for serving too, and are not those of the training alone.
+        wishes = {name: value for name, value in wishes.items() if name == "loss"}
     for name in BUDGETS:
         limit = request.limits.get(f"max_{name}")
         if limit is not None:
@@ -472,14 +498,17 @@ def _with_size(goal: dict[str, float], wish: BuildWish, estimate: Estimate) -> d
     return {**goal, "n_params": size}
 
 
-def _demand(tokens: float | None, flop_cost: float) -> Demand | None:
+def _demand(tokens: float | None, flop_cost: float, serving: ServingWish | None) -> Demand | None:
     if tokens is not None:
+        if serving is not None and flop_cost != 1.0:
+            raise InputError(
+                f"inference_flop_cost={flop_cost:g} prices a served token, and so does serving. "
+                "Keep one of them."
+            )
         return Demand(tokens=tokens, flop_cost=flop_cost)
-    if flop_cost != 1.0:
-        raise InputError(
-            f"inference_flop_cost={flop_cost:g} prices a demand, but none is given. "
-            "Give inference_tokens too."
-        )
+    if flop_cost != 1.0 or serving is not None:
+        what = "serving" if serving is not None else f"inference_flop_cost={flop_cost:g}"
+        raise InputError(f"{what} prices a demand, but none is given. Give inference_tokens too.")
     return None
 
 

@@ -9,6 +9,7 @@ from isoflop._types import LEVEL
 from isoflop.planning.build import BuildWish
 from isoflop.planning.demand import Demand
 from isoflop.planning.rates import BUDGETS, Machine
+from isoflop.planning.served import ServingWish
 
 GOALS = ("flops", "loss", "n_params", "n_tokens", *BUDGETS)
 """What a plan can be made for."""
@@ -29,6 +30,8 @@ class Request:
     machine: Machine
     build: BuildWish = field(default_factory=BuildWish)
     demand: Demand | None = None
+    serving: ServingWish | None = None
+    """What serves the demand; None: FLOPs of training are counted."""
     unique_tokens: float | None = None
     sure: float = SURE
     level: float = LEVEL

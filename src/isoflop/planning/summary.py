@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import isfinite
 
 from isoflop._types import Interval
+from isoflop.planning.lifetime import Lifetime
 from isoflop.planning.plan import Plan
 from isoflop.planning.risk import Risk
 
@@ -189,6 +190,29 @@ def _lifetime_lines(plan: Plan) -> list[tuple[str, str]]:
             "Saved",
             f"{100 * life.saving:.1f} % of both, beside the compute-optimal run of this loss: "
             f"{count(n)} parameters on {count(d)} tokens",
+        ),
+        *_served_lines(life),
+    ]
+
+
+def _served_lines(life: Lifetime) -> list[tuple[str, str]]:
+    """Money of both, and the replica that serves."""
+    money, server = life.money, life.replica
+    if money is None or server is None:
+        return []
+    same = _exact(money.total)
+    return [
+        (
+            "Money for both",
+            f"{_range(money.total, _money, same)} USD: training {_money(money.training.value)}, "
+            f"serving {_money(money.serving.value)}",
+        ),
+        ("A million served tokens", f"{_range(money.usd_per_million, _plain, False)} USD"),
+        (
+            "A replica",
+            f"{server.n_devices} × {server.hardware}, {server.batch} requests at once; first token "
+            f"after {_range(server.first_token_s, _plain, False)} s, then one every "
+            f"{_range(server.token_s, _plain, False)} s",
         ),
     ]
 
