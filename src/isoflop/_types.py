@@ -69,6 +69,9 @@ PROBLEM_CODES: dict[str, str] = {
     "prior_used": "Exponents of published ladders helped the fit.",
     "outside_common_range": "Asked for where the runs of the two recipes do not both reach.",
     "over_trained": "The plan trains far beyond the compute-optimal tokens a parameter.",
+    "score_unreached": "In some draws no loss gives the score asked for.",
+    "other_evaluation": "The law of loss and that of the score may be of different evaluation "
+    "texts.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
     "one_schedule": "No curve cools down, or all do alike: what a cooldown brings is not known.",
     "early_points": "Points in the warm-up, or before the law holds, were left out.",
