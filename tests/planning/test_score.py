@@ -16,6 +16,8 @@ def estimate_of(law, theta, draws=None, **more):
     return Estimate(components=(Component(law=law, theta=theta, draws=draws),), **more)
 
 
+LOSS = {"loss": np.linspace(0.5, 2, 9)}
+
 CASES = [
     ("sigmoid", [0.25, 0.6, 5.0, 0.9]),
     ("sigmoid_to_one", [0.25, 5.0, 0.9]),
@@ -58,12 +60,12 @@ def test_noise_moves_the_loss_as_the_slope_says():
     assert np.std(found.log_draws) == pytest.approx(0.01 * abs(slope), rel=0.05)
 
 
-def logistic(loss, floor=0.25, slope=5.0, place=0.9):
+def logistic(loss, floor, slope, place):
     return floor + (1 - floor) / (1 + np.exp(slope * (loss - place)))
 
 
 def test_a_law_of_ones_own_is_inverted_by_search():
-    law = own_law(logistic, ["loss"], "acc_x")
+    law = own_law(logistic, LOSS, "acc_x")
     found = loss_for_score(estimate_of(law, [0.25, 5.0, 0.9], target="acc_x"), 0.6, 5)
     closed = loss_for_score(estimate_of(find_law("sigmoid_to_one"), [0.25, 5.0, 0.9]), 0.6, 5)
     assert found.loss == pytest.approx(closed.loss, rel=1e-9)
@@ -88,12 +90,12 @@ def test_two_laws_side_by_side_give_the_loss_of_their_mean():
 
 
 def test_a_law_that_rises_and_falls_is_refused():
-    def hump(loss, height=0.6, place=2.0):
+    def hump(loss, height, place):
         return height * np.exp(-((np.log(loss) - np.log(place)) ** 2)) + 0.1
 
     with pytest.raises(InputError, match="both rises and falls with the loss"):
         loss_for_score(
-            estimate_of(own_law(hump, ["loss"], "acc_x"), [0.6, 2.0], target="acc_x"), 0.5, 5
+            estimate_of(own_law(hump, LOSS, "acc_x"), [0.6, 2.0], target="acc_x"), 0.5, 5
         )
 
 

@@ -16,7 +16,10 @@ _SEED = 20_250_000
 """Another stream than that of the first step: the errors of the two are taken as independent."""
 
 _LOSSES = (1e-3, 1e3)
-"""Losses among which a law without a closed form is inverted."""
+"""Losses at which a law's ends are read."""
+_BEYOND = 10.0
+"""A law without a closed form is inverted up to this factor beyond the losses that were run: a
+function of one's own need not make sense everywhere."""
 
 _FLAT = 1e-9
 """Relative rise between neighbouring losses that counts as rounding."""
@@ -120,7 +123,7 @@ def _draws(estimate: Estimate, target: float, log_loss: float, n: int, seed: int
         rows = slice(start, start + count)
         have = component.draws
         theta = have[np.arange(count) * len(have) // max(count, 1)]
-        found[rows] = _inverse(component.law, theta, targets[rows])
+        found[rows] = _inverse(component.law, theta, targets[rows], _reach(estimate))
         start += count
     return np.asarray(rng.permutation(found))
 
@@ -129,8 +132,18 @@ def _point(estimate: Estimate, target: Array) -> Array:
     """ln L at which the weighted geometric mean of the laws is the target."""
     alive = _alive(estimate)
     if len(alive) == 1:
-        return _inverse(alive[0].law, alive[0].theta[None], target)
-    return _searched(lambda log_loss: _mean(alive, log_loss), target, "the mean of the laws")
+        return _inverse(alive[0].law, alive[0].theta[None], target, _reach(estimate))
+    return _searched(
+        lambda log_loss: _mean(alive, log_loss), target, _reach(estimate), "the mean of the laws"
+    )
+
+
+def _reach(estimate: Estimate) -> tuple[float, float]:
+    """Losses among which laws are inverted, or read at their ends."""
+    if "loss" not in estimate.ranges or all(c.law.name in _CLOSED for c in _alive(estimate)):
+        return _LOSSES
+    low, high = estimate.ranges["loss"]
+    return low / _BEYOND, high * _BEYOND
 
 
 def _alive(estimate: Estimate) -> list[Component]:
@@ -146,11 +159,11 @@ def _mean(components: list[Component], log_loss: Array) -> Array:
     return np.asarray(np.exp(logs))
 
 
-def _inverse(law: Law, theta: Array, target: Array) -> Array:
+def _inverse(law: Law, theta: Array, target: Array, reach: tuple[float, float]) -> Array:
     """ln L (B,) with law(theta, L) = target, in closed form where there is one."""
     closed = _CLOSED.get(law.name)
     if closed is None:
-        return _searched(lambda log_loss: _at(law, theta, log_loss), target, law.name)
+        return _searched(lambda log_loss: _at(law, theta, log_loss), target, reach, law.name)
     loss = closed(theta, target)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.maximum(loss, 0.0)))
@@ -159,7 +172,9 @@ def _inverse(law: Law, theta: Array, target: Array) -> Array:
 def _at(law: Law, theta: Array, log_loss: Array) -> Array:
     """The law's value (B,) where each draw has its own loss."""
     columns: Inputs = {"loss": np.exp(log_loss)[:, None]}
-    return np.asarray(law.predict(theta, columns))[:, 0]
+    # Far from the runs a function of one's own may overflow on its way to its end.
+    with np.errstate(all="ignore"):
+        return np.asarray(law.predict(theta, columns))[:, 0]
 
 
 def _sigmoid(theta: Array, target: Array) -> Array:
@@ -193,14 +208,16 @@ _CLOSED: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def _searched(value_of: Callable[[Array], Array], target: Array, name: str) -> Array:
-    """ln L (B,) by root finding between the widest losses; infinite where the law does not get.
+def _searched(
+    value_of: Callable[[Array], Array], target: Array, reach: tuple[float, float], name: str
+) -> Array:
+    """ln L (B,) by root finding between two losses; infinite where the law does not get there.
 
     Raises:
         InputError: the first row's law rises and falls.
     """
     size = len(target)
-    low, high = (np.full(size, np.log(end)) for end in _LOSSES)
+    low, high = (np.full(size, np.log(end)) for end in reach)
     grid = np.array([value_of(np.full(size, at)) for at in np.linspace(low[0], high[0], 200)])
     steps = np.diff(grid[:, 0])
     room = _FLAT * np.abs(grid[:, 0]).max()
@@ -220,7 +237,7 @@ def _searched(value_of: Callable[[Array], Array], target: Array, name: str) -> A
 def _ends(estimate: Estimate) -> tuple[Array, Array]:
     """Draws of the score at the highest loss, the chance level, and at the lowest, the ceiling."""
     out = []
-    for loss in reversed(_LOSSES):
+    for loss in reversed(_reach(estimate)):
         at = [
             _at(one.law, one.draws, np.full(len(one.draws), np.log(loss)))
             for one in _alive(estimate)
