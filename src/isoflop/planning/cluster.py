@@ -1,0 +1,207 @@
+"""`Cluster`: what a number of devices makes of one training: layouts that fit, and speed lost.
+
+The MFU of published runs holds what they lost at the size they had. Here is what a run loses
+beside them: to interruptions of a larger cluster, to communication of fewer tokens a device, to
+recomputation where memory is short.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import log2
+
+from isoflop._errors import InputError
+from isoflop.accounting import (
+    RECOMPUTES,
+    Accelerator,
+    Architecture,
+    Layout,
+    StepLayout,
+    StepWork,
+    TrainingMemory,
+    count_weights,
+    hardware_flops,
+    layouts,
+    matmul_efficiency,
+    step_time,
+    training_memory,
+)
+
+HOURS_BETWEEN = 45_600.0
+"""Device-hours between interruptions: 466 in 54 days of 16,384 H100.
+Source: Llama 3, arXiv:2407.21783, sec. 3.3.4."""
+HOURS_LOST = 0.28
+"""Hours that the whole cluster loses to one of them: restart, and what was done since the last
+checkpoint. ASSUMPTION: all of the tenth that was lost there ("over 90 % effective training time"),
+0.1 · 54 · 24 / 466, and as much in a cluster of any size."""
+USUAL_DEVICES = 1_234
+"""Geometric mean of the devices of published runs on 256 and more: their MFU holds the
+interruptions of so many."""
+USUAL_TOKENS = 2_048
+"""Tokens of a batch that a device of the published runs has, a median: GPT-3 320, Llama 3.1 405B
+1,024, LLaMA 65B 2,048, OLMo 3 7B 4,096, DeepSeek-V3 30,720."""
+NODE = 8
+"""ASSUMPTION: devices of a node, which the fast link joins."""
+
+
+Laid = tuple[Layout, TrainingMemory]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """One way to spread the training, and its share of the time that goes into its FLOPs."""
+
+    layout: Layout
+    memory: TrainingMemory
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A number of devices, whatever they are, for one training."""
+
+    n_devices: int
+    model: Architecture
+    context: int
+    """Tokens of a sequence."""
+    batch_tokens: float
+    _fitting: dict[tuple[float, float], list[Laid]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """By memory and odds: many accelerators have as much."""
+
+    @cached_property
+    def batch_sequences(self) -> int:
+        """Sequences of a batch that the devices can share: near the batch asked for.
+
+        ASSUMPTION: a batch may move by up to 41 % so that it divides: odd part of the devices
+        times a power of two.
+        """
+        wanted = self.batch_tokens / self.context
+        odd = self.n_devices
+        while odd % 2 == 0:
+            odd //= 2
+        odd = odd if odd <= wanted else 1
+        return int(odd * 2 ** max(0, round(log2(max(wanted / odd, 1.0)))))
+
+    @cached_property
+    def found(self) -> tuple[Laid, ...]:
+        """Layouts that divide model and batch with their memory, least model-parallel first.
+
+        Raises:
+            InputError: none does; the text says why.
+        """
+        sequences = self.batch_sequences
+        return tuple(
+            (layout, training_memory(self.model, layout, context=self.context,
+                                     batch_sequences=sequences))
+            for layout in layouts(self.n_devices, self.model, context=self.context,
+                                  batch_sequences=sequences)
+        )  # fmt: skip
+
+    def spread(self, accelerator: Accelerator, sure: float) -> Spread:
+        """The fastest layout that fits with odds of `sure`; the one that takes least, if none does.
+
+        Raises:
+            InputError: no layout divides model and batch, or a link is not known.
+        """
+        room = accelerator.memory_gb
+        if (room, sure) not in self._fitting:
+            self._fitting[room, sure] = self._those_that_fit(room, sure)
+        return max(
+            (
+                Spread(layout=layout, memory=memory, share=self._share(layout, accelerator))
+                for layout, memory in self._fitting[room, sure]
+            ),
+            key=lambda one: one.share,
+        )
+
+    def _those_that_fit(self, memory_gb: float, sure: float) -> list[Laid]:
+        """Of each spread the layout that recomputes least; the one of least memory if none fits."""
+        fitting: dict[object, Laid] = {}
+        for layout, memory in self.found:
+            if memory.p_fits(memory_gb) >= sure:
+                # Kinds of recomputation come in rising order: the first that fits is the fastest.
+                fitting.setdefault((layout.tp, layout.pp, layout.ep, layout.zero), (layout, memory))
+        return list(fitting.values()) or [min(self.found, key=lambda pair: pair[1].parts)]
+
+    def _share(self, layout: Layout, accelerator: Accelerator) -> float:
+        """Model FLOPs' share of a step: less recomputation, exposed communication and bubble."""
+        efficiency, _ = matmul_efficiency(accelerator, moe=self.model.experts is not None)
+        work = self._works[layout.recompute]
+        step = self._steps[node_of(accelerator)][layout]
+        time = step_time(work, step, accelerator, efficiency)
+        peak = self.n_devices * accelerator.bf16_tflops * 1e12
+        own = work.batch_tokens * self._works["none"].flops_per_token
+        return own / (peak * efficiency) / time.total_s
+
+    @cached_property
+    def _works(self) -> dict[str, StepWork]:
+        """The step under every kind of recomputation."""
+        experts = self.model.experts
+        return {
+            recompute: StepWork(
+                batch_tokens=self.batch_sequences * self.context,
+                flops_per_token=hardware_flops(self.model, self.context, recompute),
+                n_params=count_weights(self.model).total,
+                n_layers=self.model.n_layers,
+                width=self.model.width,
+                n_moe_layers=self.model.n_moe_layers,
+                experts_per_token=0 if experts is None else experts.experts_per_token,
+            )
+            for recompute in RECOMPUTES
+        }
+
+    @cached_property
+    def _steps(self) -> dict[int, dict[Layout, StepLayout]]:
+        """Every layout in the words of `step_time`, by the devices of a node."""
+        return {
+            node: {layout: self._step_layout(layout, node) for layout, _ in self.found}
+            for node in (1, NODE)
+        }
+
+    def _step_layout(self, layout: Layout, node: int) -> StepLayout:
+        return StepLayout(
+            n_devices=layout.n_devices,
+            tensor=layout.tp,
+            pipeline=layout.pp,
+            expert=layout.ep,
+            microbatches=max(1, self.batch_sequences // (layout.dp * layout.micro_batch)),
+            node_devices=node,
+            sharded=layout.zero == 3,
+        )
+
+
+def node_of(accelerator: Accelerator) -> int:
+    """Devices that a fast link joins: 8, or one where none is known."""
+    return NODE if accelerator.scale_up_gbps is not None else 1
+
+
+def most_devices(accelerator: Accelerator) -> float:
+    """How many can work together: a node where no link to others is known."""
+    return float("inf") if accelerator.scale_out_gbit is not None else node_of(accelerator)
+
+
+def running(n_devices: int) -> float:
+    """Share of the hours in which n devices train: 1/(1 + n · 0.28/45,600), interruptions out."""
+    return 1 / (1 + n_devices * HOURS_LOST / HOURS_BETWEEN)
+
+
+def beside_usual(n_devices: int) -> float:
+    """What of it the MFU of published runs does not hold yet: at most 1."""
+    return min(1.0, running(n_devices) / running(USUAL_DEVICES))
+
+
+def usual_cluster(model: Architecture, context: int, batch_tokens: float) -> Cluster:
+    """As many devices, a power of two, as have the tokens each that published runs gave them.
+
+    Fewer where no layout divides.
+    """
+    count = 2 ** max(0, round(log2(max(1.0, batch_tokens / USUAL_TOKENS))))
+    while count > 1:
+        cluster = Cluster(n_devices=count, model=model, context=context, batch_tokens=batch_tokens)
+        try:
+            if cluster.found:
+                return cluster
+        except InputError:
+            count //= 2
+    return Cluster(n_devices=1, model=model, context=context, batch_tokens=batch_tokens)
