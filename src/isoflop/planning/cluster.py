@@ -1,15 +1,14 @@
 """`Cluster`: what a number of devices makes of one training: layouts that fit, and speed lost.
 
 The MFU of published runs holds what they lost at the size they had. Here is what a run loses
-beside them: to interruptions of a larger cluster, to communication of fewer tokens a device, to
-recomputation where memory is short.
+beside them: to the interruptions of a larger cluster, and to the communication of shorter steps.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import log2
 
-from isoflop._errors import InputError
 from isoflop.accounting import (
     RECOMPUTES,
     Accelerator,
@@ -23,6 +22,7 @@ from isoflop.accounting import (
     layouts,
     matmul_efficiency,
     step_time,
+    token_flops,
     training_memory,
 )
 
@@ -36,11 +36,12 @@ checkpoint. ASSUMPTION: all of the tenth that was lost there ("over 90 % effecti
 USUAL_DEVICES = 1_234
 """Geometric mean of the devices of published runs on 256 and more: their MFU holds the
 interruptions of so many."""
-USUAL_TOKENS = 2_048
-"""Tokens of a batch that a device of the published runs has, a median: GPT-3 320, Llama 3.1 405B
-1,024, LLaMA 65B 2,048, OLMo 3 7B 4,096, DeepSeek-V3 30,720."""
-NODE = 8
-"""ASSUMPTION: devices of a node, which the fast link joins."""
+SHORTEST_STEP = 0.3
+"""Seconds that a device of the published runs computes in a step, at least: SmolLM3 3B, OLMoE and
+Nemotron-4 15B 0.3-0.4, OLMo 3 7B 0.5, Llama 3.1 405B 7. What steps of that length wait for is in
+their MFU; only what shorter ones wait for besides is taken from `step_time`."""
+NODE, POD = 8, 256
+"""ASSUMPTION: devices that the fast link joins, of a GPU's node and of the smallest pod of TPUs."""
 
 
 Laid = tuple[Layout, TrainingMemory]
@@ -156,7 +157,7 @@ class Cluster:
         """Every layout in the words of `step_time`, by the devices of a node."""
         return {
             node: {layout: self._step_layout(layout, node) for layout, _ in self.found}
-            for node in (1, NODE)
+            for node in (1, NODE, POD)
         }
 
     def _step_layout(self, layout: Layout, node: int) -> StepLayout:
@@ -172,8 +173,10 @@ class Cluster:
 
 
 def node_of(accelerator: Accelerator) -> int:
-    """Devices that a fast link joins: 8, or one where none is known."""
-    return NODE if accelerator.scale_up_gbps is not None else 1
+    """Devices that a fast link joins: one where none is known."""
+    if accelerator.scale_up_gbps is None:
+        return 1
+    return POD if accelerator.kind == "TPU" else NODE
 
 
 def most_devices(accelerator: Accelerator) -> float:
@@ -191,17 +194,23 @@ def beside_usual(n_devices: int) -> float:
     return min(1.0, running(n_devices) / running(USUAL_DEVICES))
 
 
-def usual_cluster(model: Architecture, context: int, batch_tokens: float) -> Cluster:
-    """As many devices, a power of two, as have the tokens each that published runs gave them.
+def shortest_usual(cluster: Cluster, accelerator: Accelerator) -> int:
+    """How many devices compute a step of the cluster's batch in 0.3 s; at least one."""
+    efficiency, _ = matmul_efficiency(accelerator, moe=cluster.model.experts is not None)
+    flops = cluster.batch_tokens * token_flops(cluster.model, cluster.context)
+    return max(1, int(flops / (SHORTEST_STEP * accelerator.bf16_tflops * 1e12 * efficiency)))
 
-    Fewer where no layout divides.
+
+def beside_longer_steps(
+    cluster: Cluster, accelerator: Accelerator, sure: float, known: Mapping[int, Cluster]
+) -> float:
+    """Share of the speed left where a step is shorter than any published one: at most 1.
+
+    Beside the largest of `known` clusters whose steps are not.
     """
-    count = 2 ** max(0, round(log2(max(1.0, batch_tokens / USUAL_TOKENS))))
-    while count > 1:
-        cluster = Cluster(n_devices=count, model=model, context=context, batch_tokens=batch_tokens)
-        try:
-            if cluster.found:
-                return cluster
-        except InputError:
-            count //= 2
-    return Cluster(n_devices=1, model=model, context=context, batch_tokens=batch_tokens)
+    most = shortest_usual(cluster, accelerator)
+    usual = [count for count in known if count <= most]
+    if cluster.n_devices <= most or not usual:
+        return 1.0
+    own, longer = (one.spread(accelerator, sure).share for one in (cluster, known[max(usual)]))
+    return min(1.0, own / longer)

@@ -1,18 +1,17 @@
 """`hardware_options`: which accelerators, and how many: days against money."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
 from isoflop._errors import InputError
-from isoflop._types import LEVEL, Array, Interval, Problem
+from isoflop._types import LEVEL, Array, Interval
 from isoflop.accounting import (
     ACCELERATORS,
     Accelerator,
     Architecture,
-    Layout,
     RunSetting,
     find_accelerator,
     sample_mfu,
@@ -22,69 +21,24 @@ from isoflop.accounting import (
 from isoflop.planning.cluster import (
     NODE,
     Cluster,
+    beside_longer_steps,
     beside_usual,
     most_devices,
-    usual_cluster,
+)
+from isoflop.planning.hardware_option import (
+    HardwareChoice,
+    HardwareLimits,
+    HardwareOption,
+    choice_of,
+    with_front,
 )
 
 SURE = 0.9
 """Odds with which a limit is to be kept."""
+DRAWS = 1000
+"""Draws of MFU and price where the FLOPs are one number."""
 YEAR = 2026.9
 """When a plan's run starts; the prior of MFU knows no later runs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HardwareOption:
-    """A number of devices of one kind for a training, with medians, intervals and odds."""
-
-    accelerator: str
-    n_devices: int
-    days: Interval
-    device_hours: Interval
-    usd: Interval | None
-    """Rent; None where no price is known."""
-    days_sure: float
-    """Days that are not exceeded with the odds asked for."""
-    hours_sure: float
-    usd_sure: float | None
-    p_days: float | None
-    """Odds of meeting the deadline; None without one."""
-    p_usd: float | None
-    """Odds of keeping within the money; None without a limit, 0 without a price."""
-    p_met: float
-    """Odds of meeting both."""
-    p_fits: float
-    """Odds that a step fits into the memory, with `layout`."""
-    layout: Layout
-    kept: float
-    """Share of the speed left, beside published runs, after interruptions, communication and
-    recomputation."""
-    on_front: bool = False
-    """Whether no other that fits is at once as fast and as cheap."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HardwareChoice:
-    """Every option, and the best one under the limits."""
-
-    options: tuple[HardwareOption, ...]
-    best: HardwareOption | None
-    """The cheapest that keeps every limit with odds of `sure`; the fastest where money is the
-    only limit. None where none does: `problems` says why."""
-    sure: float
-    max_days: float | None
-    max_usd: float | None
-    left_out: tuple[str, ...] = ()
-    """What was not tried, and why."""
-    problems: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Limits:
-    max_days: float | None
-    max_usd: float | None
-    sure: float
-    level: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +67,7 @@ class _Run:
 
 
 def hardware_options(
-    flops: Array,
+    flops: float | Array,
     model: Architecture,
     *,
     context: int,
@@ -134,7 +88,8 @@ def hardware_options(
     runs behind the MFU (see `cluster`).
 
     Args:
-        flops: draws (B,) of the exact training FLOPs, recomputation not counted; inf where never.
+        flops: draws (B,) of the exact training FLOPs, recomputation not counted, inf where the
+            goal is never reached; or one number that is certain.
         model: what is trained.
         context: tokens of a sequence.
         batch_tokens: tokens of a step; it bounds how many devices can share it.
@@ -151,35 +106,39 @@ def hardware_options(
         InputError: an impossible number, an unknown accelerator, no price where money is the
             limit, or no number of devices that divides model and batch.
     """
-    limits = _Limits(max_days=max_days, max_usd=max_usd, sure=sure, level=level)
-    _check(flops, context, batch_tokens, n_devices, limits)
+    draws = np.asarray(flops, dtype=np.float64)
+    draws = np.full(DRAWS, draws) if draws.ndim == 0 else draws
+    limits = HardwareLimits(max_days=max_days, max_usd=max_usd, sure=sure, level=level)
+    _check(draws, context, batch_tokens, n_devices, limits)
     chosen = [find_accelerator(one) if isinstance(one, str) else one for one in accelerators]
     _check_prices(chosen, max_usd)
     counts = _counts(n_devices, batch_tokens / context)
-    clusters, left_out = _clusters(counts, model, context, batch_tokens)
-    usual = usual_cluster(model, context, batch_tokens)
-    run = _Run(flops=np.asarray(flops, dtype=np.float64), year=year, seed=seed)
-    options = []
-    for accelerator in chosen:
-        share = usual.spread(_linked(accelerator), sure).share
-        options += [
-            _option(run, one, accelerator, share, limits)
-            for one in clusters
-            if one.n_devices <= most_devices(accelerator)
-        ]
-    lonely = [one.name for one in chosen if most_devices(one) < max(counts)]
-    if lonely:
-        left_out.append(f"More than a node of {', '.join(lonely)}: no link to others is known.")
+    # Beside the numbers asked for, those that steps of the usual length are compared with.
+    usual = _counts(None, batch_tokens / context) if n_devices is not None else []
+    clusters, faults = _clusters({*counts, *usual}, model, context, batch_tokens)
+    run = _Run(flops=draws, year=year, seed=seed)
+    options = [
+        _option(run, clusters, count, accelerator, limits)
+        for accelerator in chosen
+        for count in sorted(set(counts) & set(clusters))
+        if count <= most_devices(accelerator)
+    ]
+    left_out = _left_out(chosen, counts, faults)
     if not options:
         raise InputError(" ".join(left_out) or "no accelerator was given. Name one.")
-    return _choice(_with_front(options, sure), limits, tuple(left_out))
+    return choice_of(with_front(options, sure), limits, left_out)
 
 
 def _option(
-    run: _Run, cluster: Cluster, accelerator: Accelerator, usual_share: float, limits: _Limits
+    run: _Run,
+    clusters: Mapping[int, Cluster],
+    count: int,
+    accelerator: Accelerator,
+    limits: HardwareLimits,
 ) -> HardwareOption:
+    cluster = clusters[count]
     spread = cluster.spread(accelerator, limits.sure)
-    kept = beside_usual(cluster.n_devices) * min(1.0, spread.share / usual_share)
+    kept = beside_usual(count) * beside_longer_steps(cluster, accelerator, limits.sure, clusters)
     hours = run.hours(accelerator, cluster, kept)
     days = hours / (24.0 * cluster.n_devices)
     usd = None if accelerator.price_low is None else hours * run.price(accelerator)
@@ -205,91 +164,6 @@ def _option(
     )
 
 
-def _with_front(options: Sequence[HardwareOption], sure: float) -> tuple[HardwareOption, ...]:
-    """The options, with those marked that no other one that fits beats in days and money."""
-    priced = [one for one in options if one.usd_sure is not None and one.p_fits >= sure]
-    front: set[tuple[str, int]] = set()
-    least = inf
-    # From the fastest on, each must be cheaper than all that are faster.
-    for one in sorted(priced, key=lambda one: (one.days_sure, one.usd_sure)):
-        assert one.usd_sure is not None
-        if one.usd_sure < least and one.days_sure < inf:
-            least = one.usd_sure
-            front.add((one.accelerator, one.n_devices))
-    return tuple(
-        replace(one, on_front=(one.accelerator, one.n_devices) in front) for one in options
-    )
-
-
-def _choice(
-    options: tuple[HardwareOption, ...], limits: _Limits, left_out: tuple[str, ...]
-) -> HardwareChoice:
-    fitting = [one for one in options if one.p_fits >= limits.sure]
-    good = [one for one in fitting if one.p_met >= limits.sure and one.days_sure < inf]
-    only_money = limits.max_usd is not None and limits.max_days is None
-    best = min(good, key=_fastest if only_money else _cheapest, default=None)
-    return HardwareChoice(
-        options=options,
-        best=best,
-        sure=limits.sure,
-        max_days=limits.max_days,
-        max_usd=limits.max_usd,
-        left_out=left_out,
-        problems=() if best is not None else (_impossible(options, fitting, limits),),
-    )
-
-
-def _cheapest(one: HardwareOption) -> tuple[float, float]:
-    """What is least for money; without a price, device-hours, after all that have one."""
-    return (inf if one.usd_sure is None else one.usd_sure, one.hours_sure)
-
-
-def _fastest(one: HardwareOption) -> tuple[float, float]:
-    return (one.days_sure, *_cheapest(one)[:1])
-
-
-def _impossible(
-    options: Sequence[HardwareOption], fitting: Sequence[HardwareOption], limits: _Limits
-) -> Problem:
-    """The limit that binds, and the option that comes nearest to it."""
-    odds = f"{100 * limits.sure:g} %"
-    if not fitting:
-        near = max(options, key=lambda one: (one.p_fits, one.n_devices))
-        text = (
-            f"No option holds the model with odds of {odds}: the roomiest, {_name(near)}, does so "
-            f"with {100 * near.p_fits:.0f} %."
-        )
-        remedy = "Take more devices, more memory each, or a smaller model."
-    else:
-        texts, remedy = [], "Allow more, or plan a smaller run."
-        fast, cheap = min(fitting, key=_fastest), min(fitting, key=_cheapest)
-        if limits.max_days is not None and fast.days_sure > limits.max_days:
-            texts.append(
-                f"The deadline of {limits.max_days:g} days is not met with odds of {odds}: the "
-                f"fastest, {_name(fast)}, takes {fast.days_sure:.3g} days"
-            )
-        if limits.max_usd is not None and _cheapest(cheap)[0] > limits.max_usd:
-            texts.append(
-                f"{limits.max_usd:.4g} USD are not enough with odds of {odds}: the cheapest, "
-                f"{_name(cheap)}, takes {cheap.usd_sure or inf:.4g} USD"
-            )
-        if not texts:
-            near = max(fitting, key=lambda one: one.p_met)
-            texts.append(
-                f"No option keeps every limit with odds of {odds}: the nearest, {_name(near)}, "
-                f"does so with {100 * near.p_met:.0f} %, in {near.days_sure:.3g} days"
-            )
-        text = "; ".join(texts) + "."
-    return Problem(
-        code="plan_impossible", severity="disqualifying", text=text, remedy=remedy,
-        affects=("allocation",),
-    )  # fmt: skip
-
-
-def _name(one: HardwareOption) -> str:
-    return f"{one.n_devices} × {one.accelerator}"
-
-
 def _counts(n_devices: Sequence[int] | None, batch_sequences: float) -> list[int]:
     """Numbers to try: powers of two up to a node's tensor ranks for each sequence of a batch."""
     if n_devices is not None:
@@ -300,22 +174,28 @@ def _counts(n_devices: Sequence[int] | None, batch_sequences: float) -> list[int
 
 def _clusters(
     counts: Iterable[int], model: Architecture, context: int, batch_tokens: float
-) -> tuple[list[Cluster], list[str]]:
-    """Those that some layout divides; of the others, why not."""
-    clusters, left_out = [], []
-    for count in counts:
+) -> tuple[dict[int, Cluster], dict[int, str]]:
+    """Those that some layout divides, by their number; of the others, why not."""
+    clusters, faults = {}, {}
+    for count in sorted(counts):
         one = Cluster(n_devices=count, model=model, context=context, batch_tokens=batch_tokens)
         try:
             if one.found:
-                clusters.append(one)
+                clusters[count] = one
         except InputError as error:
-            left_out.append(str(error))
-    return clusters, left_out
+            faults[count] = str(error)
+    return clusters, faults
 
 
-def _linked(accelerator: Accelerator) -> Accelerator:
-    """ASSUMPTION: where no link is known, published runs on it would have had 100 Gbit/s."""
-    return replace(accelerator, scale_out_gbit=accelerator.scale_out_gbit or 100.0)
+def _left_out(
+    accelerators: Sequence[Accelerator], counts: Sequence[int], faults: Mapping[int, str]
+) -> tuple[str, ...]:
+    """Why some of what was asked for is not among the options."""
+    lonely = [one.name for one in accelerators if most_devices(one) < max(counts)]
+    words = [faults[count] for count in counts if count in faults]
+    if lonely:
+        words.append(f"More than a node of {', '.join(lonely)}: no link to others is known.")
+    return tuple(words)
 
 
 def _interval(draws: Array, level: float) -> Interval:
@@ -335,9 +215,9 @@ def _check(
     context: int,
     batch_tokens: float,
     n_devices: Sequence[int] | None,
-    limits: _Limits,
+    limits: HardwareLimits,
 ) -> None:
-    if len(flops) == 0 or not (np.asarray(flops) > 0).all():
+    if len(flops) == 0 or not (flops > 0).all():
         raise InputError("`flops > 0` must hold for every draw. Give the training FLOPs.")
     positive = {"max_days": limits.max_days, "max_usd": limits.max_usd, "context": context}
     for name, value in positive.items():
@@ -354,6 +234,8 @@ def _check(
             f"`batch_tokens >= context` must hold, but got batch_tokens={batch_tokens:g}, "
             f"context={context}. A step takes at least one sequence."
         )
+    if n_devices is not None and not n_devices:
+        raise InputError("`n_devices` must name at least one number of devices, but got none.")
     for count in n_devices if n_devices is not None else ():
         if count < 1:
             raise InputError(
