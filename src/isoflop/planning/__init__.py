@@ -5,16 +5,29 @@ What to use when:
   `n_tokens=` for the other three questions; both of the last two to price a given run;
   `device_hours=`, `days=` or `usd=` for a budget of these. `inference_tokens=` for a model that
   serves.
-- `summary_lines(plan)`: the plan in words, for people.
+- `plan(..., max_days=..., max_usd=...)`: the same within limits; `plan.risk` has the odds.
+- `summary_lines(plan)`: the plan in words, for people; `read_plan` reads what was written.
 """
 
-from isoflop.planning.budgets import BUDGETS
 from isoflop.planning.plan import PLAN_VERSION, Plan
+from isoflop.planning.plan_json import plan_from_json, read_plan
 from isoflop.planning.planner import plan
 from isoflop.planning.problems import WARN_BEYOND
+from isoflop.planning.request import GOALS, LIMITS
+from isoflop.planning.risk import Measurement, Regret, Risk
 from isoflop.planning.summary import summary_lines
 
-GOALS = ("flops", "loss", "n_params", "n_tokens", *BUDGETS)
-"""What a plan can be made for."""
-
-__all__ = ["GOALS", "PLAN_VERSION", "WARN_BEYOND", "Plan", "plan", "summary_lines"]
+__all__ = [
+    "GOALS",
+    "LIMITS",
+    "PLAN_VERSION",
+    "WARN_BEYOND",
+    "Measurement",
+    "Plan",
+    "Regret",
+    "Risk",
+    "plan",
+    "plan_from_json",
+    "read_plan",
+    "summary_lines",
+]
