@@ -32,13 +32,12 @@ from isoflop.planning.hardware_option import (
     choice_of,
     with_front,
 )
+from isoflop.planning.rates import PLAN_YEAR
 
 SURE = 0.9
 """Odds with which a limit is to be kept."""
 DRAWS = 1000
 """Draws of MFU and price where the FLOPs are one number."""
-YEAR = 2026.9
-"""When a plan's run starts; the prior of MFU knows no later runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,7 @@ def hardware_options(
     max_days: float | None = None,
     max_usd: float | None = None,
     sure: float = SURE,
-    year: float = YEAR,
+    year: float = PLAN_YEAR,
     level: float = LEVEL,
     seed: int = 0,
 ) -> HardwareChoice:
