@@ -72,6 +72,7 @@ PROBLEM_CODES: dict[str, str] = {
     "score_unreached": "In some draws no loss gives the score asked for.",
     "other_evaluation": "The law of loss and that of the score may be of different evaluation "
     "texts.",
+    "one_price": "The rent of the chosen hardware is one quote, not a range.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
     "one_schedule": "No curve cools down, or all do alike: what a cooldown brings is not known.",
     "early_points": "Points in the warm-up, or before the law holds, were left out.",

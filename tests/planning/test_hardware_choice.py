@@ -263,6 +263,17 @@ def test_accelerators_without_a_price_have_days_but_no_money():
         options(accelerators=["B300-SXM"], max_usd=1000)
 
 
+def test_what_is_known_less_well_of_the_best_is_told():
+    new = options(accelerators=["GB200"], max_days=300)
+    assert [(p.code, p.severity) for p in new.problems] == [
+        ("extrapolation", "note"),
+        ("one_price", "note"),
+    ]
+    assert "2500 TFLOP/s" in new.problems[0].text
+    assert "4.54 USD/h, is one quote of 2026-03" in new.problems[1].text
+    assert options(accelerators=["H100-SXM"], max_days=300).problems == ()
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

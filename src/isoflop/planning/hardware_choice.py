@@ -1,15 +1,16 @@
 """`hardware_options`: which accelerators, and how many: days against money."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
 
 from isoflop._errors import InputError
-from isoflop._types import LEVEL, Array, Interval
+from isoflop._types import LEVEL, Array, Interval, Problem
 from isoflop.accounting import (
     ACCELERATORS,
+    MFU_PRIOR,
     Accelerator,
     Architecture,
     RunSetting,
@@ -125,7 +126,8 @@ def hardware_options(
     left_out = _left_out(chosen, counts, faults)
     if not options:
         raise InputError(" ".join(left_out) or "no accelerator was given. Name one.")
-    return choice_of(with_front(options, sure), limits, left_out)
+    choice = choice_of(with_front(options, sure), limits, left_out)
+    return replace(choice, problems=choice.problems + _doubts(choice.best, chosen))
 
 
 def _option(
@@ -161,6 +163,39 @@ def _option(
         layout=spread.layout,
         kept=kept,
     )
+
+
+def _doubts(
+    best: HardwareOption | None, accelerators: Sequence[Accelerator]
+) -> tuple[Problem, ...]:
+    """What is known less well of the best option's accelerator than of others."""
+    if best is None:
+        return ()
+    chosen = next(one for one in accelerators if one.name == best.accelerator)
+    setting = RunSetting(bf16_tflops=chosen.bf16_tflops, flops_per_token=1e10, year=PLAN_YEAR)
+    found = []
+    if MFU_PRIOR.spread_of(setting) > MFU_PRIOR.spread:
+        found.append(
+            Problem(
+                code="extrapolation",
+                severity="note",
+                text=f"No published run had a peak like that of {chosen.name}, "
+                f"{chosen.bf16_tflops:g} TFLOP/s: its MFU is taken to be that of the nearest "
+                "class, with more spread.",
+                remedy="Time fifty steps on it before it is rented.",
+            )
+        )
+    if chosen.price_low is not None and chosen.price_low == chosen.price_high:
+        found.append(
+            Problem(
+                code="one_price",
+                severity="note",
+                text=f"The rent of {chosen.name}, {chosen.price_low:g} USD/h, is one quote of "
+                f"{chosen.price_date}: others have a range, and are held to the dear end of it.",
+                remedy="Give prices of your own in a hardware file.",
+            )
+        )
+    return tuple(found)
 
 
 def _counts(n_devices: Sequence[int] | None, batch_sequences: float) -> list[int]:
