@@ -1,11 +1,11 @@
 """The two steps behind `--score --task`: runs with a task, published constants, refusals."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
 from isoflop._errors import InputError
 from isoflop.cli.task_steps import refuse_half, task_steps
 from isoflop.laws import find_published
@@ -13,6 +13,7 @@ from isoflop.planning.frontier import frontier_of_draws
 from isoflop.planning.score import loss_for_score
 from isoflop.planning.solve import Asked, solve
 
+REPOSITORY = Path(__file__).parents[2]
 TASKS = REPOSITORY / "examples" / "tasks.csv"
 
 

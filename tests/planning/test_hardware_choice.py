@@ -4,11 +4,11 @@ import csv
 import time
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
 from isoflop._errors import InputError
 from isoflop.accounting import (
     ACCELERATORS,
@@ -23,6 +23,7 @@ from isoflop.planning.cluster import Cluster, beside_longer_steps, beside_usual,
 from isoflop.planning.hardware_choice import hardware_options
 from isoflop.reports.hardware_rows import hardware_rows
 
+REPOSITORY = Path(__file__).parents[2]
 LLAMA_8B = Architecture(
     name="Llama-3.1-8B", n_layers=32, width=4096, n_heads=32, n_kv_heads=8, head_dim=128,
     ff_width=14336, vocab_size=128_256,
