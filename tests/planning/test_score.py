@@ -1,10 +1,13 @@
 """A target accuracy becomes a loss: closed forms, laws of one's own, refusals, coverage."""
 
+import csv
+
 import numpy as np
 import pytest
 
 from isoflop._errors import InputError
-from isoflop.fitting import chain, fit
+from isoflop._types import Problem
+from isoflop.fitting import chain, fit, fit_task
 from isoflop.laws import Component, Estimate, find_law, find_published, own_law
 from isoflop.planning.score import loss_for_score
 
@@ -175,3 +178,53 @@ def test_intervals_of_the_loss_cover_the_loss_that_a_new_run_needs():
         needed = truth[2] + np.log((1 - truth[0]) / (own - truth[0]) - 1) / truth[1]
         hits += low <= np.log(needed) <= high
     assert hits >= 45
+
+
+TASKS = (
+    "mmlu_avg_test", "hellaswag_val", "arc_challenge_test", "arc_easy_test", "piqa_val", "csqa_val",
+    "socialiqa_val", "openbookqa_test",
+)  # fmt: skip
+
+
+def test_intervals_hold_the_losses_of_the_olmo_models(data_dir):
+    """Bhagia et al. 2024, arXiv:2412.04403: what 16 small runs say of the accuracy of 7B and 13B.
+
+    The doubt of the form beyond the runs was set on these very rows: this holds it in place.
+    """
+    with (data_dir / "olmo_ladder_final.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    held = []
+    for task in TASKS:
+        names = {"n_params": "n_params", "n_tokens": "tokens"}
+        names |= {name: name for name in (f"bpb_{task}", f"acc_{task}")}
+        small = [row for row in rows if row["paper_role"] == "train"]
+        table = {
+            ours: np.array([float(row[name]) for row in small]) for ours, name in names.items()
+        }
+        steps = fit_task(table, task)
+        for row in rows:
+            if row["paper_role"].startswith("target"):
+                found = loss_for_score(steps, float(row[f"acc_{task}"]), 4000)
+                low, high = np.quantile(found.log_draws, [0.05, 0.95])
+                held.append(low <= np.log(float(row[f"bpb_{task}"])) <= high)
+                assert "extrapolation" in [problem.code for problem in found.problems]
+    assert len(held) == 16
+    assert sum(held) >= 13
+
+
+def test_the_form_is_doubted_beyond_the_runs_alone():
+    law, theta = find_law("sigmoid_to_one"), [0.25, 5.0, 0.9]
+    untested = Problem(code="no_backtest", severity="warning", text="", remedy="")
+    runs = {"ranges": {"loss": (0.85, 1.4)}}
+    for problems, wide in (((untested,), True), ((), False)):
+        inside, beyond = (
+            loss_for_score(estimate_of(law, theta, problems=problems, **runs), score, 4000)
+            for score in (0.6, 0.8)
+        )
+        assert np.ptp(inside.log_draws) == 0
+        assert (np.std(beyond.log_draws) > 0) == wide
+    # Student-t of 5 degrees: 90 % lie within 2.015 units; 4,000 draws fix that to 3 %.
+    far = np.log(0.85 / loss_for_score(estimate_of(law, theta), 0.8, 1).loss)
+    found = loss_for_score(estimate_of(law, theta, problems=(untested,), **runs), 0.8, 4000)
+    half = np.ptp(np.quantile(found.log_draws, [0.05, 0.95])) / 2
+    assert half == pytest.approx(2.015 * 0.15 * far, rel=0.1)
