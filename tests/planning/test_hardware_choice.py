@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from isoflop._errors import InputError
+from isoflop._types import Interval
 from isoflop.accounting import (
     ACCELERATORS,
     MFU_PRIOR,
@@ -129,6 +130,22 @@ def test_uncertain_flops_widen_the_days_and_a_goal_never_reached_has_no_end():
     assert found.best is None
 
 
+def test_an_interval_of_flops_has_the_days_of_its_ends():
+    """Luck held at its median: days are then FLOPs, end by end."""
+    flops = Interval(value=1e23, low=5e22, high=4e23)
+    wide = options(flops, n_devices=[512]).options[0]
+    point = options(1e23, n_devices=[512]).options[0]
+    # Both sides in quadrature with MFU's own: ln 2 below, ln 4 above, 1.645 · 0.22 = 0.36 of MFU.
+    low, high = (abs(np.log(end / wide.days.value)) for end in (wide.days.low, wide.days.high))
+    assert low == pytest.approx(np.hypot(np.log(2), 0.36), rel=0.1)
+    assert high == pytest.approx(np.hypot(np.log(4), 0.36), rel=0.1)
+    assert wide.days.value == pytest.approx(point.days.value, rel=0.15)
+    never = Interval(value=1e23, low=5e22, high=np.inf)
+    assert options(never, n_devices=[512], max_days=1e9).options[0].p_days == 0.95
+    with pytest.raises(InputError, match="`0 < low <= value <= high` must hold"):
+        options(Interval(value=np.inf, low=1e20, high=np.inf))
+
+
 def test_llama_405b_lies_within_its_interval():
     # Meta's model card: 30.84 M H100-hours, 78 days of 16,384 (reference of the planner, 0.1).
     flops = 3.9374e25  # exact-causal FLOPs of 15.6 T tokens, training_runs_truth.csv
@@ -238,7 +255,7 @@ def test_what_no_option_meets_is_named_with_the_nearest():
     assert f"takes {fastest:.3g} days" in late.problems[0].text
     assert "deadline of 0.1 days" in late.problems[0].text
     poor = options(max_usd=1000, accelerators=["H100-SXM"])
-    assert "1000 USD are not enough with odds of 90 %: the cheapest" in poor.problems[0].text
+    assert "1k USD are not enough with odds of 90 %: the cheapest" in poor.problems[0].text
     # Each limit can be kept alone, both together cannot.
     fitting = [one for one in late.options if one.p_fits >= 0.9]
     days = 1.01 * min(one.days_sure for one in fitting)

@@ -26,6 +26,7 @@ from isoflop.planning.cluster import (
     beside_usual,
     most_devices,
 )
+from isoflop.planning.draws import draws_of, interval_of, quantile_of
 from isoflop.planning.hardware_option import (
     HardwareChoice,
     HardwareLimits,
@@ -37,8 +38,6 @@ from isoflop.planning.rates import PLAN_YEAR
 
 SURE = 0.9
 """Odds with which a limit is to be kept."""
-DRAWS = 1000
-"""Draws of MFU and price where the FLOPs are one number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,7 @@ class _Run:
 
 
 def hardware_options(
-    flops: float | Array,
+    flops: float | Interval | Array,
     model: Architecture,
     *,
     context: int,
@@ -89,7 +88,8 @@ def hardware_options(
 
     Args:
         flops: draws (B,) of the exact training FLOPs, recomputation not counted, inf where the
-            goal is never reached; or one number that is certain.
+            goal is never reached; or an interval, such as a plan's `exact_flops`, or one number
+            that is certain: 1,000 draws then.
         model: what is trained.
         context: tokens of a sequence.
         batch_tokens: tokens of a step; it bounds how many devices can share it.
@@ -106,8 +106,7 @@ def hardware_options(
         InputError: an impossible number, an unknown accelerator, no price where money is the
             limit, or no number of devices that divides model and batch.
     """
-    draws = np.asarray(flops, dtype=np.float64)
-    draws = np.full(DRAWS, draws) if draws.ndim == 0 else draws
+    draws = draws_of(flops, seed)
     limits = HardwareLimits(max_days=max_days, max_usd=max_usd, sure=sure, level=level)
     _check(draws, context, batch_tokens, n_devices, limits)
     chosen = [find_accelerator(one) if isinstance(one, str) else one for one in accelerators]
@@ -150,12 +149,12 @@ def _option(
     return HardwareOption(
         accelerator=accelerator.name,
         n_devices=cluster.n_devices,
-        days=_interval(days, limits.level),
-        device_hours=_interval(hours, limits.level),
-        usd=None if usd is None else _interval(usd, limits.level),
-        days_sure=_quantile(days, limits.sure),
-        hours_sure=_quantile(hours, limits.sure),
-        usd_sure=None if usd is None else _quantile(usd, limits.sure),
+        days=interval_of(days, limits.level),
+        device_hours=interval_of(hours, limits.level),
+        usd=None if usd is None else interval_of(usd, limits.level),
+        days_sure=quantile_of(days, limits.sure),
+        hours_sure=quantile_of(hours, limits.sure),
+        usd_sure=None if usd is None else quantile_of(usd, limits.sure),
         p_days=None if limits.max_days is None else float(in_time.mean()),
         p_usd=None if limits.max_usd is None else float(in_money.mean()),
         p_met=float((in_time & in_money).mean()),
@@ -230,18 +229,6 @@ def _left_out(
     if lonely:
         words.append(f"More than a node of {', '.join(lonely)}: no link to others is known.")
     return tuple(words)
-
-
-def _interval(draws: Array, level: float) -> Interval:
-    """Median and interval by rank: beside an infinite draw there is nothing to interpolate."""
-    low, middle, high = (_quantile(draws, q) for q in ((1 - level) / 2, 0.5, (1 + level) / 2))
-    return Interval(value=middle, low=low, high=high, level=level)
-
-
-def _quantile(draws: Array, share: float) -> float:
-    """The smallest draw that at least `share` of them do not exceed."""
-    rank = min(len(draws) - 1, max(0, int(np.ceil(share * len(draws) - 1e-9)) - 1))
-    return float(np.partition(draws, rank)[rank])
 
 
 def _check(

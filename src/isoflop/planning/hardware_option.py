@@ -6,6 +6,7 @@ from math import inf
 
 from isoflop._types import Interval, Problem
 from isoflop.accounting import Layout
+from isoflop.planning.summary import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +131,15 @@ def _impossible(
             )
         if limits.max_usd is not None and _cheapest(cheap)[0] > limits.max_usd:
             texts.append(
-                f"{limits.max_usd:.4g} USD are not enough with odds of {odds}: the cheapest, "
-                f"{_name(cheap)}, takes {cheap.usd_sure or inf:.4g} USD"
+                f"{count(limits.max_usd)} USD are not enough with odds of {odds}: the cheapest, "
+                f"{_name(cheap)}, takes {count(cheap.usd_sure or inf)} USD"
             )
         if not texts:
             near = max(fitting, key=lambda one: one.p_met)
             texts.append(
                 f"No option keeps every limit with odds of {odds}: the nearest, {_name(near)}, "
                 f"does so with {100 * near.p_met:.0f} %, in {near.days_sure:.3g} days for "
-                f"{near.usd_sure or inf:.4g} USD"
+                f"{count(near.usd_sure or inf)} USD"
             )
         text = "; ".join(texts) + "."
     return Problem(
