@@ -74,6 +74,8 @@ PROBLEM_CODES: dict[str, str] = {
     "texts.",
     "one_price": "The rent of the chosen hardware is one quote, not a range.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
+    "memory_tight": "The training fits into the memory of its devices with odds below 0.9.",
+    "settings_off_law": "Learning rate or batch lie outside what their law was fitted on.",
     "one_schedule": "No curve cools down, or all do alike: what a cooldown brings is not known.",
     "early_points": "Points in the warm-up, or before the law holds, were left out.",
     "law_bends": "The residuals run in waves along the curves: the law bends another way.",

@@ -239,9 +239,26 @@ def plan(
     device_hours: Annotated[float | None, typer.Option(help="Device-hours to spend.")] = None,
     days: Annotated[float | None, typer.Option(help="Days on the devices.")] = None,
     usd: Annotated[float | None, typer.Option(help="Rent to spend [USD].")] = None,
+    max_flops: Annotated[float | None, typer.Option(help="At most that compute.")] = None,
+    max_device_hours: Annotated[
+        float | None, typer.Option(help="At most that many device-hours.")
+    ] = None,
+    max_days: Annotated[float | None, typer.Option(help="At most that many days.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="At most that rent [USD].")] = None,
+    max_n_params: Annotated[float | None, typer.Option(help="At most that size.")] = None,
+    max_n_tokens: Annotated[float | None, typer.Option(help="At most that many tokens.")] = None,
     hardware: Annotated[str | None, typer.Option(help="Accelerator [H100-SXM].")] = None,
     n_devices: Annotated[int | None, typer.Option(help="How many of them [8].")] = None,
-    mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached [0.4].")] = None,
+    mfu: Annotated[
+        float | None, typer.Option(help="Share of peak FLOP/s, end to end [drawn].")
+    ] = None,
+    step_mfu: Annotated[
+        float | None, typer.Option(help="Share of peak while a step runs, as measured.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(help="USD a device-hour [drawn].")] = None,
+    sure: Annotated[
+        float | None, typer.Option(help="Share of draws in which time and money suffice [0.9].")
+    ] = None,
     inference_tokens: Annotated[
         float | None, typer.Option(help="Tokens it will serve: least training and serving.")
     ] = None,
@@ -262,13 +279,20 @@ def plan(
         "flops": flops, "loss": loss, "n_params": n_params, "n_tokens": n_tokens,
         "device_hours": device_hours, "days": days, "usd": usd,
     }  # fmt: skip
-    where = {"hardware": hardware, "n_devices": n_devices, "mfu": mfu}
+    limits = {
+        "max_flops": max_flops, "max_device_hours": max_device_hours, "max_days": max_days,
+        "max_usd": max_usd, "max_n_params": max_n_params, "max_n_tokens": max_n_tokens,
+    }  # fmt: skip
+    where = {
+        "hardware": hardware, "n_devices": n_devices, "mfu": mfu, "step_mfu": step_mfu,
+        "price": price, "sure": sure,
+    }  # fmt: skip
     served = {
         "inference_tokens": inference_tokens,
         "inference_flop_cost": inference_flop_cost,
         "unique_tokens": unique_tokens,
     }
-    made = verbs.plan_for(source, law, {**goal, **where, **served}, force=force)
+    made = verbs.plan_for(source, law, {**goal, **limits, **where, **served}, force=force)
     out.show(*render.plan(made))
     raise typer.Exit(out.finish(made, made.problems, forced=force or made.usable))
 

@@ -17,8 +17,6 @@ from isoflop.accounting import (
     StepLayout,
     StepWork,
     TrainingMemory,
-    count_weights,
-    hardware_flops,
     layouts,
     matmul_efficiency,
     step_time,
@@ -138,16 +136,10 @@ class Cluster:
     @cached_property
     def _works(self) -> dict[str, StepWork]:
         """The step under every kind of recomputation."""
-        experts = self.model.experts
+        tokens = self.batch_sequences * self.context
         return {
-            recompute: StepWork(
-                batch_tokens=self.batch_sequences * self.context,
-                flops_per_token=hardware_flops(self.model, self.context, recompute),
-                n_params=count_weights(self.model).total,
-                n_layers=self.model.n_layers,
-                width=self.model.width,
-                n_moe_layers=self.model.n_moe_layers,
-                experts_per_token=0 if experts is None else experts.experts_per_token,
+            recompute: StepWork.of(
+                self.model, batch_tokens=tokens, context=self.context, recompute=recompute
             )
             for recompute in RECOMPUTES
         }
@@ -155,21 +147,14 @@ class Cluster:
     @cached_property
     def _steps(self) -> dict[int, dict[Layout, StepLayout]]:
         """Every layout in the words of `step_time`, by the devices of a node."""
+        sequences = self.batch_sequences
         return {
-            node: {layout: self._step_layout(layout, node) for layout, _ in self.found}
+            node: {
+                layout: StepLayout.of(layout, batch_sequences=sequences, node_devices=node)
+                for layout, _ in self.found
+            }
             for node in (1, NODE, POD)
         }
-
-    def _step_layout(self, layout: Layout, node: int) -> StepLayout:
-        return StepLayout(
-            n_devices=layout.n_devices,
-            tensor=layout.tp,
-            pipeline=layout.pp,
-            expert=layout.ep,
-            microbatches=max(1, self.batch_sequences // (layout.dp * layout.micro_batch)),
-            node_devices=node,
-            sharded=layout.zero == 3,
-        )
 
 
 def node_of(accelerator: Accelerator) -> int:
