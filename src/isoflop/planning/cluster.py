@@ -67,6 +67,14 @@ class Cluster:
         default_factory=dict, init=False, repr=False, compare=False
     )
     """By memory and odds: many accelerators have as much."""
+    _spreads: dict[tuple[Accelerator, float], Spread] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """By accelerator and odds: what other clusters are compared with is asked for again."""
+
+    _by_node: dict[int, dict[Layout, StepLayout]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def batch_sequences(self) -> int:
@@ -103,13 +111,19 @@ class Cluster:
         Raises:
             InputError: no layout divides model and batch, or a link is not known.
         """
-        room = accelerator.memory_gb
-        if (room, sure) not in self._fitting:
-            self._fitting[room, sure] = self._those_that_fit(room, sure)
+        asked = accelerator, sure
+        if asked not in self._spreads:
+            self._spreads[asked] = self._fastest(accelerator, sure)
+        return self._spreads[asked]
+
+    def _fastest(self, accelerator: Accelerator, sure: float) -> Spread:
+        room = accelerator.memory_gb, sure
+        if room not in self._fitting:
+            self._fitting[room] = self._those_that_fit(*room)
         return max(
             (
                 Spread(layout=layout, memory=memory, share=self._share(layout, accelerator))
-                for layout, memory in self._fitting[room, sure]
+                for layout, memory in self._fitting[room]
             ),
             key=lambda one: one.share,
         )
@@ -127,7 +141,7 @@ class Cluster:
         """Model FLOPs' share of a step: less recomputation, exposed communication and bubble."""
         efficiency, _ = matmul_efficiency(accelerator, moe=self.model.experts is not None)
         work = self._works[layout.recompute]
-        step = self._steps[node_of(accelerator)][layout]
+        step = self._steps(node_of(accelerator))[layout]
         time = step_time(work, step, accelerator, efficiency)
         peak = self.n_devices * accelerator.bf16_tflops * 1e12
         own = work.batch_tokens * self._works["none"].flops_per_token
@@ -144,17 +158,15 @@ class Cluster:
             for recompute in RECOMPUTES
         }
 
-    @cached_property
-    def _steps(self) -> dict[int, dict[Layout, StepLayout]]:
-        """Every layout in the words of `step_time`, by the devices of a node."""
-        sequences = self.batch_sequences
-        return {
-            node: {
+    def _steps(self, node: int) -> dict[Layout, StepLayout]:
+        """Every layout in the words of `step_time`, for nodes of so many devices."""
+        if node not in self._by_node:
+            sequences = self.batch_sequences
+            self._by_node[node] = {
                 layout: StepLayout.of(layout, batch_sequences=sequences, node_devices=node)
                 for layout, _ in self.found
             }
-            for node in (1, NODE, POD)
-        }
+        return self._by_node[node]
 
 
 def node_of(accelerator: Accelerator) -> int:
