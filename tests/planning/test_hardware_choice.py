@@ -106,6 +106,17 @@ def test_nothing_on_the_front_is_dominated_and_all_else_is(choice):
         assert one.on_front != any(beats(other, one) for other in fitting)
 
 
+def test_an_accelerator_of_ones_own_may_have_the_name_of_another():
+    h100 = find_accelerator("H100-SXM")
+    cheap = replace(h100, price_low=1.0, price_high=1.0)
+    found = options(accelerators=["H100-SXM", "h100 sxm", cheap], max_days=30)
+    assert len(found.options) == 2 * len(options(accelerators=["H100-SXM"]).options)
+    half = len(found.options) // 2
+    assert not any(one.on_front for one in found.options[:half])
+    assert any(one.on_front for one in found.options[half:])
+    assert found.best in found.options[half:]
+
+
 def test_candidates_meet_the_same_luck():
     """Two numbers of devices, one accelerator: their days are in one ratio at every quantile."""
     few, many = options(accelerators=["H100-SXM"], n_devices=[256, 512]).options
@@ -245,7 +256,8 @@ def test_memory_decides_who_may_be_best():
     assert problem.code == "plan_impossible"
     assert "No option holds the model" in problem.text
     assert {one.n_devices for one in small.options} == {1, 2, 4, 8}
-    assert small.left_out == ("More than a node of RTX-4090: no link to others is known.",)
+    (words,) = small.left_out
+    assert words.startswith("More than a node of RTX-4090 is not among the options: no link")
 
 
 def test_what_no_option_meets_is_named_with_the_nearest():
@@ -297,6 +309,7 @@ def test_what_is_known_less_well_of_the_best_is_told():
     [
         ({"accelerators": ["H900"]}, "`hardware` = 'H900' is not known"),
         ({"accelerators": []}, "no accelerator was given"),
+        ({"accelerators": ["RTX-4090"], "n_devices": [64]}, "no link to others is known. Give"),
         ({"max_days": -3}, "`max_days > 0` must hold, but got max_days=-3"),
         ({"max_usd": float("nan")}, "`max_usd > 0` must hold"),
         ({"sure": 1.0}, r"`0 < sure < 1` must hold, but got sure=1.0"),

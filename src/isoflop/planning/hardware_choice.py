@@ -109,7 +109,8 @@ def hardware_options(
     draws = draws_of(flops, seed)
     limits = HardwareLimits(max_days=max_days, max_usd=max_usd, sure=sure, level=level)
     _check(draws, context, batch_tokens, n_devices, limits)
-    chosen = [find_accelerator(one) if isinstance(one, str) else one for one in accelerators]
+    named = (find_accelerator(one) if isinstance(one, str) else one for one in accelerators)
+    chosen = list(dict.fromkeys(named))
     _check_prices(chosen, max_usd)
     counts = _counts(n_devices, batch_tokens / context)
     # Beside the numbers asked for, those that steps of the usual length are compared with.
@@ -122,9 +123,10 @@ def hardware_options(
         for count in sorted(set(counts) & set(clusters))
         if count <= most_devices(accelerator)
     ]
-    left_out = _left_out(chosen, counts, faults)
     if not options:
-        raise InputError(" ".join(left_out) or "no accelerator was given. Name one.")
+        raise InputError(" ".join(_left_out(chosen, counts, faults)))
+    # Of numbers that nobody asked for none is missed.
+    left_out = _left_out(chosen, counts, faults if n_devices is not None else {})
     choice = choice_of(with_front(options, sure), limits, left_out)
     return replace(choice, problems=choice.problems + _doubts(choice.best, chosen))
 
@@ -227,7 +229,10 @@ def _left_out(
     lonely = [one.name for one in accelerators if most_devices(one) < max(counts)]
     words = [faults[count] for count in counts if count in faults]
     if lonely:
-        words.append(f"More than a node of {', '.join(lonely)}: no link to others is known.")
+        words.append(
+            f"More than a node of {', '.join(lonely)} is not among the options: no link to others "
+            "is known. Give scale_out_gbit in a hardware file."
+        )
     return tuple(words)
 
 
@@ -265,6 +270,8 @@ def _check(
 
 
 def _check_prices(accelerators: Sequence[Accelerator], max_usd: float | None) -> None:
+    if not accelerators:
+        raise InputError("no accelerator was given. Name one, such as H100-SXM.")
     if max_usd is None or any(one.price_low is not None for one in accelerators):
         return
     raise InputError(

@@ -67,17 +67,20 @@ class HardwareLimits:
 
 def with_front(options: Sequence[HardwareOption], sure: float) -> tuple[HardwareOption, ...]:
     """The options, with those marked that no other one that fits beats in days and money."""
-    priced = [one for one in options if one.usd_sure is not None and one.p_fits >= sure]
-    front: set[tuple[str, int]] = set()
+    priced = [
+        (one.days_sure, one.usd_sure, place)
+        for place, one in enumerate(options)
+        if one.usd_sure is not None and one.p_fits >= sure
+    ]
+    front: set[int] = set()
     least = inf
     # From the fastest on, each must be cheaper than all that are faster.
-    for one in sorted(priced, key=lambda one: (one.days_sure, one.usd_sure)):
-        assert one.usd_sure is not None
-        if one.usd_sure < least and one.days_sure < inf:
-            least = one.usd_sure
-            front.add((one.accelerator, one.n_devices))
+    for days, usd, place in sorted(priced):
+        if usd < least and days < inf:
+            least = usd
+            front.add(place)
     return tuple(
-        replace(one, on_front=(one.accelerator, one.n_devices) in front) for one in options
+        replace(one, on_front=True) if place in front else one for place, one in enumerate(options)
     )
 
 
