@@ -70,6 +70,10 @@ PROBLEM_CODES: dict[str, str] = {
     "outside_common_range": "Asked for where the runs of the two recipes do not both reach.",
     "no_shape": "The family of decoders has none as small as the plan.",
     "over_trained": "The plan trains far beyond the compute-optimal tokens a parameter.",
+    "score_unreached": "In some draws no loss gives the score asked for.",
+    "other_evaluation": "The law of loss and that of the score may be of different evaluation "
+    "texts.",
+    "one_price": "The rent of the chosen hardware is one quote, not a range.",
     "plan_impossible": "The plan asked for cannot be made, and was left out.",
     "memory_tight": "The training fits into the memory of its devices with odds below 0.9.",
     "settings_off_law": "Learning rate or batch lie outside what their law was fitted on.",

@@ -158,7 +158,7 @@ def comparison_of(
     from isoflop.fitting import compare
 
     # Along their trainings too: early convergence shows there.
-    tables = [_runs_of(source, "any") for source in (a, b)]
+    tables = [runs_of(source, "any") for source in (a, b)]
     return compare(tables[0], tables[1], target=target, loss=loss, flops=flops)
 
 
@@ -219,11 +219,11 @@ def design_for(
         raise InputError(
             "give the target (--flops, or --n-params and --n-tokens) and --budget, both in FLOPs."
         )
-    fitted = None if source is None else fit(_runs_of(source, "final"))
+    fitted = None if source is None else fit(runs_of(source, "final"))
     return next_runs(fitted, target=target, budget_flops=budget)
 
 
-def _runs_of(source: Path, kind: str) -> "Table":
+def runs_of(source: Path, kind: str) -> "Table":
     """The runs of a study (its folder or its file), or a CSV table."""
     from isoflop.runs import read_runs
 

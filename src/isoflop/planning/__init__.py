@@ -15,6 +15,8 @@ What to use when:
 
 from isoflop.planning.build import Build, BuildWish
 from isoflop.planning.explain import Allocation, Counted, Explanation, explain
+from isoflop.planning.hardware_choice import hardware_options
+from isoflop.planning.hardware_option import HardwareChoice, HardwareOption
 from isoflop.planning.plan import PLAN_VERSION, Plan
 from isoflop.planning.plan_json import plan_from_json, read_plan
 from isoflop.planning.planner import plan
@@ -23,6 +25,8 @@ from isoflop.planning.reasons import Reason
 from isoflop.planning.request import GOALS, LIMITS
 from isoflop.planning.revealed import Revealed, SizeOverhead, overhead_of_size, revealed_demand
 from isoflop.planning.risk import Measurement, Regret, Risk
+from isoflop.planning.score import ScoreTarget, TwoSteps, loss_for_score
+from isoflop.planning.served import ServingWish
 from isoflop.planning.summary import summary_lines
 
 __all__ = [
@@ -35,14 +39,21 @@ __all__ = [
     "BuildWish",
     "Counted",
     "Explanation",
+    "HardwareChoice",
+    "HardwareOption",
     "Measurement",
     "Plan",
     "Reason",
     "Regret",
     "Revealed",
     "Risk",
+    "ScoreTarget",
+    "ServingWish",
     "SizeOverhead",
+    "TwoSteps",
     "explain",
+    "hardware_options",
+    "loss_for_score",
     "overhead_of_size",
     "plan",
     "plan_from_json",
