@@ -86,6 +86,7 @@ def solve_demand(
     caps: Caps = NO_CAPS,
     unique: float | None = None,
     sure: float | None = None,
+    log_loss_draws: Array | None = None,
 ) -> tuple[Solution, Lifetime]:
     """The run whose training and serving cost least for a loss, or of least loss for that total.
 
@@ -101,6 +102,7 @@ def solve_demand(
         caps: the most parameters, tokens and training FLOPs.
         unique: distinct tokens that there are; None: enough.
         sure: share of draws of prices in which `usd` pay for the plan; None: at their medians.
+        log_loss_draws: ln of the loss that each draw takes `loss` for, less ln of it.
 
     Raises:
         InputError: something else is given; a price is missing; the loss is out of reach, within
@@ -133,6 +135,8 @@ def solve_demand(
         targets /= np.exp(prices.log_usd_per_flop[:, 0])
     if task.to_loss:
         targets *= np.exp(-run_noise(estimate, *run, len(targets)))
+        if log_loss_draws is not None:
+            targets *= np.exp(log_loss_draws)
     draws = _draws(task, components, targets, run[0], prices)
     if task.to_loss and np.mean(np.isinf(draws[1])) > 0.5:
         solve(estimate, {"loss": value}, level)  # raises where most draws have a higher floor

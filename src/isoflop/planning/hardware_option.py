@@ -6,7 +6,7 @@ from math import inf
 
 from isoflop._types import Interval, Problem
 from isoflop.accounting import Layout
-from isoflop.planning.summary import count
+from isoflop.planning.words import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,7 @@ def solve_limited(
     level: float,
     *,
     caps: Caps = NO_CAPS,
+    log_loss_draws: Array | None = None,
 ) -> tuple[Solution, Limited]:
     """The best run where only `unique` tokens are distinct.
 
@@ -81,6 +82,7 @@ def solve_limited(
         level: level of the intervals.
         caps: the most parameters, tokens and training FLOPs; what a cap leaves of a budget is
             not spent.
+        log_loss_draws: ln of the loss that each draw takes `loss` for, less ln of it.
 
     Raises:
         InputError: something else is given, `unique` is not positive, or the loss is out of
@@ -105,6 +107,8 @@ def solve_limited(
     targets = np.full(count, value)
     if name == "loss":
         targets *= np.exp(-run_noise(estimate, log_n, log_d, count))
+        if log_loss_draws is not None:
+            targets *= np.exp(log_loss_draws)
     ends = np.cumsum([len(rows) for _, rows in components])[:-1]
     parts = [
         _of_draws(estimate, component, rows, (name, own, log_n), (unique, caps))

@@ -9,7 +9,10 @@ from isoflop._types import LEVEL, Interval, Problem
 from isoflop.laws import NearOptimal
 from isoflop.planning.build import Build
 from isoflop.planning.demand import Lifetime
+from isoflop.planning.explain import Explanation
+from isoflop.planning.hardware_option import HardwareChoice
 from isoflop.planning.limited import Limited
+from isoflop.planning.revealed import Revealed
 from isoflop.planning.risk import Risk
 
 PLAN_VERSION = 2
@@ -26,8 +29,8 @@ class Plan:
     """
 
     given: Mapping[str, float]
-    """What the user fixed: flops, loss, n_params, n_tokens, or both of the last two; or
-    device_hours, days or usd, with the flops that they buy."""
+    """What the user fixed: flops, loss, n_params, n_tokens, or one of the last two beside another;
+    a score, with the loss that it takes; device_hours, days or usd, with the flops they buy."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """What it was held to: max_days, max_usd, and so on."""
     binding: tuple[str, ...] = ()
@@ -64,6 +67,13 @@ class Plan:
     has none so small."""
     risk: Risk
     """Where the doubt comes from, the odds of missing, and what measuring would save."""
+    choice: HardwareChoice | None = None
+    """Where any hardware would do: the options that no other beats in days and money, the chosen
+    one among them."""
+    explanation: Explanation | None = None
+    """Where asked for: published allocations of this compute beside this one."""
+    revealed: Revealed | None = None
+    """Where asked for, of a given run: the demand that would make it the cheapest of its loss."""
     problems: tuple[Problem, ...] = ()
     forced: bool = False
     source: str = ""

@@ -1,8 +1,7 @@
 """`plan`: an estimate, one goal and limits become a `Plan`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -10,26 +9,33 @@ import numpy as np
 from isoflop._errors import InputError
 from isoflop._types import LEVEL, Interval, Prediction, Problem
 from isoflop.accounting import (
-    FLOPS_PER_PARAM_TOKEN,
     Accelerator,
     find_accelerator,
     size_under,
 )
-from isoflop.laws import Estimate, NearOptimal, near_optimal
-from isoflop.planning.build import Build, BuildWish
-from isoflop.planning.build import build as build_run
-from isoflop.planning.caps import Caps
-from isoflop.planning.cheapest import SAMPLES
-from isoflop.planning.demand import Demand, Lifetime, solve_demand
+from isoflop.laws import Estimate
+from isoflop.planning.build import BuildWish
+from isoflop.planning.demand import Demand
+from isoflop.planning.draft import ROUNDING, Draft, drafted, near_sizes
+from isoflop.planning.explain import explain as explain_allocation
 from isoflop.planning.frontier import frontier_of_draws, largest_flops
-from isoflop.planning.limited import Limited, limited_estimate, limited_of, solve_limited
+from isoflop.planning.hardware_choice import hardware_options
+from isoflop.planning.limited import Limited, limited_estimate
 from isoflop.planning.plan import Plan
 from isoflop.planning.problems import plan_problems
-from isoflop.planning.rates import BUDGETS, Machine, Rates, rates
+from isoflop.planning.rates import BUDGETS, Machine
 from isoflop.planning.request import Request
+from isoflop.planning.revealed import revealed_demand
 from isoflop.planning.risk import Chain, risk
-from isoflop.planning.served import ServingWish, serving_curve
-from isoflop.planning.solve import Asked, Solution, interval, solve
+from isoflop.planning.score import TwoSteps
+from isoflop.planning.served import ServingWish
+from isoflop.planning.solve import Solution, interval
+
+ANY = "any"
+"""The name for whichever accelerator is best."""
+
+_FIRST = "H100-SXM"
+"""Where a plan is made before the best accelerator is known."""
 
 _NO_SHAPE = (
     Problem(
@@ -42,13 +48,6 @@ _NO_SHAPE = (
     ),
 )
 
-_ROUNDS = 6
-"""Times that a budget's size is found again with the FLOPs a token of its own shape takes."""
-
-ROUNDING = 1e-9
-_GUESS = 1e9
-"""Parameters before any are known."""
-
 
 class HasEstimate(Protocol):
     """Anything that gives an estimate: a fit, a published law."""
@@ -60,10 +59,11 @@ class HasEstimate(Protocol):
 
 
 def plan(
-    source: Estimate | HasEstimate,
+    source: Estimate | HasEstimate | TwoSteps,
     *,
     flops: float | None = None,
     loss: float | None = None,
+    score: float | None = None,
     n_params: float | None = None,
     n_tokens: float | None = None,
     device_hours: float | None = None,
@@ -86,15 +86,17 @@ def plan(
     serving: ServingWish | None = None,
     unique_tokens: float | None = None,
     build: BuildWish | None = None,
+    task: Estimate | None = None,
+    explain: bool = False,
     force: bool = False,
     level: float = LEVEL,
 ) -> Plan:
     """The best run for one goal within limits, under C = 6·N·D, with intervals and odds.
 
-    Give one of `flops`, `loss`, `n_params`, `n_tokens`, `device_hours`, `days`, `usd`. A size or
-    tokens beside another goal is held as it is; both together are priced as they are. A `max_`
-    is a limit: a budget is then cut to it, a loss that takes more is refused. Hours, days and
-    money are those of the exact-causal FLOPs of a decoder of the planned size; a budget of them
+    Give one of `flops`, `loss`, `score`, `n_params`, `n_tokens`, `device_hours`, `days`, `usd`. A
+    size or tokens beside another goal is held as it is; both together are priced as they are. A
+    `max_` is a limit: a budget is then cut to it, a loss that takes more is refused. Hours, days
+    and money are those of the exact-causal FLOPs of a decoder of the planned size; a budget of them
     buys what it suffices for in the share `sure` of draws of MFU, goodput and price. A law that
     must not be used still gives a plan: see `Plan.usable`.
 
@@ -104,9 +106,10 @@ def plan(
     one of the training. Source: Sardana et al. 2024, arXiv:2401.00448.
 
     Args:
-        source: an estimate, or what has one: a fit, a published law.
+        source: an estimate, or what has one: a fit, a published law; for a score a chain of two.
         flops: compute budget, 6·N·D [FLOPs].
         loss: loss to reach [unit of the estimate's target].
+        score: accuracy on a task to reach, 0 to 1.
         n_params: model size, counted as the law counts it.
         n_tokens: training tokens.
         device_hours: of all devices together.
@@ -118,8 +121,10 @@ def plan(
         max_usd: see `usd`.
         max_n_params: see `n_params`.
         max_n_tokens: see `n_tokens`; tokens that there are.
-        hardware: name of an accelerator, or one of your own.
-        n_devices: how many of them; left out, a node, or as many as hold the model.
+        hardware: name of an accelerator, or one of your own; "any" weighs days against money for
+            all that are known and takes the cheapest that keeps the limits.
+        n_devices: how many of them; left out, a node, or as many as hold the model and meet
+            `max_days`.
         mfu: end-to-end share of the dense peak as you know it, 0 to 1; left out, it is drawn from
             what published runs reached on such hardware.
         step_mfu: that of a measured step: goodput is then drawn.
@@ -132,6 +137,8 @@ def plan(
         unique_tokens: distinct tokens that there are: beyond them they are read again.
         build: family of decoders, or the one decoder to train (its N is then fixed), context,
             batch, learning rate's law; Llama's family if left out.
+        task: for a score, the law of it on the loss that `source` predicts.
+        explain: lay published allocations beside the plan, and the demand that a given run reveals.
         force: record that disqualifying problems were seen and overruled.
         level: level of the intervals.
 
@@ -142,6 +149,7 @@ def plan(
     goal = {
         "flops": flops,
         "loss": loss,
+        "score": score,
         "n_params": n_params,
         "n_tokens": n_tokens,
         "device_hours": device_hours,
@@ -156,8 +164,11 @@ def plan(
         "max_n_params": max_n_params,
         "max_n_tokens": max_n_tokens,
     }
-    estimate, wish = _estimate_of(source), build or BuildWish()
-    device = find_accelerator(hardware) if isinstance(hardware, str) else hardware
+    wish = build or BuildWish()
+    estimate, second = _steps_of(source, task)
+    anywhere = isinstance(hardware, str) and hardware.lower() == ANY
+    named = _FIRST if anywhere else hardware
+    device = find_accelerator(named) if isinstance(named, str) else named
     request = Request(
         goal=_with_size(_given(goal), wish, estimate),
         limits=_given(limits),
@@ -168,27 +179,74 @@ def plan(
         demand=_demand(inference_tokens, inference_flop_cost, serving),
         serving=serving,
         unique_tokens=unique_tokens,
+        second=second,
         sure=sure,
         level=level,
     )
-    return replace(_planned(estimate, request), forced=force)
+    made = _on_the_best(estimate, request) if anywhere else _planned(estimate, request)
+    if explain:
+        made = _explained(estimate, made, wish, inference_flop_cost)
+    return replace(made, forced=force)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Draft:
-    """A solution and the rates that it was found with, which are those of its own shape."""
+def _on_the_best(estimate: Estimate, request: Request) -> Plan:
+    """The plan on whichever accelerators are the cheapest that keep the limits."""
+    stated = {name: getattr(request.machine, name) for name in ("mfu", "step_mfu", "price")}
+    named = {**stated, **({request.budget: request.goal[request.budget]} if request.budget else {})}
+    told = [f"{name}={value:g}" for name, value in named.items() if value is not None]
+    if told:
+        raise InputError(
+            f"hardware=any weighs all accelerators, but {told[0]} is of one. Name the hardware, or "
+            "give a goal such as flops or loss with max_days and max_usd."
+        )
+    hours = {f"max_{name}" for name in BUDGETS}
+    limits = {name: value for name, value in request.limits.items() if name not in hours}
+    on_one = replace(request.machine, n_devices=None)
+    first = _planned(estimate, replace(request, limits=limits, machine=on_one))
+    if first.build is None:
+        raise InputError(f"{_NO_SHAPE[0].text} Name the hardware.")
+    n_devices = request.machine.n_devices
+    choice = hardware_options(
+        first.exact_flops.value,
+        first.build.architecture,
+        context=first.build.context,
+        batch_tokens=int(first.build.batch_tokens.value),
+        n_devices=None if n_devices is None else [n_devices],
+        max_days=request.limits.get("max_days"),
+        max_usd=request.limits.get("max_usd"),
+        sure=request.sure,
+        level=request.level,
+    )
+    best = choice.best
+    if best is None:
+        raise InputError(f"{choice.problems[0].text} {choice.problems[0].remedy}")
+    machine = Machine(device=find_accelerator(best.accelerator), n_devices=best.n_devices)
+    made = _planned(estimate, replace(request, machine=machine))
+    kept = tuple(one for one in choice.options if one.on_front or one == best)
+    return replace(
+        made,
+        choice=replace(choice, options=kept, problems=()),
+        problems=made.problems + choice.problems,
+    )
 
-    solution: Solution
-    rates: Rates
-    ratio: float
-    """Exact-causal FLOPs over 6·N·D."""
-    build: Build | None = None
-    lifetime: Lifetime | None = None
-    limited: Limited | None = None
+
+def _explained(estimate: Estimate, made: Plan, wish: BuildWish, flop_cost: float) -> Plan:
+    """The plan with what others would do, and with what a given run was made for."""
+    explanation = explain_allocation(estimate, made.flops.value, rule=wish.rule, level=made.level)
+    revealed = None
+    if not made.optimal:
+        revealed = revealed_demand(
+            estimate,
+            made.n_params.value,
+            made.n_tokens.value,
+            inference_flop_cost=flop_cost,
+            level=made.level,
+        )
+    return replace(made, explanation=explanation, revealed=revealed)
 
 
 def _planned(estimate: Estimate, request: Request) -> Plan:
-    draft = _drafted(estimate, request)
+    draft = drafted(estimate, request)
     solution, limited = draft.solution, draft.limited
     sizes = _intervals(solution, _exact(request), request.level)
     inputs, law = _inputs(estimate, sizes, limited)
@@ -202,6 +260,8 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
     given = dict(request.goal)
     if request.budget is not None:
         given["flops"] = compute.value
+    if draft.score is not None:
+        given["loss"] = draft.score.loss
     return Plan(
         given=given,
         limits=request.limits,
@@ -210,7 +270,7 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
         n_tokens=sizes["n_tokens"],
         flops=compute,
         tokens_per_param=sizes["tokens_per_param"],
-        loss=_loss(prediction, request.goal, request.level),
+        loss=_loss(prediction, given, request.level),
         exact_flops=_scaled(compute, draft.ratio),
         device_hours=_paid(chain, "device_hours", request.level),
         days=_paid(chain, "days", request.level),
@@ -222,11 +282,11 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
         extrapolation=extrapolation,
         lifetime=draft.lifetime,
         limited=limited,
-        near_optimal=_near(estimate, compute.value) if chosen and plain else (),
+        near_optimal=near_sizes(estimate, compute.value) if chosen and plain else (),
         risk=risk(
             estimate,
             chain,
-            _wishes(request),
+            _wishes(request, given.get("loss")),
             sure=request.sure,
             level=request.level,
             chosen=chosen and plain,
@@ -237,7 +297,8 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
         + plan_problems(
             estimate, prediction, solution, extrapolation, lifetime=draft.lifetime, limited=limited
         )
-        + (_NO_SHAPE if draft.build is None else draft.build.problems),
+        + (_NO_SHAPE if draft.build is None else draft.build.problems)
+        + (() if draft.score is None else draft.score.problems),
         source=estimate.source,
         target=estimate.target,
         n_params_convention=estimate.n_params_convention,
@@ -246,192 +307,9 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
     )
 
 
-def _drafted(estimate: Estimate, request: Request) -> _Draft:
-    """The solution at the rates of its own build."""
-    model, draft = _Model.unknown(request), None
-    for _ in range(_ROUNDS):
-        draft = _solved(estimate, request, model)
-        found = _model(estimate, request, draft)
-        if found.same(model):
-            break
-        model = found
-    else:
-        # Two shapes took turns: their FLOPs a token differ by less than their sizes' rounding.
-        draft = _solved(estimate, request, model)
-    assert draft is not None
-    if draft.solution.log_flops > _caps(request, draft.rates).log_flops + ROUNDING:
-        raise InputError(_too_dear(request, draft.rates, draft.solution))
-    # Its tokens are those of the last solution.
-    return replace(draft, build=_model(estimate, request, draft).build)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
-    """FLOPs of a token of what would be built, and on how many devices."""
-
-    build: Build | None
-    n_devices: int
-    flops_per_token: float
-    ratio: float
-    """Exact-causal FLOPs of a token over 6·N."""
-
-    @classmethod
-    def unknown(cls, request: Request) -> "_Model":
-        """Before a size is known."""
-        return cls.without_build(request, _GUESS)
-
-    @classmethod
-    def without_build(cls, request: Request, n_params: float) -> "_Model":
-        """6·N a token."""
-        return cls(
-            build=None,
-            n_devices=request.machine.n_devices or request.build.devices_per_node,
-            flops_per_token=FLOPS_PER_PARAM_TOKEN * n_params,
-            ratio=1.0,
-        )
-
-    def same(self, other: "_Model") -> bool:
-        """Whether both are built alike."""
-        shapes = [None if one.build is None else one.build.architecture for one in (self, other)]
-        return shapes[0] == shapes[1] and self.n_devices == other.n_devices
-
-
-def _model(estimate: Estimate, request: Request, draft: _Draft) -> _Model:
-    """What would be built for a solution; 6·N a token where the family has none so small."""
-    solution, wish = draft.solution, request.build
-    n_params = float(np.exp(solution.log_params))
-    if wish.architecture is None:
-        try:
-            wish.rule.nearest(n_params, estimate.n_params_convention)
-        except InputError:
-            return _Model.without_build(request, n_params)
-    made = build_run(
-        estimate,
-        n_params=n_params,
-        n_tokens=float(np.exp(solution.log_tokens)),
-        near=_bearable(estimate, request, draft),
-        device=request.machine.device,
-        n_devices=request.machine.n_devices,
-        wish=wish,
-    )
-    return _Model(
-        build=made,
-        n_devices=made.layout.n_devices,
-        flops_per_token=made.flops_per_token,
-        ratio=made.ratio,
-    )
-
-
-def _bearable(estimate: Estimate, request: Request, draft: _Draft) -> tuple[float, float]:
-    """Sizes among which round numbers and memory may choose: those that lose 0.1 % of loss."""
-    solution = draft.solution
-    size = float(np.exp(solution.log_params))
-    held = solution.binding or request.fixed or "n_params" in request.goal
-    if held or draft.lifetime is not None or draft.limited is not None:
-        return size, size
-    first = _near(estimate, float(np.exp(solution.log_flops)))[0]
-    return min(first.n_low, size), max(first.n_high, size)
-
-
-def _solved(estimate: Estimate, request: Request, model: _Model) -> _Draft:
-    """The solution at the rates of one model."""
-    plain = request.unique_tokens is None and request.demand is None
-    # Draw i of a solution and draw i of the rates are one and the same throughout.
-    size = len(frontier_of_draws(estimate)) if plain else SAMPLES
-    cost = rates(
-        request.machine,
-        n_devices=model.n_devices,
-        flops_per_token=model.flops_per_token,
-        ratio=model.ratio,
-        size=size,
-        level=request.level,
-    )
-    caps = _caps(request, cost)
-    asked = _asked(request, cost)
-    unique, lifetime, limited = request.unique_tokens, None, None
-    if request.demand is not None:
-        demand = request.demand
-        if request.serving is not None:
-            curve = serving_curve(request.serving, estimate.n_params_convention)
-            demand = replace(demand, curve=curve)
-        money = request.budget == "usd"
-        solution, lifetime = solve_demand(
-            estimate,
-            {"usd": request.goal["usd"]} if money else asked.values,
-            demand,
-            request.level,
-            cost=cost,
-            caps=caps,
-            unique=unique,
-            sure=request.sure,
-        )
-        if unique is not None:
-            limited = limited_of(estimate, solution, unique, request.level)
-    elif unique is not None:
-        solution, limited = solve_limited(estimate, asked.values, unique, request.level, caps=caps)
-    else:
-        solution = solve(estimate, asked, request.level, caps)
-    return _Draft(
-        solution=solution, rates=cost, ratio=model.ratio, lifetime=lifetime, limited=limited
-    )
-
-
-def _asked(request: Request, cost: Rates) -> Asked:
-    """The goal in what laws know: compute, loss, size, tokens."""
-    values = {name: value for name, value in request.goal.items() if name not in BUDGETS}
-    if request.budget is None:
-        return Asked(values=values)
-    name = request.budget
-    flops, draws = cost.flops_for(name, request.goal[name], request.sure)
-    return Asked(values={**values, "flops": flops}, log_flops_draws=draws)
-
-
-def _caps(request: Request, cost: Rates) -> Caps:
-    """The limits in what laws know; of several on the compute the tightest."""
-    limits = request.limits
-    allowed = {"max_flops": limits["max_flops"]} if "max_flops" in limits else {}
-    for name in BUDGETS:
-        if (wish := f"max_{name}") in limits:
-            allowed[wish] = cost.flops_for(name, limits[wish], request.sure)[0]
-    tightest = min(allowed, key=lambda wish: allowed[wish], default="")
-    return Caps(
-        log_params=float(np.log(limits.get("max_n_params", np.inf))),
-        log_tokens=float(np.log(limits.get("max_n_tokens", np.inf))),
-        log_flops=float(np.log(allowed[tightest])) if tightest else np.inf,
-        names={
-            "log_params": "max_n_params",
-            "log_tokens": "max_n_tokens",
-            "log_flops": tightest,
-        },
-    )
-
-
-def _too_dear(request: Request, cost: Rates, solution: Solution) -> str:
-    """Why no run within the limits reaches a loss, and what would."""
-    caps = _caps(request, cost)
-    wish = caps.name("log_flops")
-    over = float(np.exp(solution.log_flops - caps.log_flops))
-    most = request.limits[wish]
-    asked = ", ".join(f"{name}={value:g}" for name, value in request.goal.items())
-    text = (
-        f"`{asked}` takes {np.exp(solution.log_flops):.3g} FLOPs, {over:.3g} times what "
-        f"{wish}={most:g} allows"
-    )
-    if wish != "max_flops":
-        text += f" on {cost.n_devices} × {cost.device} ({100 * request.sure:g} % sure)"
-    remedy = f" Allow {wish}={most * over:.4g}"
-    if wish == "max_days":
-        remedy += f", give n_devices={ceil(cost.n_devices * over)}"
-    return f"{text}.{remedy}, or ask for a higher loss."
-
-
 def _exact(request: Request) -> dict[str, float]:
     """What is given to the last digit, unless serving shares it or a limit cuts it."""
     return {} if request.demand is not None else dict(request.goal)
-
-
-def _near(estimate: Estimate, flops: float) -> tuple[NearOptimal, ...]:
-    return near_optimal(estimate, flops, k=FLOPS_PER_PARAM_TOKEN)
 
 
 def _inputs(
@@ -445,7 +323,7 @@ def _inputs(
     return inputs, limited_estimate(estimate)
 
 
-def _chain(law: Estimate, inputs: Mapping[str, float], request: Request, draft: _Draft) -> Chain:
+def _chain(law: Estimate, inputs: Mapping[str, float], request: Request, draft: Draft) -> Chain:
     """Every draw of what is paid and of what comes out."""
     solution = draft.solution
     size = len(draft.rates.deviations["mfu"])
@@ -453,9 +331,12 @@ def _chain(law: Estimate, inputs: Mapping[str, float], request: Request, draft: 
     free = not {"flops", *BUDGETS} & request.goal.keys()
     draws = np.resize(solution.log_flops_draws, size)
     quiet = None
-    if "loss" in request.goal and draft.lifetime is None and draft.limited is None:
+    goal = request.goal.get("loss") if draft.score is None else draft.score.loss
+    if goal is not None and draft.lifetime is None and draft.limited is None:
         frontier = frontier_of_draws(law)
-        quiet = frontier.log_flops_of_loss(np.full(len(frontier), request.goal["loss"]))
+        quiet = frontier.log_flops_of_loss(np.full(len(frontier), goal))
+    elif len(request.goal) == 1 and {"n_params", "n_tokens"} & request.goal.keys():
+        quiet = draws  # its optimum knows no noise
     return Chain(
         solution=solution,
         rates=draft.rates,
@@ -472,9 +353,11 @@ def _paid(chain: Chain, name: str, level: float) -> Interval:
     return interval(middle, chain.log_cost(name), level)
 
 
-def _wishes(request: Request) -> dict[str, float]:
+def _wishes(request: Request, loss: float | None) -> dict[str, float]:
     """What a plan can miss: the goal, and the limits."""
-    wishes = {name: request.goal[name] for name in (*BUDGETS, "loss") if name in request.goal}
+    wishes = {name: request.goal[name] for name in BUDGETS if name in request.goal}
+    if loss is not None:
+        wishes["loss"] = loss
     if request.demand is not None:
         # These pay for serving too, and are not those of the training alone.
         wishes = {name: value for name, value in wishes.items() if name == "loss"}
@@ -516,7 +399,16 @@ def _given(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
-def _estimate_of(source: Estimate | HasEstimate) -> Estimate:
+def _steps_of(
+    source: Estimate | HasEstimate | TwoSteps, task: Estimate | None
+) -> tuple[Estimate, Estimate | None]:
+    """The law to plan by, and the law of a score."""
+    if isinstance(source, Estimate) or not (hasattr(source, "first") and hasattr(source, "second")):
+        return _estimate_of(source), task
+    return _estimate_of(source.first), source.second if task is None else task
+
+
+def _estimate_of(source: object) -> Estimate:
     estimate = source if isinstance(source, Estimate) else getattr(source, "estimate", None)
     if not isinstance(estimate, Estimate):
         raise InputError(

@@ -8,7 +8,7 @@ from isoflop._errors import InputError
 from isoflop.accounting import FLOPS_PER_PARAM_TOKEN, Architecture, ShapeRule, token_flops
 from isoflop.planning.advice import Advice, advice
 from isoflop.planning.counts import count_under, growth, shape_of
-from isoflop.planning.summary import count
+from isoflop.planning.words import count
 
 CHAIN = (
     ("kaplan", "Kaplan's set-up"),

@@ -6,12 +6,13 @@ from math import inf
 
 from isoflop._errors import InputError
 from isoflop._types import LEVEL
+from isoflop.laws import Estimate
 from isoflop.planning.build import BuildWish
 from isoflop.planning.demand import Demand
 from isoflop.planning.rates import BUDGETS, Machine
 from isoflop.planning.served import ServingWish
 
-GOALS = ("flops", "loss", "n_params", "n_tokens", *BUDGETS)
+GOALS = ("flops", "loss", "score", "n_params", "n_tokens", *BUDGETS)
 """What a plan can be made for."""
 
 LIMITS = ("max_flops", "max_device_hours", "max_days", "max_usd", "max_n_params", "max_n_tokens")
@@ -33,6 +34,8 @@ class Request:
     serving: ServingWish | None = None
     """What serves the demand; None: FLOPs of training are counted."""
     unique_tokens: float | None = None
+    second: Estimate | None = None
+    """With a score: the law of it on a loss."""
     sure: float = SURE
     level: float = LEVEL
 
@@ -40,6 +43,11 @@ class Request:
         """Raise InputError where numbers cannot be, or do not go together."""
         _check_positive({**self.goal, **self.limits})
         _check_goal(self.goal)
+        if ("score" in self.goal) != (self.second is not None):
+            raise InputError(
+                "`score` needs a law of it on a loss, and that law a score. Plan from a chain of "
+                "both steps (fit_task), or give `task`."
+            )
         if self.machine.n_devices is None and ({"days"} & self.goal.keys()):
             raise InputError(
                 f"days={self.goal['days']:g} are days on some devices. Give n_devices too."

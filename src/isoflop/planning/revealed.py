@@ -21,7 +21,7 @@ from isoflop.planning.matched import (
     matched_log_flops,
     point_law,
 )
-from isoflop.planning.summary import count
+from isoflop.planning.words import count
 
 STEP = 3e-5
 """Step in ln N and ln D of a central difference: error 1e-9 of the ratio of slopes."""

@@ -69,7 +69,7 @@ class Chain:
     mean_loss: Array
     """The same by each draw's law alone."""
     quiet_flops: Array | None = None
-    """`log_flops` without run-to-run noise, where a loss was asked for."""
+    """`log_flops` without the noise of a run; None where nobody took it apart."""
 
     def log_cost(self, name: str, leave_out: str = "") -> Array:
         """ln of device_hours, days or usd (B,)."""
@@ -132,9 +132,11 @@ def _shares(chain: Chain) -> dict[str, dict[str, float]]:
     noise = max(0.0, _spread(np.log(chain.loss)) - law)
     found = {"n_params": {"law": _spread(chain.solution.log_params_draws)}}
     found["loss"] = {"law": law, "noise": noise}
-    quiet = chain.log_flops if chain.quiet_flops is None else chain.quiet_flops
-    compute = {"law": _spread(quiet), "noise": 0.0}
-    compute["noise"] = max(0.0, _spread(chain.log_flops) - compute["law"])
+    needed = _spread(chain.log_flops)
+    compute = {"law and noise": needed}
+    if chain.quiet_flops is not None:
+        law_alone = min(needed, _spread(chain.quiet_flops))
+        compute = {"law": law_alone, "noise": needed - law_alone}
     sources = {name: _spread(draws) for name, draws in chain.rates.deviations.items()}
     price = sources.pop("price", 0.0)
     found["days"] = {**compute, **sources}

@@ -8,6 +8,7 @@ from isoflop._types import Interval
 from isoflop.planning.lifetime import Lifetime
 from isoflop.planning.plan import Plan
 from isoflop.planning.risk import Risk
+from isoflop.planning.words import count
 
 # (days from which on the unit is used, days in the unit, its name)
 _UNITS = (
@@ -16,7 +17,6 @@ _UNITS = (
     (1 / 1440, 1 / 1440, "minutes"),
     (0.0, 1 / 86_400, "seconds"),
 )
-_SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def summary_lines(plan: Plan) -> list[tuple[str, str]]:
@@ -115,7 +115,14 @@ def _held_lines(plan: Plan) -> list[tuple[str, str]]:
     return [("Limits", wishes + held)]
 
 
-_SOURCES = {"law": "law", "noise": "noise", "mfu": "MFU", "goodput": "goodput", "price": "price"}
+_SOURCES = {
+    "law": "law",
+    "noise": "noise and extrapolation",
+    "law and noise": "law, noise and extrapolation",
+    "mfu": "MFU",
+    "goodput": "goodput",
+    "price": "price",
+}
 _ANSWERS = {"loss": "Doubt of the loss", "days": "Doubt of the days", "usd": "Doubt of the rent"}
 _MISSED = {
     "loss": "the loss",
@@ -215,22 +222,6 @@ def _served_lines(life: Lifetime) -> list[tuple[str, str]]:
             f"{_range(server.token_s, _plain, False)} s",
         ),
     ]
-
-
-def count(value: float) -> str:
-    """A count in three digits: 1.33T, 70.1B, 12.5M, 830."""
-    if not isfinite(value):
-        return "∞"
-    for scale, letter in _SCALES:
-        # 999.6e6 would print as 1e+03M: three digits round up to the next letter.
-        if value >= 0.9995 * scale:
-            return f"{_digits(value / scale)}{letter}" if value < 1e18 else f"{value:.3g}"
-    return _digits(value)
-
-
-def _digits(value: float) -> str:
-    text = f"{value:.3g}"
-    return text if "e" not in text else f"{value:.0f}" if value >= 1 else text
 
 
 def _plain(value: float) -> str:

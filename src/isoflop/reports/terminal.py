@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from isoflop.fitting import Analysis, Forecast, Sensitivity
-    from isoflop.planning import Explanation, Plan
+    from isoflop.planning import Explanation, Plan, Revealed
 
 _COLOURS = {"disqualifying": "bold red", "warning": "yellow", "note": "cyan"}
 _WIDE = 5
@@ -46,6 +46,11 @@ def plan_table(plan: "Plan") -> "RichTable":
 def explanation_tables(made: "Explanation") -> "list[RichTable]":
     """Every rule at one budget: by our law, by its paper, our own counts, and why they differ."""
     return [rich_table(rows) for rows in explanation.explanation_tables(made)]
+
+
+def revealed_table(made: "Revealed") -> "RichTable":
+    """The demand that a run's size reveals."""
+    return rich_table(explanation.revealed_rows(made))
 
 
 def ladder_table(table: Table) -> "RichTable":

@@ -191,7 +191,8 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
         }
     wanted = {name: wishes.get(name) for name in _ASIDE}
     asked = {n: getattr(section, n) if wish is None else wish for n, wish in wanted.items()}
-    asked["hardware"] = study.accelerator(asked["hardware"])
+    if asked["hardware"] != "any":
+        asked["hardware"] = study.accelerator(asked["hardware"])
     # A share of the peak that is asked for replaces the study's, of whichever kind.
     if wishes.get("mfu") is not None or wishes.get("step_mfu") is not None:
         asked |= {name: wishes.get(name) for name in ("mfu", "step_mfu")}
@@ -199,7 +200,9 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
         analysis.fit,
         **given,
         **{name: value for name, value in asked.items() if value is not None},
-        build=BuildWish(rule=_rule_of(study)),
+        build=_build_of(study, wishes.get("build")),
+        serving=wishes.get("serving"),
+        explain=bool(wishes.get("explain")),
         force=bool(wishes.get("force")),
         level=study.config.fit.level,
     )
@@ -208,9 +211,14 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
     return made
 
 
-def _rule_of(study: StudyFolder) -> ShapeRule:
-    """Decoders with the study's vocabulary and context, otherwise as published ones are shaped."""
-    return ShapeRule(vocab_size=study.config.data.n_ids, context=study.config.model.context)
+def _build_of(study: StudyFolder, wish: BuildWish | None) -> BuildWish:
+    """Decoders with the study's vocabulary and context, unless others are wished for."""
+    config = study.config
+    if wish is None:
+        rule = ShapeRule(vocab_size=config.data.n_ids, context=config.model.context)
+        return BuildWish(rule=rule)
+    vocabulary = wish.rule.vocab_size or config.data.n_ids
+    return replace(wish, rule=replace(wish.rule, vocab_size=vocabulary))
 
 
 def plan_or_caveat(study: StudyFolder, analysis: Analysis) -> tuple[Plan | None, Analysis]:
