@@ -59,7 +59,7 @@ ANY_LAW = st.sampled_from(CLOSED_FORM).flatmap(laws)
 
 
 def planned(estimate: Estimate, **asked: float) -> Plan:
-    return plan(estimate, **asked, mfu=0.4, n_devices=8)  # type: ignore[arg-type]
+    return plan(estimate, **asked, mfu=0.4)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CLOSED_FORM)
