@@ -74,7 +74,7 @@ def test_exponents_are_slopes_of_the_rules(name: str) -> None:
 
 def test_our_row_is_the_plan() -> None:
     made = explain(LAW, GOPHER)
-    planned = plan(LAW, flops=GOPHER, mfu=0.4, n_devices=8)
+    planned = plan(LAW, flops=GOPHER, mfu=0.4)
     for one in (made.ours, row(made, "besiroglu")):
         assert one.n_params == pytest.approx(planned.n_params.value, rel=1e-9)
         assert one.n_params_here == pytest.approx(planned.n_params.value, rel=1e-9)
@@ -92,7 +92,7 @@ def test_waste_is_what_our_law_needs_less_compute_for() -> None:
         assert one.n_params_here is not None
         assert one.n_tokens_here is not None
         assert 6 * one.n_params_here * one.n_tokens_here == pytest.approx(GOPHER)
-        cheaper = plan(LAW, loss=one.loss, mfu=0.4, n_devices=8).flops.value
+        cheaper = plan(LAW, loss=one.loss, mfu=0.4).flops.value
         assert one.wasted.value == pytest.approx(1 - cheaper / GOPHER, abs=1e-6)
     # Besiroglu's law on the printed rule: 92.6 tokens a parameter where 18.4 are best.
     wasted = row(made, "hoffmann_printed").wasted

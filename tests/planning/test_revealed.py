@@ -96,7 +96,7 @@ def test_numeric_slopes_agree_with_the_closed_form(estimate: Estimate) -> None:
 
 
 def test_a_compute_optimal_model_reveals_no_demand() -> None:
-    made = plan(LAW, flops=1e23, mfu=0.4, n_devices=8)
+    made = plan(LAW, flops=1e23, mfu=0.4)
     found = revealed_demand(LAW, made.n_params.value * 1.001, made.n_tokens.value)
     assert found.inference_tokens is None
     assert "no demand for inference explains its size" in found.text
@@ -115,7 +115,7 @@ def test_intervals_come_from_the_draws() -> None:
     assert found.inference_tokens.value < found.inference_tokens.high
     assert 1 < found.overhead.low < found.overhead.value < found.overhead.high
     # Near the optimum some draws say that the model is too large: no demand, a bound of zero.
-    near = plan(LAW, flops=1e23, mfu=0.4, n_devices=8)
+    near = plan(LAW, flops=1e23, mfu=0.4)
     close = revealed_demand(law, near.n_params.value * 0.99, near.n_tokens.value)
     assert close.inference_tokens is not None
     assert close.inference_tokens.low == 0 < close.inference_tokens.high
