@@ -21,9 +21,9 @@ from isoflop.planning import Plan, plan
 
 RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "chinchilla": {
-        "E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.2, 0.6), "B": (50, 5000), "beta": (0.2, 0.6),
+        "E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.28, 0.42), "B": (50, 5000), "beta": (0.28, 0.42),
     },
-    "chinchilla_tied": {"E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.2, 0.6), "B": (50, 5000)},
+    "chinchilla_tied": {"E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.28, 0.42), "B": (50, 5000)},
     "kaplan_joint": {
         "N_c": (1e12, 1e15), "D_c": (1e12, 1e15), "alpha_N": (0.05, 0.15), "alpha_D": (0.05, 0.15),
     },
@@ -32,13 +32,13 @@ RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "alpha_D": (0.2, 0.4),
     },
     "skaling": {
-        "E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.2, 0.6), "B": (50, 5000), "beta": (0.2, 0.6),
+        "E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.28, 0.42), "B": (50, 5000), "beta": (0.28, 0.42),
         "k": (0.5, 1.5),
     },
 }  # fmt: skip
 """Constants about those of published laws."""
 
-LOG_FLOPS = st.floats(np.log(1e17), np.log(1e26))
+LOG_FLOPS = st.floats(np.log(1e19), np.log(1e24))
 
 
 def laws(name: str) -> st.SearchStrategy[Estimate]:
