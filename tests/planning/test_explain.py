@@ -131,6 +131,34 @@ def test_a_law_of_ones_own_judges_as_its_closed_form() -> None:
         assert one.wasted.low == one.wasted.high
 
 
+@pytest.mark.parametrize("ours", PARAM_CONVENTIONS)
+def test_each_size_is_translated_from_its_papers_count(ours: str) -> None:
+    made = explain(replace(LAW, n_params_convention=ours), 1e20)
+    assert made.ours.n_params_here == made.ours.n_params
+    theirs = {
+        "kaplan": "non_embedding",
+        "hoffmann": "total",
+        "porian_refinedweb_tuned": "non_embedding_with_head",
+        "deepseek": BLOCK_FLOPS,
+    }
+    rule = ShapeRule(vocab_size=made.shape.vocab_size)
+    for name, counts in theirs.items():
+        one = row(made, name)
+        assert one.counts == counts
+        model = shape_of(rule, one.n_params, counts)
+        theirs_of_it = count_under(model, counts, rule.context)
+        assert theirs_of_it == pytest.approx(one.n_params, rel=0.05)
+        assert one.n_params_here == pytest.approx(
+            one.n_params * size_under(model, ours) / theirs_of_it
+        )
+        assert one.n_params_total == pytest.approx(
+            one.n_params * size_under(model, "total") / theirs_of_it
+        )
+        if counts == ours:
+            assert one.n_params_here == pytest.approx(one.n_params)
+            assert one.a_here == pytest.approx(one.a)
+
+
 def test_the_smaller_the_model_the_more_the_tables_weigh() -> None:
     ratios = []
     for flops in (1e18, 1e20, 1e22, 1e24):
