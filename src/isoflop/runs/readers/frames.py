@@ -112,9 +112,8 @@ def tf_records(stream: IO[bytes]) -> Iterator[bytes]:
             if size > MAX_RECORD:
                 yield b""
                 place += size + 16
-                stream.seek(place)
                 buffer = b""
-                if stream.read(1) == b"":
+                if place > stream.seek(0, 2):
                     raise TornError("the file ends within a record")
                 stream.seek(place)
     if any(buffer):

@@ -30,7 +30,7 @@ class Gatherer:
 
     def __init__(self) -> None:
         self._points: dict[str, tuple[array[int], array[float], array[float]]] = {}
-        self._no_numbers: dict[str, int] = {}
+        self._no_numbers: dict[str, None] = {}
         self._problems: dict[str, None] = {}
         self._left_out = 0
 
@@ -50,7 +50,7 @@ class Gatherer:
         points[2].append(wall_s)
 
     def add_any(self, key: str, step: int, value: object, wall_s: float) -> None:
-        """One point if the value is a number; null is none, others are counted as a problem."""
+        """One point if the value is a number; null is none, others are a problem."""
         number = as_number(value)
         if number is not None:
             self.add(key, step, number, wall_s)
@@ -59,19 +59,20 @@ class Gatherer:
 
     def no_number(self, key: str) -> None:
         """Note that a metric held text, a picture, a list."""
-        if key in self._no_numbers or len(self._no_numbers) < MAX_METRICS:
-            self._no_numbers[key] = self._no_numbers.get(key, 0) + 1
+        if len(self._no_numbers) < MAX_METRICS:
+            self._no_numbers[key] = None
 
     def cut_from(self, step: int, keys: Iterable[str] | None = None) -> None:
         """Drop the points at `step` and later, of all series or of those named."""
-        for key in self._points if keys is None else keys:
-            steps, values, walls = self._points[key]
-            keep = np.frombuffer(steps, np.int64) < step if steps else np.zeros(0, bool)
-            self._points[key] = (
-                array("q", np.asarray(steps, np.int64)[keep].tobytes()),
-                array("d", np.asarray(values)[keep].tobytes()),
-                array("d", np.asarray(walls)[keep].tobytes()),
-            )
+        for key in list(self._points if keys is None else keys):
+            steps, values, walls = self._points.get(key, ((), (), ()))
+            keep = np.array(steps, np.int64) < step
+            if not keep.all():
+                self._points[key] = (
+                    array("q", np.array(steps, np.int64)[keep].tobytes()),
+                    array("d", np.array(values)[keep].tobytes()),
+                    array("d", np.array(walls)[keep].tobytes()),
+                )
 
     def problem(self, sentence: str) -> None:
         """Note what could not be read: a sentence once, and no more than a screen of them."""
@@ -89,11 +90,15 @@ class Gatherer:
         }
 
     def problems(self) -> tuple[str, ...]:
-        """All sentences, first those of the file, then one a metric that held no numbers."""
-        for key, count in self._no_numbers.items():
-            self.problem(f"the metric {shown(key)} held no number {count} times: left out there")
-        end = (f"and {self._left_out} more",) if self._left_out else ()
-        return (*self._problems, *end)
+        """All sentences, last the one of metrics that held no numbers."""
+        found = list(self._problems)
+        if self._left_out:
+            found.append(f"and {self._left_out} more")
+        if self._no_numbers:
+            first = ", ".join(shown(key) for key in list(self._no_numbers)[:5])
+            more = f" and {len(self._no_numbers) - 5} more" if len(self._no_numbers) > 5 else ""
+            found.append(f"no numbers in some rows of {first}{more}: left out there")
+        return tuple(found)
 
 
 def as_number(value: object) -> float | None:
