@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.runs.foreign import ForeignRun
-from isoflop.runs.readers import tensorboard, wandb
+from isoflop.runs.readers import mlflow, tensorboard, wandb
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,9 @@ class Reader:
     read: Callable[[Path], Iterator[ForeignRun]]
 
 
-_ALL = tuple(Reader(module.TOOL, module.sniff, module.read) for module in (wandb, tensorboard))
+_ALL = tuple(
+    Reader(module.TOOL, module.sniff, module.read) for module in (wandb, tensorboard, mlflow)
+)
 
 READERS: dict[str, Reader] = {reader.kind: reader for reader in _ALL}
 """Every reader of files by its kind; where a folder is of several kinds, the first tells most."""
