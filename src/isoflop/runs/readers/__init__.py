@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.runs.foreign import ForeignRun
-from isoflop.runs.readers import mlflow, tensorboard, wandb
+from isoflop.runs.readers import lm_eval, mlflow, tensorboard, trackio, trainer_state, wandb
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Reader:
     read: Callable[[Path], Iterator[ForeignRun]]
 
 
-_ALL = tuple(
-    Reader(module.TOOL, module.sniff, module.read) for module in (wandb, tensorboard, mlflow)
-)
+_MODULES = (wandb, mlflow, trackio, trainer_state, tensorboard, lm_eval)
 
-READERS: dict[str, Reader] = {reader.kind: reader for reader in _ALL}
+READERS: dict[str, Reader] = {
+    module.TOOL: Reader(module.TOOL, module.sniff, module.read) for module in _MODULES
+}
 """Every reader of files by its kind; where a folder is of several kinds, the first tells most."""
 
 __all__ = ["READERS", "Reader"]
