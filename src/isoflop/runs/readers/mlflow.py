@@ -5,7 +5,6 @@ infinities are the largest float64.
 """
 
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +14,7 @@ from isoflop._errors import RunError
 from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.readers.gathering import Gatherer, as_number, files_below, read_each
 from isoflop.runs.readers.mlflow_files import read_run_folder, run_folders
-from isoflop.runs.readers.mlflow_words import STATES, TOOL, settings
+from isoflop.runs.readers.mlflow_words import STATES, TOOL, settings, unclamped
 from isoflop.runs.readers.sqlite import columns_of, has_columns, opened
 
 _COLUMNS = {
@@ -122,12 +121,7 @@ def _take(gathered: Gatherer, row: tuple[Any, ...]) -> None:
     elif number is None:
         gathered.no_number(str(key))
     else:
-        gathered.add(str(key), step, _unclamped(number), timestamp / 1000)
-
-
-def _unclamped(value: float) -> float:
-    """An infinity that MLflow kept as the largest float64."""
-    return value if abs(value) < sys.float_info.max else value * 2
+        gathered.add(str(key), step, unclamped(number), timestamp / 1000)
 
 
 def _run(
