@@ -47,8 +47,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         finally:
             connection.close()
-    # Python raises MemoryError where a damaged page claims a value that no memory holds.
-    except (sqlite3.Error, MemoryError, OverflowError) as error:
+    # A damaged page may claim a value that no memory holds, a damaged schema be no UTF-8.
+    except (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError) as error:
         raise RunError(
             f"{path}: the database cannot be read ({error}). If its tool is writing now, try "
             "again; if it is damaged, `sqlite3 FILE .recover` may mend a copy."
