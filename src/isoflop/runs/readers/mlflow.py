@@ -12,7 +12,7 @@ from typing import Any
 
 from isoflop._errors import RunError
 from isoflop.runs.foreign import ForeignRun
-from isoflop.runs.readers.gathering import Gatherer, as_number, files_below, read_each
+from isoflop.runs.readers.gathering import Gatherer, as_number, files_below, printable, read_each
 from isoflop.runs.readers.mlflow_files import read_run_folder, run_folders
 from isoflop.runs.readers.mlflow_words import STATES, TOOL, settings, unclamped
 from isoflop.runs.readers.sqlite import columns_of, has_columns, opened
@@ -91,7 +91,8 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
             found = "SELECT version_num FROM alembic_version" if "version_num" in known else ""
             version = connection.execute(found).fetchone() if found else None
             raise RunError(
-                f"{path}: the table {table} of MLflow has no {', '.join(sorted(missing))} "
+                f"{printable(path)}: "
+                f"the table {table} of MLflow has no {', '.join(sorted(missing))} "
                 f"(schema {version[0] if version else 'unknown'}). Run `mlflow db upgrade` on a "
                 "copy, or name another file."
             )
@@ -134,7 +135,7 @@ def _run(
     name, status, experiment = row
     return ForeignRun(
         tool=TOOL,
-        place=str(path),
+        place=printable(path),
         run_id=run_id,
         name=str(name or ""),
         state=STATES.get(str(status), "unknown"),

@@ -12,7 +12,14 @@ from typing import Any
 
 from isoflop._errors import MissingExtraError, RunError
 from isoflop.runs.foreign import ForeignRun
-from isoflop.runs.readers.gathering import Gatherer, cannot_read, files_below, flat, parse_json
+from isoflop.runs.readers.gathering import (
+    Gatherer,
+    cannot_read,
+    files_below,
+    flat,
+    parse_json,
+    printable,
+)
 from isoflop.runs.readers.sqlite import columns_of, has_columns, opened
 
 TOOL = "trackio"
@@ -49,7 +56,9 @@ def read(path: Path) -> Iterator[ForeignRun]:
             yield from _read_parquet(file)
     if not found:
         what = "does not exist" if not path.exists() else "holds no runs of trackio"
-        raise RunError(f"{path}: {what}. Name a database or an export of Trackio, or its folder.")
+        raise RunError(
+            f"{printable(path)}: {what}. Name a database or an export of Trackio, or its folder."
+        )
 
 
 def _wanted(name: str) -> bool:
@@ -130,7 +139,7 @@ def _run(
         config["trackio.group"] = settings["_Group"]
     return ForeignRun(
         tool=TOOL,
-        place=str(path),
+        place=printable(path),
         run_id=run_id,
         name=name,
         config=config,
@@ -180,7 +189,9 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     with _parquet(path) as file:
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
         if size > _MAX_PARQUET:
-            raise RunError(f"{path}: {size / 1e9:.1f} GB unpacked. Read the database instead.")
+            raise RunError(
+                f"{printable(path)}: {size / 1e9:.1f} GB unpacked. Read the database instead."
+            )
         table = file.read()
         names = [name for name in ("run_id", "run_name", "id") if name in table.column_names]
         table = table.sort_by([(name, "ascending") for name in names])
@@ -207,6 +218,7 @@ def _parquet(path: Path) -> Iterator[Any]:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         raise RunError(
-            f"{path}: damaged Parquet ({type(error).__name__}). Export it again, or read the "
+            f"{printable(path)}: "
+            f"damaged Parquet ({type(error).__name__}). Export it again, or read the "
             "database."
         ) from error

@@ -19,6 +19,7 @@ from isoflop.runs.readers.gathering import (
     files_below,
     flat,
     numbers,
+    printable,
     read_each,
     read_json_object,
 )
@@ -95,7 +96,7 @@ def _read_state(file: Path, folder: Path) -> ForeignRun:
     state = read_json_object(file)
     history = state.get("log_history")
     if not isinstance(history, list):
-        raise RunError(f"{file}: has no log_history. Name a {_NAME} of a Trainer.")
+        raise RunError(f"{printable(file)}: has no log_history. Name a {_NAME} of a Trainer.")
     gathered = Gatherer()
     totals = {key: state[key] for key in _TOTALS if key in state}
     for entry in history:
@@ -111,8 +112,8 @@ def _read_state(file: Path, folder: Path) -> ForeignRun:
     config |= {key: state[key] for key in _SETTINGS if key in state}
     return ForeignRun(
         tool=TOOL,
-        place=str(file),
-        run_id=str(folder),
+        place=printable(file),
+        run_id=printable(folder),
         name=folder.resolve().name,
         state="done" if _is_done(state) else "unknown",
         config=config,

@@ -16,22 +16,23 @@ from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.readers.frames import FrameError, TornError, log_records
 from isoflop.runs.readers.gathering import (
     Gatherer,
+    as_number,
     cannot_read,
     files_below,
     flat,
     numbers,
-    parse_json,
+    printable,
     read_each,
     shown,
 )
-from isoflop.runs.readers.protobuf import (
-    BYTES,
-    VARINT,
-    WireError,
-    double,
-    fields,
-    signed,
-    text,
+from isoflop.runs.readers.protobuf import BYTES, VARINT, WireError, fields, signed, text
+from isoflop.runs.readers.wandb_items import (
+    Items,
+    Key,
+    json_value,
+    number_or_json,
+    put,
+    remove,
 )
 
 TOOL = "wandb"
@@ -44,10 +45,6 @@ _OWN = "_"
 
 # Numbers of fields.
 _HISTORY, _SUMMARY, _CONFIG, _RUN, _EXIT = 2, 3, 5, 17, 18
-_KEY, _NESTED_KEY, _VALUE_JSON = 1, 2, 16
-_INTEGER, _NUMBER, _BOOLEAN, _TEXT, _JSON = 5, 6, 4, 7, 8
-
-Key = tuple[bytes, ...]
 
 
 def sniff(path: Path) -> bool:
@@ -103,7 +100,8 @@ def read_file(path: Path) -> ForeignRun:
 def _check_header(path: Path, header: bytes) -> None:
     if not header.startswith(_MAGIC):
         raise RunError(
-            f"{path}: does not begin as a file of W&B. Name a run-*.wandb file or its folder."
+            f"{printable(path)}: "
+            "does not begin as a file of W&B. Name a run-*.wandb file or its folder."
         )
 
 
@@ -117,6 +115,7 @@ class _Attempt:
         self.exit_code: int | None = None
         self.config: dict[str, Any] = {}
         self.summary: dict[Key, bytes] = {}
+        self._items = Items()
         self._names: dict[Key, str] = {}
 
     def take(self, record: bytes) -> None:
@@ -142,7 +141,7 @@ class _Attempt:
             self.gathered.problem(f"a record is no protobuf ({error}): left out")
 
     def _take_row(self, row: bytes) -> None:
-        items: list[tuple[Key, object]] = []
+        items: list[tuple[Key, bytes]] = []
         step: int | None = None
         wall_s = float("nan")
         for number, kind, _, data in fields(row):
@@ -152,25 +151,27 @@ class _Attempt:
                     if inner == 1 and inner_kind == VARINT:
                         step = signed(value)
             elif number == 1 and kind == BYTES:
-                key, value_any = _item(data)
-                if key == (b"_timestamp",) and isinstance(value_any, float):
-                    wall_s = value_any
-                elif key == (b"_step",) and isinstance(value_any, float) and step is None:
-                    step = int(value_any) if abs(value_any) < 1 << 53 else None
+                key, raw = self._items.split(data)
+                if key == (b"_timestamp",):
+                    wall_s = as_number(number_or_json(raw)) or wall_s
+                elif key == (b"_step",) and step is None:
+                    found = as_number(number_or_json(raw))
+                    step = int(found) if found is not None and abs(found) < 1 << 53 else None
                 else:
-                    items.append((key, value_any))
+                    items.append((key, raw))
         if step is None:
             self.gathered.problem("a row has no step: left out")
             return
-        for key, value_any in items:
-            self._add(key, step, value_any, wall_s)
+        for key, raw in items:
+            self._add(key, step, raw, wall_s)
 
-    def _add(self, key: Key, step: int, value: object, wall_s: float) -> None:
+    def _add(self, key: Key, step: int, raw: bytes, wall_s: float) -> None:
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = ".".join(text(part) for part in key)
         if name.startswith(_OWN):
             return
+        value = number_or_json(raw)
         if isinstance(value, float):
             self.gathered.add(name, step, value, wall_s)
         else:
@@ -180,7 +181,7 @@ class _Attempt:
         for number, kind, _, data in fields(summary):
             if kind != BYTES:
                 continue
-            key, raw = _raw_item(data)
+            key, raw = self._items.split(data)
             if number == 1:
                 self.summary[key] = raw
             elif number == 2:
@@ -190,12 +191,12 @@ class _Attempt:
         for number, kind, _, data in fields(config):
             if kind != BYTES:
                 continue
-            key, raw = _raw_item(data)
+            key, raw = self._items.split(data)
             path = [text(part) for part in key]
             if number == 1:
-                _put(self.config, path, _json(raw))
+                put(self.config, path, json_value(raw))
             elif number == 2:
-                _remove(self.config, path)
+                remove(self.config, path)
 
     def _take_run(self, run: bytes) -> None:
         for number, kind, _, data in fields(run):
@@ -224,7 +225,7 @@ class _Attempt:
         summary = {key: value for key, value in self._numbers().items() if key not in series}
         return ForeignRun(
             tool=TOOL,
-            place=str(path),
+            place=printable(path),
             run_id=f"{run_id}@{self.begin}" if self.begin else run_id,
             name=self.run.get("name", ""),
             group=run_id,
@@ -245,7 +246,7 @@ class _Attempt:
         values: dict[str, Any] = {}
         for key, raw in self.summary.items():
             try:
-                _put(values, [text(part) for part in key], _value(raw))
+                put(values, [text(part) for part in key], json_value(raw))
             except WireError:
                 name = shown(".".join(text(part) for part in key))
                 self.gathered.problem(f"the summary {name} is no JSON")
@@ -253,75 +254,6 @@ class _Attempt:
 
 
 _RUN_TEXTS = {1: "id", 3: "project", 6: "group", 8: "name"}
-
-
-def _raw_item(item: bytes) -> tuple[Key, bytes]:
-    """The path of an item's key and its JSON text."""
-    key: list[bytes] = []
-    raw = b""
-    for number, kind, _, data in fields(item):
-        if kind == BYTES:
-            if number in (_NESTED_KEY, _KEY):
-                key.append(data)
-            elif number == _VALUE_JSON:
-                raw = data
-    return tuple(key), raw
-
-
-def _item(item: bytes) -> tuple[Key, object]:
-    """The path of an item's key and its value."""
-    key: list[bytes] = []
-    value: object = None
-    for number, kind, varint, data in fields(item):
-        if kind == BYTES and number in (_NESTED_KEY, _KEY):
-            key.append(data)
-        elif number in (_VALUE_JSON, _JSON):
-            value = _value(data)
-        elif number == _NUMBER:
-            value = double(data)
-        elif number == _INTEGER:  # zigzag
-            value = float((varint >> 1) ^ -(varint & 1))
-        elif number == _BOOLEAN:
-            value = float(varint)
-        elif number == _TEXT:
-            value = text(data)
-    return tuple(key), value
-
-
-def _value(raw: bytes) -> object:
-    """A JSON text: a float where it is a number, NaN and infinities too."""
-    try:
-        return float(raw)
-    except ValueError:
-        return _json(raw)
-
-
-def _json(raw: bytes) -> object:
-    try:
-        return parse_json(raw)
-    except ValueError as error:
-        raise WireError(f"JSON: {error}") from error
-
-
-def _put(target: dict[str, Any], path: list[str], value: object) -> None:
-    """Set a nested value; what stands in the way gives way, as in W&B."""
-    for part in path[:-1]:
-        inner = target.get(part)
-        if not isinstance(inner, dict):
-            inner = target[part] = {}
-        target = inner
-    if path:
-        target[path[-1]] = value
-
-
-def _remove(target: dict[str, Any], path: list[str]) -> None:
-    for part in path[:-1]:
-        inner = target.get(part)
-        if not isinstance(inner, dict):
-            return
-        target = inner
-    if path:
-        target.pop(path[-1], None)
 
 
 def _compact(timestamp: bytes) -> str:
