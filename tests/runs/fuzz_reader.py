@@ -46,8 +46,8 @@ def reframed_log(path: Path, rng: random.Random) -> bytes:
     """Records damaged within, under right checksums: what a hostile writer would make."""
     out = bytearray(b":W&B\xe1\xbe\x00")
     with path.open("rb") as stream:
-        for record in log_records(stream, b"\0" * 7):
-            data = (damaged(record, rng) if rng.random() < 0.3 else record)[:30_000]
+        for record in log_records(stream, 7):
+            data = (damaged(record or b"", rng) if rng.random() < 0.3 else record or b"")[:30_000]
             if (1 << 15) - len(out) % (1 << 15) < len(data) + 7:
                 out += bytes((1 << 15) - len(out) % (1 << 15))
             crc = zlib.crc32(b"\x01" + data)
@@ -60,7 +60,7 @@ def reframed_events(path: Path, rng: random.Random) -> bytes:
     out = bytearray()
     with path.open("rb") as stream:
         for record in tf_records(stream):
-            data = damaged(record, rng) if rng.random() < 0.3 else record
+            data = damaged(record or b"", rng) if rng.random() < 0.3 else record or b""
             head = struct.pack("<Q", len(data))
             for part in (head, data):
                 crc = masked_crc32c(part, np.array([0]), np.array([len(part)]))[0]

@@ -36,8 +36,8 @@ class TornError(FrameError):
     """The file ends within a record: it is being written, or its writer died."""
 
 
-def log_records(stream: IO[bytes], header: bytes) -> Iterator[bytes]:
-    """Records of a LevelDB log that begins with `header`; too large ones come as empty bytes.
+def log_records(stream: IO[bytes], begin: int) -> Iterator[bytes | None]:
+    """Records of a LevelDB log after its first `begin` bytes; of one that is too large None.
 
     A block has 32 KiB; a chunk is crc32(kind and data), length, kind, data, and never crosses a
     block. Source: LevelDB's doc/log_format.md; W&B checks with CRC-32 where LevelDB has CRC-32C.
@@ -48,13 +48,13 @@ def log_records(stream: IO[bytes], header: bytes) -> Iterator[bytes]:
     parts: list[bytes] = []
     size = 0
     kind = _FULL
-    for kind, data in _log_chunks(stream, len(header)):
+    for kind, data in _log_chunks(stream, begin):
         if (kind in (_FULL, _FIRST)) == bool(parts):
             raise FrameError("a record begins within another, or in its middle")
         size += len(data)
         parts.append(data if size <= MAX_RECORD else b"")
         if kind in (_FULL, _LAST):
-            yield b"".join(parts) if size <= MAX_RECORD else b""
+            yield b"".join(parts) if size <= MAX_RECORD else None
             parts, size = [], 0
         elif size > MAX_RECORD:
             parts = [b""]
@@ -90,8 +90,8 @@ def _log_chunks(stream: IO[bytes], begin: int) -> Iterator[tuple[int, bytes]]:
         at = 0
 
 
-def tf_records(stream: IO[bytes]) -> Iterator[bytes]:
-    """Records of a TFRecord file; too large ones come as empty bytes.
+def tf_records(stream: IO[bytes]) -> Iterator[bytes | None]:
+    """Records of a TFRecord file; of one that is too large None.
 
     A record is its length (8 bytes), masked crc32c(length), data, masked crc32c(data).
     Source: tensorflow.org/tutorials/load_data/tfrecord.
@@ -114,7 +114,7 @@ def tf_records(stream: IO[bytes]) -> Iterator[bytes]:
         if len(buffer) >= 12:
             size = _length(buffer, place)
             if size > MAX_RECORD:
-                yield b""
+                yield None
                 place += size + 16
                 buffer = b""
                 if place > stream.seek(0, 2):

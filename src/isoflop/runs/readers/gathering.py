@@ -246,9 +246,9 @@ def files_below(path: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
 
 
 def read_each(
-    tool: str, path: Path, places: Iterable[Path], read: Callable[[Path], ForeignRun]
+    tool: str, path: Path, places: Iterable[Path], read: Callable[[Path], Iterable[ForeignRun]]
 ) -> Iterator[ForeignRun]:
-    """One run a place; in a folder a place that cannot be read is a run of problems only.
+    """The runs of every place; in a folder a place that cannot be read is a run of problems only.
 
     Raises:
         RunError: `path` itself cannot be read, or there is nothing under it.
@@ -257,14 +257,14 @@ def read_each(
     for place in places:
         found = True
         try:
-            run = read(place)
+            yield from read(place)
         except RunError as error:
             if place == path:
                 raise
-            run = ForeignRun(
-                tool=tool, place=printable(place), run_id=printable(place), problems=(str(error),)
-            )
-        yield run
+            name = printable(place)
+            yield ForeignRun(tool=tool, place=name, run_id=name, problems=(str(error),))
     if not found:
         what = "holds no runs" if path.exists() else "does not exist"
-        raise RunError(f"{printable(path)}: {what} of {tool}. Name the folder that the tool wrote.")
+        raise RunError(
+            f"{printable(path)}: {what} of {tool}. Name the file or the folder that the tool wrote."
+        )

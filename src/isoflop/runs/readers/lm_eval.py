@@ -36,7 +36,7 @@ def read(path: Path) -> Iterator[ForeignRun]:
         RunError: a file without results, or a folder without any.
     """
     places = [file for file in files_below(path, _wanted) if file == path or _is_results(file)]
-    yield from read_each(TOOL, path, places, _read_file)
+    yield from read_each(TOOL, path, places, lambda file: [_read_file(file)])
 
 
 def _wanted(name: str) -> bool:
@@ -76,7 +76,7 @@ def _read_file(path: Path) -> ForeignRun:
         tool=TOOL,
         place=printable(path),
         run_id=printable(path),
-        name=str(data.get("model_name") or config.get("model_name") or path.parent.name),
+        name=str(data.get("model_name") or config.get("model_name") or printable(path.parent.name)),
         state="done",
         config=config,
         summary=_summary(data["results"]),

@@ -38,18 +38,19 @@ def read(path: Path) -> Iterator[ForeignRun]:
     Raises:
         RunError: a file that is no such database, or a folder without runs.
     """
-    if path.is_file():
-        yield from read_database(path)
-        return
-    found = False
-    for file in filter(_is_database, files_below(path, _wanted)):
-        found = True
-        yield from read_database(file)
+    databases = [file for file in files_below(path, _wanted) if file == path or _is_database(file)]
     folders = list(run_folders(path))
-    if folders or not found:
-        for run in read_each(TOOL, path, folders, read_run_folder):
-            if run.state != "deleted":
-                yield run
+    yield from read_each(TOOL, path, databases + folders, _read)
+
+
+def _read(place: Path) -> Iterator[ForeignRun]:
+    """Runs of a database, or the one of a folder."""
+    if place.is_dir():
+        run = read_run_folder(place)
+        if run.state != "deleted":
+            yield run
+    else:
+        yield from _read_database(place)
 
 
 def _wanted(name: str) -> bool:
@@ -60,7 +61,7 @@ def _is_database(file: Path) -> bool:
     return has_columns(file, "metrics", {"run_uuid", "is_nan"})
 
 
-def read_database(path: Path) -> Iterator[ForeignRun]:
+def _read_database(path: Path) -> Iterator[ForeignRun]:
     """Every run of a database that is not deleted, one after the other.
 
     Raises:

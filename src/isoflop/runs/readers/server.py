@@ -7,6 +7,7 @@ no key is in an error, a file or a `repr`.
 import base64
 import json
 import netrc
+import os
 import time
 import urllib.error
 import urllib.request
@@ -150,7 +151,7 @@ def basic(user: str, password: str) -> str:
 def netrc_password(address: str) -> str:
     """The password for a host in the user's netrc file; empty where there is none."""
     try:
-        found = netrc.netrc().authenticators(urlsplit(address).netloc)
+        found = netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(address).netloc)
     except (OSError, netrc.NetrcParseError):
         return ""
     return (found[2] or "") if found else ""

@@ -65,7 +65,7 @@ def read(path: Path) -> Iterator[ForeignRun]:
         path if path.is_file() else folder: list(files)
         for folder, files in groupby(files_below(path, _wanted), lambda file: file.parent)
     }
-    yield from read_each(TOOL, path, attempts, lambda place: _read(place, attempts[place], path))
+    yield from read_each(TOOL, path, attempts, lambda place: [_read(place, attempts[place], path)])
 
 
 def _wanted(name: str) -> bool:
@@ -136,8 +136,8 @@ class _Run:
             except FrameError as error:
                 self.gathered.problem(f"{printable(file)}: {error}: what follows was left out")
 
-    def _take(self, record: bytes, file: Path) -> None:
-        if not record:
+    def _take(self, record: bytes | None, file: Path) -> None:
+        if record is None:
             self.gathered.problem(f"{printable(file)}: a record of more than 16 MiB was left out")
             return
         try:

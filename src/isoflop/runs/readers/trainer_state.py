@@ -55,7 +55,7 @@ def read(path: Path) -> Iterator[ForeignRun]:
     folders = {
         folder: list(files) for folder, files in groupby(files_below(path, _wanted), _output_folder)
     }
-    yield from read_each(TOOL, path, folders, lambda folder: _newest(folder, folders[folder]))
+    yield from read_each(TOOL, path, folders, lambda folder: [_newest(folder, folders[folder])])
 
 
 def _wanted(name: str) -> bool:
@@ -114,7 +114,7 @@ def _read_state(file: Path, folder: Path) -> ForeignRun:
         tool=TOOL,
         place=printable(file),
         run_id=printable(folder),
-        name=folder.resolve().name,
+        name=printable(folder.resolve().name),
         state="done" if _is_done(state) else "unknown",
         config=config,
         series=gathered.series(),

@@ -58,7 +58,8 @@ def read(path: Path) -> Iterator[ForeignRun]:
     Raises:
         RunError: a file that is none of W&B's, or a folder without any.
     """
-    yield from read_each(TOOL, path, files_below(path, _wanted), read_file)
+    files = files_below(path, _wanted)
+    yield from read_each(TOOL, path, files, lambda file: [_read_file(file)])
 
 
 def _wanted(name: str) -> bool:
@@ -73,7 +74,7 @@ def _is_wandb(file: Path) -> bool:
         return False
 
 
-def read_file(path: Path) -> ForeignRun:
+def _read_file(path: Path) -> ForeignRun:
     """The attempt that one file records, up to its last whole record.
 
     Raises:
@@ -85,7 +86,7 @@ def read_file(path: Path) -> ForeignRun:
             _check_header(path, stream.read(_HEADER_BYTES))
             silent_s = time.time() - path.stat().st_mtime
             try:
-                for record in log_records(stream, b"\0" * _HEADER_BYTES):
+                for record in log_records(stream, _HEADER_BYTES):
                     run.take(record)
             except TornError as error:
                 if silent_s > ALIVE_S:
@@ -118,9 +119,9 @@ class _Attempt:
         self._items = Items()
         self._names: dict[Key, str] = {}
 
-    def take(self, record: bytes) -> None:
+    def take(self, record: bytes | None) -> None:
         """One record; one that is no protobuf is a problem."""
-        if not record:
+        if record is None:
             self.gathered.problem("a record of more than 16 MiB was left out")
             return
         try:
@@ -174,6 +175,9 @@ class _Attempt:
         value = number_or_json(raw)
         if isinstance(value, float):
             self.gathered.add(name, step, value, wall_s)
+        elif isinstance(value, dict) and "_type" not in value:  # of releases before 0.12
+            for inner, number in flat({name: value}).items():
+                self.gathered.add_any(inner, step, number, wall_s)
         else:
             self.gathered.add_any(name, step, value, wall_s)
 
@@ -217,7 +221,7 @@ class _Attempt:
 
     def finish(self, path: Path, *, living: bool) -> ForeignRun:
         """The run as it is known now."""
-        run_id = self.run.get("id") or path.stem.removeprefix("run-")
+        run_id = self.run.get("id") or printable(path.stem.removeprefix("run-"))
         config = {key: value for key, value in flat(self.config).items() if key[:1] != _OWN}
         if group := self.run.get("group"):
             config["wandb.group"] = group
