@@ -17,6 +17,7 @@ from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.readers.frames import FrameError, TornError, masked_crc32c, tf_records
 from isoflop.runs.readers.gathering import (
     MAX_METRICS,
+    MAX_TEXT,
     Gatherer,
     cannot_read,
     files_below,
@@ -145,7 +146,7 @@ class _Run:
             if not self._take_scalar(record):
                 self._take_event(record)
         except WireError as error:
-            self.gathered.problem(f"{printable(file)}: a record is no protobuf ({error}): left out")
+            self.gathered.problem(f"{printable(file)}: a record cannot be read ({error}): left out")
 
     def _take_scalar(self, record: bytes) -> bool:
         """Take an event of a time, a step and one scalar, as nearly all are; is it one?
@@ -221,7 +222,7 @@ class _Run:
 
     def _take_text(self, name: str, value: bytes) -> None:
         """A text that is a JSON object is settings, as transformers writes them."""
-        if value[:1] != b"{":
+        if value[:1] != b"{" or len(value) > MAX_TEXT:
             return
         try:
             data = parse_json(value)
