@@ -69,7 +69,7 @@ def backtest(
         size = np.array([len(one.law.params) for one in candidates])
         weight = law_weights(tuple(inner), in_sample, size, kept.n_trunks)
         variance = np.zeros((len(fits), len(left)))
-        for which in np.flatnonzero(weight):
+        for which in np.flatnonzero(weight).tolist():
             rng = np.random.default_rng([seed, 1, number, which])
             rows = candidates[which].rows(kept)
             variance[which] = _explained(fits[which], rows, left, rng)
