@@ -250,7 +250,11 @@ def _on_the_best(estimate: Estimate, request: Request, among: tuple[Accelerator,
 
 def _explained(estimate: Estimate, made: Plan, wish: BuildWish, flop_cost: float) -> Plan:
     """The plan with what others would do, and with what a given run was made for."""
-    explanation = explain_allocation(estimate, made.flops.value, rule=wish.rule, level=made.level)
+    explanation = None
+    if made.build is not None:  # elsewhere no decoder translates one count into the other
+        explanation = explain_allocation(
+            estimate, made.flops.value, rule=wish.rule, level=made.level
+        )
     revealed = None
     if not made.optimal:
         revealed = revealed_demand(
@@ -276,12 +280,13 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
     plain = draft.lifetime is None and limited is None
     chosen = not request.fixed
     given = dict(request.goal)
-    if request.budget is not None:
+    if request.budget is not None and draft.lifetime is None:
         given["flops"] = compute.value
     if draft.score is not None:
         given["loss"] = draft.score.loss
     return Plan(
         given=given,
+        buys=_buys(request, draft),
         limits=request.limits,
         binding=solution.binding,
         n_params=sizes["n_params"],
@@ -325,6 +330,14 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
     )
 
 
+def _buys(request: Request, draft: Draft) -> Interval | None:
+    """What a budget in hours, days or money may turn out to buy."""
+    name = request.budget
+    if name is None or draft.lifetime is not None:
+        return None
+    return draft.rates.buys(name, request.goal[name], request.level)
+
+
 def _exact(request: Request) -> dict[str, float]:
     """What is given to the last digit, unless serving shares it or a limit cuts it."""
     return {} if request.demand is not None else dict(request.goal)
@@ -349,8 +362,8 @@ def _chain(law: Estimate, inputs: Mapping[str, float], request: Request, draft: 
     free = not {"flops", *BUDGETS} & request.goal.keys()
     draws = np.resize(solution.log_flops_draws, size)
     quiet = None
-    goal = request.goal.get("loss") if draft.score is None else draft.score.loss
-    if goal is not None and draft.lifetime is None and draft.limited is None:
+    goal = request.goal.get("loss")
+    if draft.score is None and goal is not None and draft.lifetime is None and not draft.limited:
         frontier = frontier_of_draws(law)
         quiet = frontier.log_flops_of_loss(np.full(len(frontier), goal))
     elif len(request.goal) == 1 and {"n_params", "n_tokens"} & request.goal.keys():
@@ -362,6 +375,7 @@ def _chain(law: Estimate, inputs: Mapping[str, float], request: Request, draft: 
         loss=law.sample(inputs, size, of="run")[:, 0],
         mean_loss=law.sample(inputs, size, of="mean")[:, 0],
         quiet_flops=quiet,
+        log_wanted=None if draft.score is None else draft.score.log_draws,
     )
 
 
@@ -377,7 +391,7 @@ def _wishes(request: Request, loss: float | None) -> dict[str, float]:
     if loss is not None:
         wishes["loss"] = loss
     if request.demand is not None:
-        # These pay for serving too, and are not those of the training alone.
+        # These pay for serving too, and are not those of the training alone: see `Money`.
         wishes = {name: value for name, value in wishes.items() if name == "loss"}
     for name in BUDGETS:
         limit = request.limits.get(f"max_{name}")
