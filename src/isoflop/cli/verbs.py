@@ -91,7 +91,7 @@ def analysis_of(source: Path, laws: Sequence[str] = ()) -> "Analysis":
     Raises:
         InputError: a law for a study, which names its own; a function that cannot be loaded.
     """
-    if source.is_file() and source.suffix != ".toml":
+    if is_table(source):
         from isoflop.fitting import analyse
         from isoflop.runs import read_runs
 
@@ -103,6 +103,13 @@ def analysis_of(source: Path, laws: Sequence[str] = ()) -> "Analysis":
     from isoflop.study import fit_study, open_study
 
     return fit_study(open_study(source, None, []))
+
+
+def is_table(source: Path) -> bool:
+    """Whether a source is runs alone: a table, or a folder of runs without a study."""
+    if source.is_dir():
+        return not (source / "study.toml").exists() and (source / "runs").is_dir()
+    return source.is_file() and source.suffix != ".toml"
 
 
 def card_place(card: Path | None) -> Path | None:
@@ -120,7 +127,7 @@ def card_place(card: Path | None) -> Path | None:
 
 def card_line(source: Path, analysis: "Analysis", place: Path | None) -> str:
     """Write the law card if asked for; where it is, or how to get it."""
-    if place is None and (not source.is_file() or source.suffix == ".toml"):
+    if place is None and not is_table(source):
         from isoflop.study import open_study
 
         place = open_study(source, None, []).law_card
@@ -317,15 +324,15 @@ def plan_for(
             constraint where published constants or a CSV are used (a study has its own in [plan]).
     """
     given = {key: value for key, value in wishes.items() if value is not None} | {"force": force}
-    is_table = source is not None and source.is_file() and source.suffix != ".toml"
+    from_table = source is not None and is_table(source)
     own = law is not None and is_own(law)
-    if own and not is_table:
+    if own and not from_table:
         raise InputError(
             f"--law {law} needs a CSV of runs to fit, or a card made with it. Name one."
         )
     if law is not None and source is not None and not own:
         raise InputError(f"give a source or --law, but got {source} and --law {law}. Drop one.")
-    if law is None and not is_table:
+    if law is None and not from_table:
         from isoflop.study import open_study, plan_study
 
         return plan_study(open_study(source or Path("."), None, []), **given)

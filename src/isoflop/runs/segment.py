@@ -1,0 +1,113 @@
+"""`Segment`: one attempt of a training, its metrics and settings in our words."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from isoflop.runs.foreign import ForeignRun, Series
+from isoflop.runs.presets import Preset, choose_preset, generic
+from isoflop.runs.vocabulary import BY_NAME, FACTS, Asked, is_series, meaning
+
+MOST_PROBLEMS = 20
+"""Sentences kept of one run: a torn file can have thousands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """What one attempt recorded, only what we have a word for."""
+
+    tool: str
+    place: str
+    run_id: str
+    name: str
+    group: str
+    state: str
+    preset: Preset
+    series: Mapping[str, Series]
+    keys: Mapping[str, str]
+    """Word -> the foreign name it was read from."""
+    facts: Mapping[str, Any]
+    finals: Mapping[str, float] = field(default_factory=dict)
+    """What was measured once, at the end: tasks, domains."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """All settings, for what only counting parameters needs."""
+    names: tuple[str, ...] = ()
+    """Names of all metrics, for who has to choose among them."""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def first_step(self) -> int:
+        """The first step of any series; what a later attempt takes the place of."""
+        return min((int(one.step.min()) for one in self.series.values()), default=0)
+
+    @property
+    def last_step(self) -> int:
+        """The last step of any series."""
+        return max((int(one.step.max()) for one in self.series.values()), default=0)
+
+    @property
+    def started(self) -> float:
+        """Unix time of its first value; NaN where no times are known."""
+        times = [float(one.wall_s[0]) for one in self.series.values() if one.wall_s.size]
+        return min((time for time in times if math.isfinite(time)), default=math.nan)
+
+
+def segment_of(run: ForeignRun, asked: Asked) -> Segment:
+    """The segment of a foreign run; names that mean nothing to us are left out."""
+    preset = choose_preset(run.tool, (*run.series, *run.summary, *run.config))
+    series: dict[str, Series] = {}
+    facts: dict[str, Any] = {}
+    finals: dict[str, float] = {}
+    keys: dict[str, str] = {}
+    counter = run.series.get(preset.counter)
+    for name, word in _words(run.series, preset.metrics, asked):
+        one = run.series[name]
+        if is_series(word) and word not in series and one.step.size:
+            series[word] = _counted(one, counter, first=name in preset.first_at_a_step)
+            keys[word] = name
+        elif word in FACTS and word not in facts and one.value.size:
+            facts[word], keys[word] = float(one.value[-1]), name
+    for values in (run.config, run.summary):
+        names = {**preset.config, **preset.metrics} if values is run.summary else preset.config
+        for name, word in _words(values, names, asked):
+            if word in FACTS and word not in facts and values[name] is not None:
+                facts[word], keys[word] = values[name], name
+            elif values is run.summary and word.startswith(BY_NAME) and word not in series:
+                finals[word], keys[word] = float(run.summary[name]), name
+    return Segment(
+        tool=run.tool, place=run.place, run_id=run.run_id, name=run.name, group=run.group,
+        state=run.state, preset=preset, series=series, keys=keys, facts=facts,
+        finals=finals, config=run.config, names=tuple(run.series),
+        problems=run.problems[:MOST_PROBLEMS],
+    )  # fmt: skip
+
+
+def _words(
+    names: Mapping[str, Any], preset: Mapping[str, str], asked: Asked
+) -> Iterator[tuple[str, str]]:
+    """Names with their words: the user's word before the preset's before the generic one."""
+    known = {**generic().config, **generic().metrics}
+    left = list(names)
+    for table in (asked.columns, preset, known):
+        found = {name: word for name in left if (word := meaning(name, table)) is not None}
+        yield from found.items()
+        left = [name for name in left if name not in found]
+
+
+def _counted(one: Series, counter: Series | None, *, first: bool) -> Series:
+    """A series over the framework's own steps, each at most once where the first holds."""
+    if counter is not None and counter.step.size and one is not counter:
+        place = np.clip(np.searchsorted(counter.step, one.step), 0, counter.step.size - 1)
+        exact = counter.step[place] == one.step
+        one = Series(
+            step=counter.value[place][exact].astype(np.int64),
+            value=one.value[exact],
+            wall_s=one.wall_s[exact],
+        )
+    if first:
+        again = np.concatenate([[False], one.step[1:] == one.step[:-1]])
+        one = Series(step=one.step[~again], value=one.value[~again], wall_s=one.wall_s[~again])
+    return one

@@ -1,0 +1,105 @@
+"""What lies in a folder: which kinds of sources, told by content, and the runs of each."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from isoflop._errors import InputError, RunError
+from isoflop.runs.foreign import ForeignRun
+from isoflop.runs.readers import READERS
+from isoflop.runs.tables import KIND, is_table, read_table
+
+_MOST_ENTRIES = 1_000_000
+"""A folder with more is not a folder of runs."""
+_SKIPPED = (".git", ".venv", "__pycache__", "node_modules")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One thing that a reader reads."""
+
+    kind: str
+    path: Path
+    root: Path
+    """What the user named: `path` or a folder above it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadSource:
+    """A source that could not be read, and why; the others are read all the same."""
+
+    place: str
+    reason: str
+
+
+def find_sources(root: Path) -> list[Source]:
+    """Every source at or below `root`; each kind reads a folder that it knows by itself.
+
+    Raises:
+        RunError: nothing there, nothing that is known, or too much to be a folder of runs.
+    """
+    if not root.exists():
+        raise RunError(f"{root}: no such folder or file. Check the path.")
+    found = list(_walk(root, root, frozenset(), [0]))
+    if not found:
+        kinds = ", ".join((*READERS, "CSV, JSON lines or Parquet tables"))
+        raise RunError(f"{root}: nothing in it is known. It may hold: {kinds}.")
+    return found
+
+
+def read_source(
+    source: Source, columns: Mapping[str, str], *, home: Path
+) -> Iterator[ForeignRun | BadSource]:
+    """The runs of a source, with places and ids that stay when folders move together.
+
+    Args:
+        source: what to read.
+        columns: what the user says of its names, for tables.
+        home: what paths that serve as ids are relative to.
+    """
+    try:
+        if source.kind == KIND:
+            runs = read_table(source.path, columns)
+        else:
+            runs = READERS[source.kind].read(source.path)
+        for run in runs:
+            shown = _shown(run.place, source)
+            yield replace(run, place=shown, run_id=_portable(run.run_id, home))
+    except InputError as error:
+        yield BadSource(place=_shown(str(source.path), source), reason=str(error))
+
+
+def _walk(path: Path, root: Path, taken: frozenset[str], seen: list[int]) -> Iterator[Source]:
+    seen[0] += 1
+    if seen[0] > _MOST_ENTRIES:
+        raise RunError(f"{root}: more than {_MOST_ENTRIES} files. Name the folder of the runs.")
+    for kind, reader in READERS.items():
+        if kind not in taken and reader.sniff(path):
+            yield Source(kind=kind, path=path, root=root)
+            taken |= {kind}
+    # A tracker's folder may hold tables of its own making.
+    if not taken and is_table(path):
+        yield Source(kind=KIND, path=path, root=root)
+    # A link may lead anywhere, and round in a circle.
+    if path.is_dir() and (path == root or not path.is_symlink()):
+        for name in sorted(os.listdir(path)):
+            if name not in _SKIPPED:
+                yield from _walk(path / name, root, taken, seen)
+
+
+def _shown(place: str, source: Source) -> str:
+    """A place as the user sees it, from the name of what he gave on."""
+    outside = str(source.root.parent.resolve())
+    for above in (str(source.root.parent), outside):
+        if above not in ("", ".") and place.startswith(above + os.sep):
+            return place[len(above) + 1 :]
+    return place
+
+
+def _portable(run_id: str, home: Path) -> str:
+    """An id that is a path, relative to where the study is; any other as it is."""
+    path, sign, rest = run_id.partition("#")
+    if not path or not os.path.exists(path):
+        return run_id
+    return Path(os.path.relpath(Path(path).resolve(), home.resolve())).as_posix() + sign + rest

@@ -1,0 +1,234 @@
+"""Attempts of a training -> `ImportedRun`, or what is missing before it can be one."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isoflop._types import Array
+from isoflop.runs.foreign import Series
+from isoflop.runs.imported import ImportedRun
+from isoflop.runs.segment import MOST_PROBLEMS, Segment
+from isoflop.runs.sizes import Size, number, size_of
+from isoflop.runs.stitch import is_orphan, stitched
+from isoflop.runs.units import flops_question, loss_unit, tokens_question
+from isoflop.runs.vocabulary import BY_NAME, PROGRESS, SETTINGS, SHAPE, Asked, given_for
+
+_LOSSES = ("loss_", "task_loss_")
+_NONE = np.zeros(0, dtype=np.int64)
+_KEPT = (*SHAPE, *SETTINGS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A training that was not taken: what it lacks, and what the user can do."""
+
+    run: str
+    tool: str
+    place: str
+    questions: tuple[str, ...]
+
+
+def understand(line: Sequence[Segment], asked: Asked) -> ImportedRun | Missing:
+    """A training in our words and units, from its attempts in order.
+
+    Losses in nats a token; tokens as logged, or from sequences or steps; parameters as `size_of`.
+    Nothing is guessed: where a number may be something else, the training is `Missing` it.
+    """
+    last, series = line[-1], stitched(line)
+    facts = {word: value for one in line for word, value in one.facts.items()}
+    size = size_of(last, asked)
+    unit, unit_rule, unit_question = loss_unit(last, series, asked)
+    tokens, tokens_rule, tokens_missing = _tokens(last, series, facts, asked)
+    targets, loss_note = _targets(series)
+    questions = [size.missing, unit_question, tokens_missing]
+    if not targets:
+        questions.append(
+            "no loss is known by its name. Say which one is meant: --map 'NAME=loss'. Its metrics: "
+            f"{_some(last)}"
+        )
+    flops, flops_key = _flops(series)
+    if targets and tokens is not None and size.counts:
+        reached = float(max(one.step[-1] for one in targets.values()))
+        expected = 6 * next(iter(size.counts.values())) * _at(tokens, np.array([reached]))[0]
+        questions.append(flops_question(last, flops, expected))
+    if asked_now := tuple(question for question in questions if question):
+        return Missing(
+            run=last.name or last.run_id, tool=last.tool, place=last.place, questions=asked_now
+        )
+    assert tokens is not None
+    factor = math.log(2) if unit == "bits" else 1.0
+    points = _points(targets, factor, tokens, flops, series.get("lr"))
+    rules = {word: f"{last.place}: {key}" for word, key in last.keys.items()}
+    rules |= {
+        "names": last.preset.name,
+        "loss unit": unit_rule,
+        "n_tokens": tokens_rule,
+        "n_params": size.rule,
+    }
+    if flops is not None:
+        rules["flops"] = f"{last.place}: {flops_key}"
+    return _run(line, targets, points, size, rules, facts, loss_note)
+
+
+def _run(
+    line: Sequence[Segment], targets: Mapping[str, Series], points: Mapping[str, Array],
+    size: Size, rules: Mapping[str, str], facts: Mapping[str, Any], note: str,
+) -> ImportedRun:  # fmt: skip
+    last = line[-1]
+    problems = [text for one in line for text in one.problems]
+    problems += [*size.notes, *([note] if note else [])]
+    if is_orphan(line):
+        problems.append(
+            f"begins at step {line[0].first_step}: an earlier attempt is not here. Import both "
+            "at once"
+        )
+    ends = [one.value[np.argmax(one.step)] for word, one in targets.items() if "loss" in word]
+    diverged = any(not math.isfinite(value) for value in ends)
+    kept = {word: _plain(facts[word]) for word in _KEPT if word in facts}
+    return ImportedRun(
+        id=line[0].run_id, tool=last.tool, name=last.name,
+        state="diverged" if diverged else last.state,
+        n_params=size.counts, facts={w: v for w, v in kept.items() if v is not None},
+        points=points, finals=dict(last.finals), provenance=dict(rules),
+        segments=tuple(one.run_id for one in line), problems=tuple(problems[:MOST_PROBLEMS]),
+    )  # fmt: skip
+
+
+def _targets(series: Mapping[str, Series]) -> tuple[dict[str, Series], str]:
+    """What a point is made of, `loss` among it; and what to say of where that is from."""
+    found = {
+        word: one
+        for word, one in series.items()
+        if word in ("loss", "train_loss", "bpb", "n_unique_tokens") or word.startswith(BY_NAME)
+        if one.step.size
+    }
+    domains = [word for word in found if word.startswith("loss_")]
+    if "loss" in found or not found:
+        return found, ""
+    if domains:
+        found["loss"] = _mean([found[word] for word in domains])
+        return found, f"loss is the mean of {', '.join(sorted(domains))}"
+    if "train_loss" in found:
+        found["loss"] = found.pop("train_loss")
+        return found, "loss is the training loss of single batches: no other is logged"
+    return (found, "") if "bpb" in found else ({}, "")
+
+
+def _mean(parts: Sequence[Series]) -> Series:
+    """The mean over domains at the steps where all are measured."""
+    common = set(parts[0].step.tolist()).intersection(*(one.step.tolist() for one in parts[1:]))
+    step = np.array(sorted(common), dtype=np.int64)
+    values = [one.value[np.searchsorted(one.step, step)] for one in parts]
+    wall_s = parts[0].wall_s[np.searchsorted(parts[0].step, step)]
+    return Series(
+        step=step, value=np.asarray(np.mean(values, axis=0), dtype=np.float64), wall_s=wall_s
+    )
+
+
+def _tokens(
+    segment: Segment, series: Mapping[str, Series], facts: Mapping[str, Any], asked: Asked
+) -> tuple[Series | None, str, str]:
+    """Tokens along the steps, how they are known; or what is missing."""
+    given = given_for(asked.batch_tokens, segment.run_id, segment.name)
+    batch, length = number(facts.get("batch_sequences")), number(facts.get("sequence_length"))
+    place = segment.place
+    if given is not None:
+        return _steps_times(series, given), f"--batch-tokens {given:.6g} times step", ""
+    if question := tokens_question(segment, series):
+        return None, "", question
+    if "n_tokens" in series:
+        return series["n_tokens"], f"{place}: {segment.keys['n_tokens']}", ""
+    if "n_sequences" in series and length is not None:
+        one = series["n_sequences"]
+        rule = f"{place}: {segment.keys['n_sequences']} times sequence length {length:.0f}"
+        return Series(step=one.step, value=one.value * length, wall_s=one.wall_s), rule, ""
+    per_step = number(facts.get("batch_tokens"))
+    if per_step is not None and per_step >= 1:
+        rule = f"{place}: {segment.keys.get('batch_tokens')} {per_step:.6g} times step"
+        return _steps_times(series, per_step), rule, ""
+    if batch is not None and length is not None and batch * length >= 1:
+        rule = f"{place}: batch {batch:.0f} times sequence length {length:.0f} times step"
+        return _steps_times(series, batch * length), rule, ""
+    remedy = f"Give the tokens of a step: --batch-tokens '{segment.name or segment.run_id}=COUNT'"
+    return None, "", f"nothing says how many tokens it has seen. {remedy}"
+
+
+def _steps_times(series: Mapping[str, Series], batch: float) -> Series:
+    steps = np.unique(np.concatenate([one.step for one in series.values()] or [_NONE]))
+    return Series(step=steps, value=steps * float(batch), wall_s=np.full(steps.shape, math.nan))
+
+
+def _flops(series: Mapping[str, Series]) -> tuple[Series | None, str]:
+    for word, (quantity, factor) in PROGRESS.items():
+        if quantity == "flops" and word in series:
+            one = series[word]
+            rule = f"{word} times {factor:g}" if factor != 1 else word
+            return Series(step=one.step, value=one.value * factor, wall_s=one.wall_s), rule
+    return None, ""
+
+
+def _points(
+    targets: Mapping[str, Series],
+    factor: float,
+    tokens: Series,
+    flops: Series | None,
+    lr: Series | None,
+) -> dict[str, Array]:
+    """Columns over every step at which something was measured and tokens had been seen."""
+    step = np.unique(np.concatenate([one.step for one in targets.values()]))
+    n_tokens = _at(tokens, step.astype(np.float64))
+    begun = n_tokens > 0
+    step, n_tokens = step[begun], n_tokens[begun]
+    columns: dict[str, Array] = {"step": step.astype(np.float64), "n_tokens": n_tokens}
+    if flops is not None:
+        columns["flops"] = _at(flops, columns["step"])
+    if lr is not None:
+        columns["lr"] = _held(lr, columns["step"])
+    for word, one in targets.items():
+        scale = factor if word in ("loss", "train_loss") or word.startswith(_LOSSES) else 1.0
+        column = np.full(step.size, math.nan)
+        place = np.searchsorted(step, one.step)
+        inside = (place < step.size) & np.isin(one.step, step)
+        # A loss that is no number was measured: inf, where NaN says that nothing was.
+        value = np.where(np.isfinite(one.value), one.value * scale, math.inf)
+        column[place[inside]] = value[inside]
+        columns[word] = column
+    return columns
+
+
+def _at(one: Series, step: Array) -> Array:
+    """A count at other steps: as logged, or on the line of its two nearest entries."""
+    known = np.isfinite(one.value)
+    x, y = one.step[known].astype(np.float64), one.value[known]
+    if x.size == 0:
+        return np.full(step.shape, math.nan)
+    found = np.interp(step, x, y)
+    slope = (y[-1] - y[-2]) / (x[-1] - x[-2]) if x.size > 1 else (y[-1] / x[-1] if x[-1] else 0.0)
+    beyond = step > x[-1]
+    found[beyond] = y[-1] + slope * (step[beyond] - x[-1])
+    if x.size > 1:
+        before = step < x[0]
+        found[before] = y[0] - (y[1] - y[0]) / (x[1] - x[0]) * (x[0] - step[before])
+    return np.asarray(found, dtype=np.float64)
+
+
+def _held(one: Series, step: Array) -> Array:
+    """A rate at other steps: the last one logged; NaN before the first."""
+    place = np.searchsorted(one.step, step, side="right") - 1
+    known = np.where(place < 0, math.nan, one.value[np.maximum(place, 0)])
+    return np.where(np.isfinite(known), known, math.nan)
+
+
+def _some(segment: Segment) -> str:
+    return ", ".join(sorted(segment.names)[:12]) or "none"
+
+
+def _plain(value: Any) -> Any:
+    """A setting as it goes into a record: a finite number where it is one, else its text."""
+    found = number(value)
+    if found is not None:
+        return int(found) if found == int(found) and abs(found) < 2**53 else found
+    return str(value)[:200] if not isinstance(value, bool) else value
