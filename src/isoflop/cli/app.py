@@ -147,12 +147,11 @@ def run(
 
 @app.command()
 def status(folder: Folder = HERE, json: Json = False) -> None:
-    """Show where every run of a study stands."""
-    from isoflop.cli import render
-    from isoflop.study import open_study, study_status
+    """Show where every run of a study, or of a folder of imported runs, stands."""
+    from isoflop.cli import render, verbs
 
     out = Output("status", as_json=json)
-    rows = study_status(open_study(folder, None, []))
+    rows = verbs.standing(folder)
     out.show(render.status(rows))
     raise typer.Exit(out.finish({"runs": rows}))
 

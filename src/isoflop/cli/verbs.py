@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis, Comparison, CurveFit, Design
     from isoflop.planning import Plan
-    from isoflop.study import StudyFolder
+    from isoflop.study import RunStatusRow, StudyFolder
 
 
 def check_run_options(
@@ -110,6 +110,24 @@ def is_table(source: Path) -> bool:
     if source.is_dir():
         return not (source / "study.toml").exists() and (source / "runs").is_dir()
     return source.is_file() and source.suffix != ".toml"
+
+
+def standing(folder: Path) -> "list[RunStatusRow]":
+    """Where every run of a study stands; or of a folder that holds runs without a study."""
+    from isoflop.study import RunStatusRow, open_study, study_status
+
+    if not is_table(folder):
+        return study_status(open_study(folder, None, []))
+    from isoflop.runs import list_runs
+
+    return [
+        RunStatusRow(
+            run_id=one.run_id, kind=one.tool, state=one.state, n_params=int(one.n_params or 0),
+            n_tokens=int(one.n_tokens or 0), progress=float(one.is_final), loss=one.loss,
+            attempt=1, reason=f"{one.name}: {one.reason}" if one.reason else one.name,
+        )
+        for one in list_runs(folder)
+    ]  # fmt: skip
 
 
 def card_place(card: Path | None) -> Path | None:
