@@ -78,8 +78,8 @@ def segment_of(run: ForeignRun, asked: Asked) -> Segment:
             elif values is run.summary and word.startswith(BY_NAME) and word not in series:
                 finals[word], keys[word] = float(run.summary[name]), name
     return Segment(
-        tool=run.tool, place=run.place, run_id=run.run_id, name=run.name, group=run.group,
-        state=run.state, preset=preset, series=series, keys=keys, facts=facts,
+        tool=run.tool, place=run.place, run_id=run.run_id, name=run.name or run.run_id,
+        group=run.group, state=run.state, preset=preset, series=series, keys=keys, facts=facts,
         finals=finals, config=run.config, names=tuple(run.series),
         problems=run.problems[:MOST_PROBLEMS],
     )  # fmt: skip
