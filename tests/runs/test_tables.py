@@ -1,0 +1,163 @@
+"""Tables and logs of any making; what is torn, foreign or hostile is named, nothing breaks."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from foreign_runs import CONFIG, curve
+
+from isoflop._errors import InputError, RunError
+from isoflop.runs import Asked, read_foreign, read_runs, write_table
+from isoflop.runs.tables import is_table, read_table
+from optional import need_package
+
+
+def log_lines(steps, **config):
+    yield json.dumps({"config": {**CONFIG, **config}})
+    for step, loss in zip(steps, curve(steps), strict=True):
+        yield json.dumps({"step": step, "val_loss": loss})
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "small" / "metrics.jsonl"
+    path.parent.mkdir()
+    path.write_text("\n".join(log_lines(range(0, 101, 10))) + "\n")
+    return path
+
+
+def test_a_log_of_one_run(log):
+    (run,) = read_foreign([log]).runs
+    assert (run.name, run.tool) == ("small", "table")
+    assert run.points["loss"].tolist() == curve(range(10, 101, 10))
+    assert run.facts["width"] == 256
+    assert run.provenance["loss"] == "metrics.jsonl: val_loss"
+    assert run.provenance["width"] == "metrics.jsonl: config.d_model"
+    (again,) = read_foreign([log.parent.parent]).runs
+    assert again.run_id == run.run_id  # however it is named
+    assert again.provenance["loss"].endswith("small/metrics.jsonl: val_loss")
+
+
+def test_a_log_cut_at_any_byte_gives_its_whole_rows(log):
+    whole = log.read_bytes()
+    ends = np.cumsum([len(line) + 1 for line in whole.split(b"\n")[:-1]])
+    for cut in range(int(ends[2]), len(whole) + 1, 7):
+        log.write_bytes(whole[:cut])
+        (run,) = read_foreign([log]).runs
+        # A last row that lacks only its newline is whole.
+        rows = int((ends - 1 <= cut).sum()) - 1
+        assert run.points["step"].size == rows - 1
+        torn = cut not in ends and cut + 1 not in ends
+        assert any("torn" in text for text in run.problems) == torn
+
+
+def test_one_row_a_run_with_foreign_names(tmp_path):
+    path = tmp_path / "sweep.csv"
+    path.write_text("name,params,tokens,val_loss\ns,1000000,2e7,3.5\nm,3e6,6e7,3.25\n")
+    table = read_runs(path, asked=Asked(convention="total"))
+    assert table["loss"].tolist() == [3.5, 3.25]
+    assert table["run_name"].tolist() == ["s", "m"]
+    assert table["n_params"].tolist() == [1e6, 3e6]
+    assert table["n_params_convention"].tolist() == ["total", "total"]
+    assert table["flops"].tolist() == [6 * 1e6 * 2e7, 6 * 3e6 * 6e7]
+
+
+def test_rows_of_a_run_are_its_points(tmp_path):
+    path = tmp_path / "long.tsv"
+    rows = [f"{run}\t{step}\t{1000 * step}\t{4 - step / 100}" for run in "ab" for step in (50, 100)]
+    path.write_text("run\tstep\ttokens\tval_loss\n" + "\n".join(rows) + "\n")
+    found = read_foreign([path], Asked(n_params=(("*", 1e6),), convention="total")).runs
+    assert [run.name for run in found] == ["a", "b"]
+    assert found[0].points["n_tokens"].tolist() == [50_000, 100_000]
+
+
+def test_a_column_map_says_what_names_mean(tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_text("which,Größe,Daten,nll\nx,1000000,2e7,5.05\ny,3e6,6e7,4.5\n")
+    columns = {"which": "run", "Größe": "n_params", "Daten": "n_tokens", "nll": "loss"}
+    table = read_runs(path, asked=Asked(columns=columns, unit="bits"))
+    np.testing.assert_allclose(table["loss"], np.array([5.05, 4.5]) * math.log(2), rtol=1e-15)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
+def test_what_is_written_is_read_to_the_last_digit(tmp_path, suffix):
+    if suffix == ".parquet":
+        need_package("pyarrow", "data")
+    table = {
+        "run": np.array(["a,b", 'é"\n', "=1+1"]), "n_params": np.array([1e6, 1 / 3 * 1e7, 3e7]),
+        "n_tokens": np.array([1e8, 2e8, 3e8]), "loss": np.array([3.1, 0.1 + 0.2, 2.9]),
+        "acc_x": np.array([0.5, math.nan, 0.25]),
+    }  # fmt: skip
+    path = write_table(tmp_path / f"runs{suffix}", table)
+    back = read_runs(path)
+    assert list(back) == list(table)
+    for name, column in table.items():
+        np.testing.assert_array_equal(back[name], column)
+
+
+def test_a_place_that_no_table_can_be_written_to(tmp_path):
+    with pytest.raises(RunError, match=r"ends with one of \.csv"):
+        write_table(tmp_path / "runs.xlsx", {"loss": np.ones(1)})
+    (tmp_path / "runs.csv").mkdir()
+    with pytest.raises(RunError, match="is a folder"):
+        write_table(tmp_path / "runs.csv", {"loss": np.ones(1)})
+
+
+HOSTILE = {
+    "wrong_cells.csv": (b"step,loss\n1,2,3\n", "line 2: wrong number of cells"),
+    "twice.csv": (b"step,loss,loss\n1,2,3\n", "two columns have one name"),
+    "latin.csv": ("step,löss\n1,2\n".encode("latin-1"), "not UTF-8"),
+    "empty.csv": (b"step,loss\n", "no row"),
+    "quote.csv": (b'step,loss\n"1,2\n', "Mend the table"),
+    "bad.jsonl": (b'{"step": 1}\n{"step": \n{"step": 2}\n', "line 2: not JSON"),
+    "list.jsonl": (b'{"step": 1}\n[1]\n', "line 2: not an object"),
+    "deep.jsonl": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "not JSON"),
+    "fake.parquet": (b"PAR1" + b"\xff" * 64, "no Parquet file"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_bad_table_is_named_and_the_others_are_read(tmp_path, log, name):
+    if name.endswith(".parquet"):
+        need_package("pyarrow", "data")
+    content, said = HOSTILE[name]
+    path = log.parent.parent / name
+    path.write_bytes(content)
+    reading = read_foreign([log.parent.parent])
+    assert [run.name for run in reading.runs] == ["small"]
+    (bad,) = reading.bad
+    assert said in bad.reason
+    assert bad.place.endswith(name)
+    with pytest.raises(InputError, match=said.split(":")[-1].strip()):
+        list(read_table(path))
+
+
+def test_files_that_are_no_tables_are_passed_over(tmp_path, log):
+    root = log.parent.parent
+    (root / "blob.csv").write_bytes(b"\0\1\2,")
+    (root / "note.csv").write_text("no comma here\n")
+    (root / "list.jsonl").write_text("[1, 2]\n")
+    (root / "model.parquet").write_bytes(b"not parquet")
+    (root / "loop").symlink_to(root, target_is_directory=True)
+    assert not any(is_table(path) for path in root.glob("*.*"))
+    assert [run.name for run in read_foreign([root]).runs] == ["small"]
+
+
+def test_strange_numbers_and_names_break_nothing(tmp_path):
+    path = tmp_path / "x.csv"
+    evil = "<script>alert(1)</script>[red]../../etc/passwd"
+    path.write_text(
+        "run,step,tokens,val_loss,vocab_size\n"
+        f"{evil},1,1e3,nan,1e999\n{evil},2,inf,inf,-5\n{evil},99999999999999999999,3e3,2.0,0\n"
+        "ok,10,1e4,3.0,32000\n"
+    )
+    reading = read_foreign([path], Asked(n_params=(("*", 1e6),), convention="total"))
+    assert {run.name for run in reading.runs} == {evil, "ok"}
+
+
+def test_an_unknown_place_and_an_empty_one(tmp_path):
+    with pytest.raises(RunError, match="no such folder or file"):
+        read_foreign([tmp_path / "none"])
+    with pytest.raises(RunError, match="nothing in it is known"):
+        read_foreign([tmp_path])
