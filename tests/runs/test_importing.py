@@ -171,15 +171,19 @@ def test_an_earlier_attempt_that_comes_later_takes_its_run_along(tmp_path):
     assert len(set(table["run"])) == 1
 
 
+WHOLE = {
+    "version": 1, "tool": "t", "id": "", "name": "", "state": "done", "n_params": {}, "facts": {},
+    "finals": {}, "provenance": {}, "segments": [], "problems": [],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "corrupt"), ("[]", "version unknown"), ('{"version": 2}', "version unknown"),
-        ('{"version": 1}', "'tool'"),
-        ('{"version": 1, "tool": "t", "id": "", "name": "", "state": "asleep", "n_params": {}, '
-         '"facts": {}, "finals": {}, "provenance": {}, "segments": [], "problems": []}', "state"),
-        ('{"version": 1, "tool": "t", "id": "", "name": "", "state": "done", "n_params": {"a": -1},'
-         ' "facts": {}, "finals": {}, "provenance": {}, "segments": [], "problems": []}', "n_params"),
+        ('{"version": 1}', "'tool'"), (json.dumps({**WHOLE, "state": "asleep"}), "state"),
+        (json.dumps({**WHOLE, "n_params": {"total": -1}}), "n_params"),
+        (json.dumps({**WHOLE, "facts": []}), "facts"),
     ],
 )  # fmt: skip
 def test_a_corrupt_description_is_named(logs, tmp_path, text, said):
