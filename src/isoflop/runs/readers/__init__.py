@@ -1,19 +1,38 @@
-"""Readers of trackers' files: each yields what the tool recorded, before anything is understood."""
+"""Readers of what other tools recorded: files and folders here, servers in their own modules.
+
+What to use when:
+- `READERS`: by kind; `sniff` says whether a path is of the kind, `read` yields its runs.
+
+A reader understands no metric's name and no unit, imports none of the tools, runs nothing that a
+file holds and contacts nobody.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoflop.runs.foreign import ForeignRun
+from isoflop.runs.readers import lm_eval, mlflow, tensorboard, trackio, trainer_state, wandb
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Reader:
-    """One kind of source: whether a path is one, and its runs."""
+    """How runs of one tool are found and read.
+
+    `read` raises RunError where the path itself is none of the tool's; what is wrong within is
+    among the `problems` of its run.
+    """
 
     kind: str
     sniff: Callable[[Path], bool]
     read: Callable[[Path], Iterator[ForeignRun]]
 
 
-READERS: dict[str, Reader] = {}
+_MODULES = (wandb, mlflow, trackio, trainer_state, tensorboard, lm_eval)
+
+READERS: dict[str, Reader] = {
+    module.TOOL: Reader(module.TOOL, module.sniff, module.read) for module in _MODULES
+}
+"""Every reader of files by its kind; where a folder is of several kinds, the first tells most."""
+
+__all__ = ["READERS", "Reader"]

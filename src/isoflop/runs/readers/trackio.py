@@ -1,0 +1,212 @@
+"""Trackio: one SQLite database a project, and the Parquet files that it exports for Spaces.
+
+Source: trackio/sqlite_storage.py of 0.43. A row is the JSON of what was logged at a step.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from isoflop._errors import MissingExtraError, RunError
+from isoflop.runs.foreign import ForeignRun
+from isoflop.runs.readers.gathering import Gatherer, cannot_read, files_below, flat, parse_json
+from isoflop.runs.readers.sqlite import columns_of, has_columns, opened
+
+TOOL = "trackio"
+_NEEDED = {"run_name", "step", "timestamp", "metrics"}
+_KEYS = {"id", "run_id", "run_name", "step", "timestamp", "log_id", "space_id", "created_at"}
+_PARQUET = b"PAR1"
+_BATCH_ROWS = 1024
+_MAX_PARQUET = 1 << 30
+
+Row = tuple[str, str, Any, Any, dict[str, Any]]
+"""Run id, run name, step, timestamp, metrics."""
+
+
+def sniff(path: Path) -> bool:
+    """Whether this is such a database or export, or a folder with one."""
+    return any(_kind(file) for file in files_below(path, _wanted))
+
+
+def read(path: Path) -> Iterator[ForeignRun]:
+    """Every run of every project; of an export beside its database only the database is read.
+
+    Raises:
+        RunError: a file that is none of Trackio's, or a folder without any.
+        MissingExtraError: Parquet files without pyarrow.
+    """
+    files = {file: _kind(file) for file in files_below(path, _wanted)}
+    found = False
+    for file, kind in files.items():
+        if kind == "database":
+            found = True
+            yield from _read_database(file)
+        elif kind == "parquet" and not files.get(file.with_suffix(".db")):
+            found = True
+            yield from _read_parquet(file)
+    if not found:
+        what = "does not exist" if not path.exists() else "holds no runs of trackio"
+        raise RunError(f"{path}: {what}. Name a database or an export of Trackio, or its folder.")
+
+
+def _wanted(name: str) -> bool:
+    return name.endswith((".db", ".parquet"))
+
+
+def _kind(file: Path) -> str:
+    """`database`, `parquet`, or nothing."""
+    if file.suffix != ".parquet":
+        return "database" if has_columns(file, "metrics", _NEEDED) else ""
+    try:
+        with file.open("rb") as stream:
+            if stream.read(4) != _PARQUET:
+                return ""
+        return "parquet" if _columns(file) >= _NEEDED - {"metrics"} else ""
+    except (OSError, MissingExtraError, RunError):
+        return ""
+
+
+def _read_database(path: Path) -> Iterator[ForeignRun]:
+    with opened(path) as connection:
+        # Before 0.20 a run had no id but its name.
+        own = "run_id" if "run_id" in columns_of(connection, "metrics") else "run_name"
+        configs = _configs(connection)
+        query = f"SELECT {own}, run_name, step, timestamp, metrics FROM metrics ORDER BY {own}, id"
+        rows = (
+            (str(run_id), str(name), step, time, _object(content))
+            for run_id, name, step, time, content in connection.execute(query)
+        )
+        yield from _runs(path, rows, configs)
+
+
+def _configs(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    columns = columns_of(connection, "configs")
+    if not {"run_name", "config"} <= columns:
+        return {}
+    own = "run_id" if "run_id" in columns else "run_name"
+    rows = connection.execute(f"SELECT {own}, config FROM configs")
+    return {str(run_id): _object(content) for run_id, content in rows}
+
+
+def _object(content: Any) -> dict[str, Any]:
+    """A JSON object in a column, text or bytes; empty where it is none."""
+    try:
+        data = parse_json(content) if isinstance(content, str | bytes) else None
+    except ValueError:
+        data = None
+    return data if isinstance(data, dict) else {}
+
+
+def _runs(
+    path: Path, rows: Iterable[Row], configs: dict[str, dict[str, Any]]
+) -> Iterator[ForeignRun]:
+    """Runs of rows that are sorted by run."""
+    last, name = "", ""
+    gathered: Gatherer | None = None
+    for run_id, run_name, step, timestamp, metrics in rows:
+        if gathered is None or run_id != last:
+            if gathered is not None:
+                yield _run(path, last, name, configs, gathered)
+            last, name, gathered = run_id, run_name, Gatherer()
+        if not isinstance(step, int):
+            gathered.problem("a row without step was left out")
+            continue
+        wall_s = _seconds(timestamp)
+        for key, value in flat(metrics).items():
+            gathered.add_any(key, step, value, wall_s)
+    if gathered is not None:
+        yield _run(path, last, name, configs, gathered)
+
+
+def _run(
+    path: Path, run_id: str, name: str, configs: dict[str, dict[str, Any]], gathered: Gatherer
+) -> ForeignRun:
+    settings = flat(configs.get(run_id, {}))
+    config = {key: value for key, value in settings.items() if not key.startswith("_")}
+    if settings.get("_Group"):
+        config["trackio.group"] = settings["_Group"]
+    return ForeignRun(
+        tool=TOOL,
+        place=str(path),
+        run_id=run_id,
+        name=name,
+        config=config,
+        series=gathered.series(),
+        problems=gathered.problems(),
+    )
+
+
+def _seconds(timestamp: Any) -> float:
+    """Seconds since the epoch of an ISO time; NaN where it is none."""
+    try:
+        return datetime.fromisoformat(timestamp).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return float("nan")
+
+
+def _read_parquet(path: Path) -> Iterator[ForeignRun]:
+    sidecar = path.with_name(f"{path.stem}_configs.parquet")
+    if not sidecar.is_file():
+        # The layout for static Spaces.
+        sidecar = path.parent / "aux" / "configs.parquet"
+    configs = {}
+    if sidecar.is_file():
+        for row in _parquet_rows(sidecar):
+            configs[_run_id(row)] = {key: row[key] for key in row.keys() - _KEYS}
+    yield from _runs(path, map(_parquet_row, _parquet_rows(path)), configs)
+
+
+def _run_id(row: dict[str, Any]) -> str:
+    return str(row.get("run_id") or row.get("run_name") or "")
+
+
+def _parquet_row(row: dict[str, Any]) -> Row:
+    # A metric that was not logged at a step is null there.
+    metrics = {key: value for key, value in row.items() if key not in _KEYS and value is not None}
+    name = str(row.get("run_name") or "")
+    return _run_id(row), name, row.get("step"), row.get("timestamp"), metrics
+
+
+def _columns(path: Path) -> set[str]:
+    with _parquet(path) as file:
+        return set(file.schema_arrow.names)
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows sorted by run and, within it, in the order written."""
+    with _parquet(path) as file:
+        size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+        if size > _MAX_PARQUET:
+            raise RunError(f"{path}: {size / 1e9:.1f} GB unpacked. Read the database instead.")
+        table = file.read()
+        names = [name for name in ("run_id", "run_name", "id") if name in table.column_names]
+        table = table.sort_by([(name, "ascending") for name in names])
+        for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+            yield from batch.to_pylist()
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """A Parquet file; what is wrong within it is a RunError."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            "pyarrow", extra="data", needed_for="reading Trackio's Parquet files"
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise cannot_read(path, error) from error
+    except RunError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+        raise RunError(
+            f"{path}: damaged Parquet ({type(error).__name__}). Export it again, or read the "
+            "database."
+        ) from error
