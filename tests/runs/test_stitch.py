@@ -7,29 +7,31 @@ from foreign_runs import CONFIG, curve, foreign, read, series, taken
 
 from isoflop.runs import ImportedRun
 
+GROUPED = {**CONFIG, "wandb.group": "g"}
+
 
 def test_a_restart_under_a_new_id_takes_the_place_of_what_it_does_again():
-    first = foreign("a", group="g", steps=range(0, 71, 10), at=0.0, state="failed")
+    first = foreign("a", config=GROUPED, steps=range(0, 71, 10), at=0.0, state="failed")
     again = range(50, 101, 10)
     second = foreign(
-        "b", group="g", at=1000.0, series={"loss": series(again, curve(again, 0.5), 1000.0)}
+        "b", config=GROUPED, at=1000.0, series={"loss": series(again, curve(again, 0.05), 1000.0)}
     )
     run = taken(second, first)
     assert run.segments == ("a", "b")
     assert (run.id, run.state) == ("a", "done")
     assert run.points["step"].tolist() == list(range(10, 101, 10))
-    expected = curve(range(10, 50, 10)) + curve(again, 0.5)
+    expected = curve(range(10, 50, 10)) + curve(again, 0.05)
     np.testing.assert_array_equal(run.points["loss"], expected)
 
 
 def test_the_later_wins_from_the_first_step_of_any_of_its_series():
     """An evaluation of the abandoned branch goes, even before the new one's first evaluation."""
     train, val = range(0, 91, 10), [45, 90]
-    first = foreign("a", group="g", at=0.0, series={
+    first = foreign("a", config=GROUPED, at=0.0, series={
         "train_loss": series(train, curve(train), 0.0), "val_loss": series(val, [5.0, 4.0], 0.0),
     })  # fmt: skip
     again = range(80, 121, 10)
-    second = foreign("b", group="g", at=500.0, series={
+    second = foreign("b", config=GROUPED, at=500.0, series={
         "train_loss": series(again, curve(again), 500.0), "val_loss": series([120], [3.0], 500.0),
     })  # fmt: skip
     run = taken(first, second)
@@ -41,12 +43,12 @@ def test_attempts_in_one_file_are_stitched_too():
     """The steps go back in every series; the times tell which evaluation was abandoned."""
     train = [*range(0, 91, 10), *range(60, 121, 10)]
     run = taken(foreign(series={
-        "train_loss": series(train, curve(train[:10]) + curve(train[10:], 0.5), 0.0),
+        "train_loss": series(train, curve(train[:10]) + curve(train[10:], 0.05), 0.0),
         "val_loss": series([50, 85, 120], [5.0, 4.9, 3.0]),
     }))  # fmt: skip
     np.testing.assert_array_equal(
         run.points["train_loss"][np.isfinite(run.points["train_loss"])],
-        curve(range(10, 60, 10)) + curve(range(60, 121, 10), 0.5),
+        curve(range(10, 60, 10)) + curve(range(60, 121, 10), 0.05),
     )
     at = series([50, 85, 120], [5.0, 4.9, 3.0])
     timed = type(at)(step=at.step, value=at.value, wall_s=np.array([5.5, 8.6, 16.5]))
@@ -70,25 +72,22 @@ def test_late_evaluations_take_nothing_back():
 
 def test_seeds_and_cells_of_one_group_stay_apart():
     runs = [
-        foreign(str(seed), group="sweep", config={**CONFIG, "seed": seed}, at=float(seed))
-        for seed in range(3)
+        foreign(str(seed), config={**GROUPED, "seed": seed}, at=float(seed)) for seed in range(3)
     ]
     assert [one.id for one in read(*runs)] == ["0", "1", "2"]
 
 
 def test_a_branch_of_another_size_is_not_taken_for_a_restart():
-    first = foreign("a", group="g", steps=range(0, 71, 10), at=0.0)
-    other = foreign(
-        "b", group="g", steps=range(50, 101, 10), at=99.0, config={**CONFIG, "d_model": 512}
-    )
+    first = foreign("a", config=GROUPED, steps=range(0, 71, 10), at=0.0)
+    other = foreign("b", steps=range(50, 101, 10), at=99.0, config={**GROUPED, "d_model": 512})
     found = read(first, other)
     assert [one.id for one in found] == ["a", "b"]
     assert any("begins at step 50" in text for text in found[1].problems)
 
 
 def test_with_two_that_it_might_go_on_from_nothing_is_guessed():
-    firsts = [foreign(name, group="g", steps=range(0, 71, 10), at=0.0) for name in "ab"]
-    later = foreign("c", group="g", steps=range(50, 101, 10), at=99.0)
+    firsts = [foreign(name, config=GROUPED, steps=range(0, 71, 10), at=0.0) for name in "ab"]
+    later = foreign("c", config=GROUPED, steps=range(50, 101, 10), at=99.0)
     found = read(*firsts, later)
     assert [one.id for one in found] == ["a", "b", "c"]
 
@@ -107,7 +106,7 @@ def test_three_attempts_and_the_same_id():
 
 
 def test_no_times_are_needed():
-    first = foreign("a", group="g", steps=range(0, 71, 10))
-    second = foreign("b", group="g", steps=range(50, 101, 10))
+    first = foreign("a", config=GROUPED, steps=range(0, 71, 10))
+    second = foreign("b", config=GROUPED, steps=range(50, 101, 10))
     assert math.isnan(first.series["loss"].wall_s[0])
     assert taken(first, second).segments == ("a", "b")

@@ -80,7 +80,7 @@ REWINDS = st.tuples(st.just("rewind"), st.floats(min_value=0, max_value=1))
 @QUICK
 @given(st.lists(st.one_of(GROWS, REWINDS, CUTS), min_size=1, max_size=20))
 def test_an_imported_run_follows_its_source(actions):
-    source = []
+    source, restarts = [], 0
     with tempfile.TemporaryDirectory() as place:
         folder = ImportedFolder(Path(place) / "run")
         path = folder.path / "metrics.jsonl"
@@ -93,7 +93,8 @@ def test_an_imported_run_follows_its_source(actions):
             elif action == "rewind":
                 # A restart: steps from some checkpoint on are done again, with other numbers.
                 kept = round(value * len(source))
-                again = [(s, n, 2 * v, 0.5) for s, n, v, _ in source[kept : kept + 2]]
+                restarts += 1
+                again = [(s, n, 2 * v, restarts) for s, n, v, _ in source[kept : kept + 2]]
                 source = [*source[:kept], *again] if again else source
             elif path.exists():
                 data = path.read_bytes()

@@ -11,6 +11,7 @@ from isoflop.runs.foreign import ForeignRun, Series
 from isoflop.runs.presets import Preset, choose_preset, generic
 from isoflop.runs.vocabulary import BY_NAME, FACTS, Asked, is_series, meaning
 
+_GROUPS = ("group", "wandb.group")
 MOST_PROBLEMS = 20
 """Sentences kept of one run: a torn file can have thousands."""
 
@@ -24,6 +25,7 @@ class Segment:
     run_id: str
     name: str
     group: str
+    """What attempts of one training share, by the tool's own word."""
     state: str
     preset: Preset
     series: Mapping[str, Series]
@@ -37,6 +39,19 @@ class Segment:
     names: tuple[str, ...] = ()
     """Names of all metrics, for who has to choose among them."""
     problems: tuple[str, ...] = ()
+
+    @property
+    def ident(self) -> str:
+        """What names its training: one and the same for attempts that the tool holds together."""
+        return self.group or self.run_id
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Names that it may share with other attempts of its training, and with other trainings."""
+        said = (self.name, *(str(self.config.get(key) or "") for key in _GROUPS))
+        if self.tool == "tensorboard":  # a folder for each attempt, side by side
+            said = (*said, self.run_id.rpartition("/")[0])
+        return frozenset(said) - {""}
 
     @property
     def first_step(self) -> int:

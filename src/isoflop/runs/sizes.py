@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoflop._errors import InputError
-from isoflop.accounting import Architecture, architecture_of, count_weights
+from isoflop.accounting import MODEL_TYPES, Architecture, architecture_of, count_weights
 from isoflop.accounting.params import PARAM_CONVENTIONS
 from isoflop.runs.segment import Segment
 from isoflop.runs.vocabulary import Asked, given_for
@@ -70,9 +70,10 @@ def _built(segment: Segment) -> tuple[Architecture | None, str, str]:
         f"Give its parameters: --n-params '{segment.name or segment.run_id}=COUNT' --convention "
         f"{PARAM_CONVENTIONS[0]}"
     )
-    if "model_type" in segment.config and "hidden_size" in segment.config:
+    if segment.config.get("model_type") in MODEL_TYPES:
+        values = {key: _spoken(value) for key, value in segment.config.items()}
         try:
-            built = architecture_of(segment.config, place=segment.place)
+            built = architecture_of(values, place=segment.place)
         except InputError as error:
             return None, "", f"{error} {remedy}"
         return built, f"{segment.place}: counted from its Hugging Face configuration", ""
@@ -124,6 +125,21 @@ def _plain(segment: Segment, facts: Mapping[str, Any]) -> tuple[Architecture, st
         tied_head=tied,
     )
     return built, f" (assumed: {', '.join(assumed)})" if assumed else ""
+
+
+def _spoken(value: Any) -> Any:
+    """A setting that a tracker keeps as text, as what it is text of."""
+    if not isinstance(value, str):
+        return value
+    if value in _SPOKEN:
+        return _SPOKEN[value]
+    found = number(value)
+    if found is None:
+        return value
+    return int(found) if found == int(found) and "." not in value else found
+
+
+_SPOKEN: Mapping[str, bool | None] = {"True": True, "False": False, "None": None, "null": None}
 
 
 def number(value: Any) -> float | None:

@@ -13,6 +13,7 @@ from isoflop.runs.tables import KIND, is_table, read_table
 _MOST_ENTRIES = 1_000_000
 """A folder with more is not a folder of runs."""
 _SKIPPED = (".git", ".venv", "__pycache__", "node_modules")
+_TRACKERS = ("wandb", "mlruns", "mlartifacts", "checkpoint-", "trackio")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +35,23 @@ class BadSource:
 
 
 def find_sources(root: Path) -> list[Source]:
-    """Every source at or below `root`; each kind reads a folder that it knows by itself.
+    """Every source at or below `root`: what each reader finds there, and tables of no tracker's.
 
     Raises:
         RunError: nothing there, nothing that is known, or too much to be a folder of runs.
     """
     if not root.exists():
         raise RunError(f"{root}: no such folder or file. Check the path.")
-    found = list(_walk(root, root, frozenset(), [0]))
+    kinds = [kind for kind, reader in READERS.items() if reader.sniff(root)]
+    found = [Source(kind=kind, path=root, root=root) for kind in kinds]
+    if root.is_dir():
+        found += [Source(kind=KIND, path=path, root=root) for path in _tables(root)]
+    elif not found and is_table(root):
+        found.append(Source(kind=KIND, path=root, root=root))
     if not found:
-        kinds = ", ".join((*READERS, "CSV, JSON lines or Parquet tables"))
-        raise RunError(f"{root}: nothing in it is known. It may hold: {kinds}.")
-    return found
+        names = ", ".join((*READERS, "CSV, JSON lines or Parquet tables"))
+        raise RunError(f"{root}: nothing in it is known. It may hold: {names}.")
+    return found[:1] if root.is_file() else found
 
 
 def read_source(
@@ -65,27 +71,27 @@ def read_source(
             runs = READERS[source.kind].read(source.path)
         for run in runs:
             shown = _shown(run.place, source)
+            if run.problems and not (run.series or run.summary or run.config):
+                yield BadSource(place=shown, reason=run.problems[0])
+                continue
             yield replace(run, place=shown, run_id=_portable(run.run_id, home))
     except InputError as error:
         yield BadSource(place=_shown(str(source.path), source), reason=str(error))
 
 
-def _walk(path: Path, root: Path, taken: frozenset[str], seen: list[int]) -> Iterator[Source]:
-    seen[0] += 1
-    if seen[0] > _MOST_ENTRIES:
-        raise RunError(f"{root}: more than {_MOST_ENTRIES} files. Name the folder of the runs.")
-    for kind, reader in READERS.items():
-        if kind not in taken and reader.sniff(path):
-            yield Source(kind=kind, path=path, root=root)
-            taken |= {kind}
-    # A tracker's folder may hold tables of its own making.
-    if not taken and is_table(path):
-        yield Source(kind=KIND, path=path, root=root)
-    # A link may lead anywhere, and round in a circle.
-    if path.is_dir() and (path == root or not path.is_symlink()):
-        for name in sorted(os.listdir(path)):
-            if name not in _SKIPPED:
-                yield from _walk(path / name, root, taken, seen)
+def _tables(root: Path) -> Iterator[Path]:
+    """Tables below a folder, but for those that trackers made for themselves."""
+    seen = 0
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if not _is_skipped(name))
+        seen += 1 + len(names)
+        if seen > _MOST_ENTRIES:
+            raise RunError(f"{root}: more than {_MOST_ENTRIES} files. Name the folder of the runs.")
+        yield from (path for name in sorted(names) if is_table(path := Path(folder, name)))
+
+
+def _is_skipped(name: str) -> bool:
+    return name in _SKIPPED or name.startswith(_TRACKERS)
 
 
 def _shown(place: str, source: Source) -> str:

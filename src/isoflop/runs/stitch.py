@@ -11,6 +11,8 @@ from isoflop.runs.foreign import Series
 from isoflop.runs.segment import Segment
 from isoflop.runs.vocabulary import COUNTS, SHAPE
 
+_LOSSES = ("train_loss", "loss", "bpb")
+_CLOSE = 0.1
 _SAME = (*COUNTS, *SHAPE, "batch_tokens", "batch_sequences", "sequence_length", "lr", "seed")
 """What attempts of one training have in common."""
 
@@ -18,13 +20,13 @@ _SAME = (*COUNTS, *SHAPE, "batch_tokens", "batch_sequences", "sequence_length", 
 def lineages(segments: Iterable[Segment]) -> list[tuple[Segment, ...]]:
     """Trainings as their attempts in order.
 
-    Attempts have one id, or they share a group (or, without groups, a name) and settings, and the
-    later begins within the steps of the earlier. Runs of one group that all begin at the start
-    are trainings of their own: seeds, or cells of a sweep.
+    Attempts are held together by the tool; or they share a label (a name, a user's group) and
+    settings, and the later begins within the steps of the earlier with losses like its. Runs of
+    one label that all begin at the start are trainings of their own: seeds, cells of a sweep.
     """
     by_id: dict[tuple[str, str], list[Segment]] = {}
     for one in segments:
-        by_id.setdefault((one.tool, one.run_id), []).append(one)
+        by_id.setdefault((one.tool, one.ident), []).append(one)
     lines = [sorted(group, key=_order) for group in by_id.values()]
     fresh = [line for line in lines if _begins(line[0])]
     for line in sorted((line for line in lines if not _begins(line[0])), key=_order_of_line):
@@ -82,19 +84,24 @@ def _interval(segment: Segment) -> int:
 def _goes_on(line: Sequence[Segment], later: Sequence[Segment]) -> bool:
     """Whether `later` takes the training of `line` up again."""
     last, first = line[-1], later[0]
-    if first.tool != last.tool or not _related(last, first):
+    if first.tool != last.tool or not last.labels & first.labels:
         return False
     if first.started < last.started:  # false where a time is not known
         return False
     gap = 2 * max(_interval(last), _interval(first), 1)
     reaches = last.last_step + gap >= first.first_step > line[0].first_step
-    return reaches and _agree(last.facts, first.facts)
+    return reaches and _agree(last.facts, first.facts) and _alike(last.series, first.series)
 
 
-def _related(a: Segment, b: Segment) -> bool:
-    if a.group or b.group:
-        return a.group == b.group
-    return bool(a.name) and a.name == b.name
+def _alike(a: Mapping[str, Series], b: Mapping[str, Series]) -> bool:
+    """Whether losses at the steps that both have are close: a restart goes on where it was."""
+    for word in _LOSSES:
+        if word in a and word in b:
+            _, mine, theirs = np.intersect1d(a[word].step, b[word].step, return_indices=True)
+            apart = np.abs(b[word].value[theirs] / a[word].value[mine] - 1)
+            if apart.size and not np.median(apart) <= _CLOSE:
+                return False
+    return True
 
 
 def _agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

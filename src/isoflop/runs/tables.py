@@ -302,12 +302,15 @@ def _run(
             value = np.array([_number(v) for v in values])[kept]
             series[key] = Series(step=step[kept], value=value, wall_s=wall_s[kept])
 
+    if "group" in labels:
+        config["group"] = _text(table[labels["group"]][rows[-1]])
+
     def label(word: str) -> str:
         return _text(table[labels[word]][rows[-1]]) if word in labels else ""
 
     return ForeignRun(
         tool=KIND, place=str(path), run_id=f"{path}#{name}" if name else str(path),
-        name=label("name") or name or _title(path), group=label("group"),
+        name=label("name") or name or _title(path),
         state=_STATES.get(label("state").lower(), "unknown"),
         config=config, series=series, problems=problems,
     )  # fmt: skip

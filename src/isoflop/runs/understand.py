@@ -38,6 +38,9 @@ def understand(line: Sequence[Segment], asked: Asked) -> ImportedRun | Missing:
     Nothing is guessed: where a number may be something else, the training is `Missing` it.
     """
     last, series = line[-1], stitched(line)
+    if last.state == "deleted":
+        gone = (f"it was deleted in {last.tool}",)
+        return Missing(run=last.name, tool=last.tool, place=last.place, questions=gone)
     facts = {word: value for one in line for word, value in one.facts.items()}
     size = size_of(last, asked)
     unit, unit_rule, unit_question = loss_unit(last, series, asked)
@@ -89,11 +92,11 @@ def _run(
     diverged = any(not math.isfinite(value) for value in ends)
     kept = {word: _plain(facts[word]) for word in _KEPT if word in facts}
     return ImportedRun(
-        id=line[0].run_id, tool=last.tool, name=last.name,
+        id=line[0].ident, tool=last.tool, name=last.name,
         state="diverged" if diverged else last.state,
         n_params=size.counts, facts={w: v for w, v in kept.items() if v is not None},
         points=points, finals=dict(last.finals), provenance=dict(rules),
-        segments=tuple(one.run_id for one in line), problems=tuple(problems[:MOST_PROBLEMS]),
+        segments=tuple(one.ident for one in line), problems=tuple(problems[:MOST_PROBLEMS]),
     )  # fmt: skip
 
 
