@@ -32,11 +32,11 @@ def curve(steps, offset=0.0):
     return [math.log(VOCAB) * (1 + s) ** -0.2 + offset for s in steps]
 
 
-def foreign(run_id="a", *, steps=range(0, 101, 10), name="loss", at=math.nan, **rest):
-    """A run that logged a validation loss under `name`."""
+def foreign(run_id="a", *, steps=range(0, 101, 10), metric="loss", at=math.nan, **rest):
+    """A run that logged a loss under `metric`."""
     given = {
         "tool": "wandb", "place": f"wandb/{run_id}", "run_id": run_id, "state": "done",
-        "config": CONFIG, "series": {name: series(steps, curve(steps), at)},
+        "config": CONFIG, "series": {metric: series(steps, curve(steps), at)},
     }  # fmt: skip
     return ForeignRun(**{**given, **rest})
 

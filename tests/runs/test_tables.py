@@ -107,11 +107,11 @@ def test_a_place_that_no_table_can_be_written_to(tmp_path):
 HOSTILE = {
     "wrong_cells.csv": (b"step,loss\n1,2,3\n", "line 2: wrong number of cells"),
     "twice.csv": (b"step,loss,loss\n1,2,3\n", "two columns have one name"),
-    "latin.csv": ("step,löss\n1,2\n".encode("latin-1"), "not UTF-8"),
+    "latin.csv": ("step,loss,größe\n1,2,3\n".encode("latin-1"), "not UTF-8"),
     "empty.csv": (b"step,loss\n", "no row"),
     "quote.csv": (b'step,loss\n"1,2\n', "Mend the table"),
-    "bad.jsonl": (b'{"step": 1}\n{"step": \n{"step": 2}\n', "line 2: not JSON"),
-    "list.jsonl": (b'{"step": 1}\n[1]\n', "line 2: not an object"),
+    "bad.jsonl": (b'{"step": 1, "loss": 2}\n{"step": \n{"step": 2}\n', "line 2: not JSON"),
+    "list.jsonl": (b'{"step": 1, "loss": 2}\n[1]\n', "line 2: not an object"),
     "deep.jsonl": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "not JSON"),
     "fake.parquet": (b"PAR1" + b"\xff" * 64, "no Parquet file"),
 }

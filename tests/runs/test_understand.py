@@ -53,20 +53,20 @@ def test_a_hugging_face_configuration_is_counted_as_its_file_is(tmp_path):
 
 
 def test_what_is_missing_is_asked_for_by_run_and_option():
-    (one,) = read(foreign(config=without("vocab_size", "batch_tokens"), name="loss"))
+    (one,) = read(foreign(config=without("vocab_size", "batch_tokens")))
     assert isinstance(one, Missing)
     text = " ".join(one.questions)
     assert "no vocab_size" in text
     assert "--n-params 'a=COUNT'" in text
     assert "--batch-tokens 'a=COUNT'" in text
-    (two,) = read(foreign(name="objective"))
+    (two,) = read(foreign(metric="objective"))
     assert "--map 'NAME=loss'" in two.questions[0]
     assert "objective" in two.questions[0]
 
 
 def test_the_users_word_holds():
     run = taken(
-        foreign(config={}, name="objective"),
+        foreign(config={}, metric="objective"),
         columns={"objective": "loss"},
         n_params=(("b*", 1.0e6), ("a*", 2.0e6)),
         batch_tokens=(("*", 512.0),),
@@ -143,7 +143,7 @@ def test_a_mean_of_domains_stands_for_the_loss_that_none_logged():
 
 
 def test_a_training_loss_alone_is_taken_and_said_to_be_one():
-    run = taken(foreign(name="train_loss"))
+    run = taken(foreign(metric="train_loss"))
     assert run.points["loss"][-1] == curve([100])[0]
     assert any("single batches" in text for text in run.problems)
 
@@ -224,8 +224,7 @@ def test_presets_are_sound():
         assert preset.marks or preset.name == "generic"
         for word in (*preset.metrics.values(), *preset.config.values()):
             assert is_word(word.replace("*", "x")), (preset.name, word)
-        names = {*preset.metrics, preset.counter, ""}
-        assert names.issuperset(preset.first_at_a_step)
+        assert set(preset.metrics).issuperset(preset.first_at_a_step)
 
 
 NAMES = {

@@ -47,7 +47,7 @@ def take(
     from isoflop.runs.importing import require_runs
 
     reading = read_foreign(sources, asked, home=into or Path())
-    if not dry_run:
+    if into is not None and not dry_run:
         require_runs(reading)
     taken = import_runs(reading, into) if into is not None and not dry_run else None
     news = {one.run.run_id: one for one in taken or ()}
@@ -92,7 +92,7 @@ def lines(made: Mapping[str, Any]) -> "list[RenderableType]":
     if made["runs"]:
         parts.append(_runs_table(made["runs"]))
     if made["missing"]:
-        rows = [(one["run"], one["place"], " / ".join(one["questions"])) for one in made["missing"]]
+        rows = _alike(made["missing"])
         parts.append(table_of("Not taken", ("run", "place", "what is missing"), rows[:_FEW]))
     if made["bad"]:
         unread = [(one["place"], one["reason"]) for one in made["bad"]]
@@ -100,6 +100,21 @@ def lines(made: Mapping[str, Any]) -> "list[RenderableType]":
     for run in made["runs"][:_FEW]:
         parts += [f"note: {run['name']}: {text}" for text in run["problems"][:3]]
     return [*parts, _last_line(made)]
+
+
+def _alike(missing: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """A row for all runs of a tool that lack the same, named by the first of them."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for one in missing:
+        lacks = " / ".join(text.replace(repr(one["run"])[1:-1], "") for text in one["questions"])
+        groups.setdefault((one["tool"], lacks), []).append(one)
+    return [
+        (
+            one[0]["run"] + (f" and {len(one) - 1} more" if len(one) > 1 else ""),
+            one[0]["place"], " / ".join(one[0]["questions"]),
+        )
+        for one in groups.values()
+    ]  # fmt: skip
 
 
 def _last_line(made: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isoflop._errors import RunError
 from isoflop.runs.imported import SOURCE, ImportedFolder, ImportedRun
+from isoflop.runs.joined import attach_evaluations, merge_twins
 from isoflop.runs.segment import Segment, segment_of
 from isoflop.runs.sources import BadSource, Source, find_sources, read_source
 from isoflop.runs.stitch import lineages
@@ -47,12 +48,12 @@ def read_foreign(
         RunError: a source is not there, or nothing in it is known.
     """
     asked = asked or Asked()
-    found = [source for root in sources for source in find_sources(root)]
+    found = [source for root in sources for source in find_sources(root, asked.columns)]
     bad: list[BadSource] = []
     segments = list(_segments(found, asked, home, bad))
     runs: list[ImportedRun] = []
     missing: list[Missing] = []
-    for line in lineages(segments):
+    for line in merge_twins(attach_evaluations(lineages(segments))):
         one = understand(line, asked)
         if isinstance(one, ImportedRun):
             runs.append(one)
@@ -130,5 +131,5 @@ def require_runs(reading: Reading) -> None:
         return
     reasons = [f"{one.run}: {'; '.join(one.questions)}" for one in reading.missing]
     reasons += [one.reason for one in reading.bad]
-    more = f" And {len(reasons) - 1} more." if len(reasons) > 1 else ""
+    more = f" And {len(reasons) - 1} more, which a dry run lists." if len(reasons) > 1 else ""
     raise RunError(f"no run can be taken. {reasons[0] if reasons else 'Nothing is there.'}{more}")

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 
 GENERIC = "generic"
-_OF_TOOL = {"trainer_state": "hf_trainer"}
+_OF_TOOL = {"trainer_state": "hf_trainer", "lm_eval": "lm_eval"}
 """Readers whose files only one framework writes."""
 
 
@@ -25,8 +25,8 @@ class Preset:
     config: Mapping[str, str]
     shape: Mapping[str, bool]
     """What its models are like where the settings do not say."""
-    counter: str = ""
-    """The metric that counts steps, where the tracker counts something else."""
+    counters: tuple[str, ...] = ()
+    """Metrics that count steps, where the tracker may count something else: its own calls."""
     first_at_a_step: tuple[str, ...] = ()
     """Metrics of which the first value at a step holds, not the last."""
 
@@ -63,6 +63,6 @@ def _read(name: str) -> Preset:
         metrics=data["metrics"],
         config=data.get("config", {}),
         shape=data.get("shape", {}),
-        counter=data.get("counter", ""),
+        counters=tuple(data.get("counters", ())),
         first_at_a_step=tuple(data.get("first_at_a_step", ())),
     )

@@ -77,12 +77,13 @@ def segment_of(run: ForeignRun, asked: Asked) -> Segment:
     facts: dict[str, Any] = {}
     finals: dict[str, float] = {}
     keys: dict[str, str] = {}
-    counter = run.series.get(preset.counter)
+    counter = next((run.series[name] for name in preset.counters if name in run.series), None)
     for name, word in _words(run.series, preset.metrics, asked):
         one = run.series[name]
         if is_series(word) and word not in series and one.step.size:
-            series[word] = _counted(one, counter, first=name in preset.first_at_a_step)
-            keys[word] = name
+            counted = _counted(one, counter, first=name in preset.first_at_a_step)
+            if counted.step.size:
+                series[word], keys[word] = counted, name
         elif word in FACTS and word not in facts and one.value.size:
             facts[word], keys[word] = float(one.value[-1]), name
     for values in (run.config, run.summary):
@@ -114,14 +115,13 @@ def _words(
 
 def _counted(one: Series, counter: Series | None, *, first: bool) -> Series:
     """A series over the framework's own steps, each at most once where the first holds."""
-    if counter is not None and counter.step.size and one is not counter:
-        place = np.clip(np.searchsorted(counter.step, one.step), 0, counter.step.size - 1)
-        exact = counter.step[place] == one.step
-        one = Series(
-            step=counter.value[place][exact].astype(np.int64),
-            value=one.value[exact],
-            wall_s=one.wall_s[exact],
-        )
+    if counter is not None and one is not counter:
+        known = np.isfinite(counter.value)
+        at, count = counter.step[known], counter.value[known].astype(np.int64)
+        # A row without the counter is of the step that was counted last.
+        place = np.searchsorted(at, one.step, side="right") - 1
+        begun = place >= 0
+        one = Series(step=count[place[begun]], value=one.value[begun], wall_s=one.wall_s[begun])
     if first:
         again = np.concatenate([[False], one.step[1:] == one.step[:-1]])
         one = Series(step=one.step[~again], value=one.value[~again], wall_s=one.wall_s[~again])

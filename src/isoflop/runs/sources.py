@@ -8,7 +8,7 @@ from pathlib import Path
 from isoflop._errors import InputError, RunError
 from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.readers import READERS
-from isoflop.runs.tables import KIND, is_table, read_table
+from isoflop.runs.tables import KIND, has_losses, is_table, read_table
 
 _MOST_ENTRIES = 1_000_000
 """A folder with more is not a folder of runs."""
@@ -34,8 +34,10 @@ class BadSource:
     reason: str
 
 
-def find_sources(root: Path) -> list[Source]:
+def find_sources(root: Path, columns: Mapping[str, str] | None = None) -> list[Source]:
     """Every source at or below `root`: what each reader finds there, and tables of no tracker's.
+
+    Of tables in a folder those that have a loss by name, or by what the user says of `columns`.
 
     Raises:
         RunError: nothing there, nothing that is known, or too much to be a folder of runs.
@@ -45,7 +47,7 @@ def find_sources(root: Path) -> list[Source]:
     kinds = [kind for kind, reader in READERS.items() if reader.sniff(root)]
     found = [Source(kind=kind, path=root, root=root) for kind in kinds]
     if root.is_dir():
-        found += [Source(kind=KIND, path=path, root=root) for path in _tables(root)]
+        found += [Source(kind=KIND, path=path, root=root) for path in _tables(root, columns or {})]
     elif not found and is_table(root):
         found.append(Source(kind=KIND, path=root, root=root))
     if not found:
@@ -79,7 +81,7 @@ def read_source(
         yield BadSource(place=_shown(str(source.path), source), reason=str(error))
 
 
-def _tables(root: Path) -> Iterator[Path]:
+def _tables(root: Path, columns: Mapping[str, str]) -> Iterator[Path]:
     """Tables below a folder, but for those that trackers made for themselves."""
     seen = 0
     for folder, inner, names in os.walk(root):
@@ -87,7 +89,9 @@ def _tables(root: Path) -> Iterator[Path]:
         seen += 1 + len(names)
         if seen > _MOST_ENTRIES:
             raise RunError(f"{root}: more than {_MOST_ENTRIES} files. Name the folder of the runs.")
-        yield from (path for name in sorted(names) if is_table(path := Path(folder, name)))
+        for path in (Path(folder, name) for name in sorted(names)):
+            if is_table(path) and has_losses(path, columns):
+                yield path
 
 
 def _is_skipped(name: str) -> bool:

@@ -4,15 +4,16 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop._errors import MissingExtraError, RunError
+from isoflop._errors import InputError, MissingExtraError, RunError
 from isoflop.runs.foreign import ForeignRun, Series
-from isoflop.runs.presets import generic
+from isoflop.runs.presets import generic, presets
 from isoflop.runs.readers import READERS
 from isoflop.runs.vocabulary import meaning
 
@@ -23,6 +24,9 @@ OTHER_TABLES = (".tsv", ".jsonl", ".ndjson", ".parquet", ".json")
 """Suffixes of tables that are not CSV."""
 _PLAIN = ("x", "n_params", "n_tokens", "flops", "steps", "loss", "bpb")
 _PLAIN_STEMS = ("metrics", "log", "logs", "history", "train", "events", "progress", "results")
+_TARGETS = ("loss", "train_loss", "bpb")
+_FIRST = 200
+"""Lines of a log in which every metric has been logged."""
 _MOST_BYTES = 4 << 30
 _MOST_LINE = 16 << 20
 _LABELS: Mapping[str, tuple[str, ...]] = {
@@ -75,6 +79,24 @@ def is_plain_table(path: Path) -> bool:
     log = names.intersection(_LABELS["step"]) and "n_params" not in names
     known = any(meaning(name, {**generic().config, **generic().metrics}) for name in names)
     return bool(ours and not log) or not known
+
+
+def has_losses(path: Path, columns: Mapping[str, str]) -> bool:
+    """Whether a table has a loss, by a name that is known or that the user says of it.
+
+    One that cannot be read may have: that is said when it is read.
+    """
+    try:
+        if path.suffix.lower() in _JSON_LINES:
+            rows = islice(_json_lines(path, []), _FIRST)
+            names = {name for row in rows for name in row}
+        else:
+            names = set(_names(path))
+    except (InputError, MissingExtraError):
+        return True
+    tables = (columns, *({**one.config, **one.metrics} for one in presets()))
+    words = [str(meaning(name, one)) for name in names for one in tables]
+    return any(word in _TARGETS or word.startswith("loss_") for word in words)
 
 
 def table_rows(path: Path) -> list[dict[str, Any]]:

@@ -42,6 +42,9 @@ def understand(line: Sequence[Segment], asked: Asked) -> ImportedRun | Missing:
         gone = (f"it was deleted in {last.tool}",)
         return Missing(run=last.name, tool=last.tool, place=last.place, questions=gone)
     facts = {word: value for one in line for word, value in one.facts.items()}
+    if not last.series and last.finals:
+        why = "it is an evaluation of a training that is not here. Import both at once"
+        return Missing(run=last.name, tool=last.tool, place=last.place, questions=(why,))
     size = size_of(last, asked)
     unit, unit_rule, unit_question = loss_unit(last, series, asked)
     tokens, tokens_rule, tokens_missing = _tokens(last, series, facts, asked)
@@ -96,7 +99,8 @@ def _run(
         state="diverged" if diverged else last.state,
         n_params=size.counts, facts={w: v for w, v in kept.items() if v is not None},
         points=points, finals=dict(last.finals), provenance=dict(rules),
-        segments=tuple(one.ident for one in line), problems=tuple(problems[:MOST_PROBLEMS]),
+        segments=tuple(one.ident for one in line),
+        problems=tuple(dict.fromkeys(problems))[:MOST_PROBLEMS],
     )  # fmt: skip
 
 
