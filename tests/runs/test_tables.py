@@ -156,6 +156,19 @@ def test_strange_numbers_and_names_break_nothing(tmp_path):
     assert {run.name for run in reading.runs} == {evil, "ok"}
 
 
+def test_text_among_numbers_is_left_out_and_told(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        '{"step": 1, "val_loss": 4.0}\n{"step": 2, "val_loss": "-"}\n'
+        '{"step": 3, "val_loss": "NaN"}\n{"step": 4, "val_loss": 3.0}\n'
+    )
+    asked = Asked(n_params=(("*", 1e6),), batch_tokens=(("*", 100.0),))
+    (run,) = read_foreign([path], asked).runs
+    assert run.points["step"].tolist() == [1, 3, 4]
+    assert run.points["loss"][1] == math.inf  # logged, and no number
+    assert "val_loss: no number in 1 rows, which were left out" in run.problems
+
+
 def test_an_unknown_place_and_an_empty_one(tmp_path):
     with pytest.raises(RunError, match="no such folder or file"):
         read_foreign([tmp_path / "none"])

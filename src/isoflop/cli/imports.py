@@ -106,7 +106,7 @@ def _alike(missing: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
     """A row for all runs of a tool that lack the same, named by the first of them."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for one in missing:
-        lacks = " / ".join(text.replace(repr(one["run"])[1:-1], "") for text in one["questions"])
+        lacks = " / ".join(text.replace(f"'{one['run']}=", "") for text in one["questions"])
         groups.setdefault((one["tool"], lacks), []).append(one)
     return [
         (

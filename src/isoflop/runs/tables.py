@@ -46,6 +46,7 @@ _LABELS: Mapping[str, tuple[str, ...]] = {
     "group": ("group",),
     "state": ("state",),
 }
+_SPELLED = ("nan", "inf", "infinity")
 _TIMES = ("_timestamp", "timestamp", "wall_time", "time")
 _STATES = {"finished": "done", "done": "done", "running": "running", "crashed": "failed",
            "failed": "failed", "killed": "failed", "preempted": "failed"}  # fmt: skip
@@ -310,8 +311,8 @@ def _run(
     cells = {key: [values[i] for i in rows] for key, values in table.items() if key not in taken}
     step, counted = _steps(table, labels, rows)
     times = next((cells[key] for key in _TIMES if key in cells), None)
-    wall_s = np.array([_number(v) for v in times] if times else [math.nan] * len(rows))
-    config, series = {}, {}
+    wall_s = np.array([_time(v) for v in times] if times else [math.nan] * len(rows))
+    config, series, notes = {}, {}, list(problems)
     for key, values in cells.items():
         there = np.array([value is not None for value in values])
         given = [value for value in values if value is not None]
@@ -319,11 +320,13 @@ def _run(
         whole = there.all() or not (there & counted).any()
         if given and whole and all(value == given[0] for value in given):
             config[key] = given[0]
-        kept = there & counted
-        if kept.any() and all(isinstance(value, int | float) for value in given):
-            value = np.array([_number(v) for v in values])[kept]
+        spelled = np.array([_number(v) is not None for v in values])
+        kept = spelled & counted
+        if kept.any():
+            value = np.array([_number(v) or 0.0 for v in values])[kept]
             series[key] = Series(step=step[kept], value=value, wall_s=wall_s[kept])
-
+        if kept.any() and (odd := int((there & counted & ~spelled).sum())):
+            notes.append(f"{key}: no number in {odd} rows, which were left out")
     if "group" in labels:
         config["group"] = _text(table[labels["group"]][rows[-1]])
 
@@ -334,7 +337,7 @@ def _run(
         tool=KIND, place=str(path), run_id=f"{path}#{name}" if name else str(path),
         name=label("name") or name or _title(path),
         state=_STATES.get(label("state").lower(), "unknown"),
-        config=config, series=series, problems=problems,
+        config=config, series=series, problems=tuple(notes),
     )  # fmt: skip
 
 
@@ -352,16 +355,24 @@ def _steps(
         order = np.arange(1, len(rows) + 1) if len(rows) > 1 else np.zeros(1)
         return order.astype(np.int64), np.ones(len(rows), dtype=bool)
     column = table[labels["step"]]
-    values = np.array([_number(column[i]) for i in rows])
+    values = np.array([_time(column[i]) for i in rows])
     counted = np.isfinite(values) & (np.abs(values) < 2.0**62)
     return np.where(counted, values, 0).astype(np.int64), counted
 
 
-def _number(value: Any) -> float:
+def _number(value: Any) -> float | None:
+    """A cell as a number; NaN and infinities may be spelled out, as JSON cannot hold them."""
+    if isinstance(value, str) and value.strip().lower().lstrip("+-") not in _SPELLED:
+        return None
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        return math.nan
+        return None
+
+
+def _time(value: Any) -> float:
+    found = _number(value)
+    return math.nan if found is None else found
 
 
 def _text(value: Any) -> str:
