@@ -137,6 +137,16 @@ def test_killed_at_any_moment_and_done_again(tmp_path):
     assert content(study) == content(tmp_path / "whole")
 
 
+def test_a_folder_of_the_store_is_no_foreign_source(logs, tmp_path):
+    study = tmp_path / "study"
+    take(logs, study)
+    for place in (study, study / "runs", next((study / "runs").iterdir())):
+        with pytest.raises(RunError, match="holds runs of isoflop's already"):
+            read_foreign([place])
+    # Beside sources it is passed over.
+    assert len(read_foreign([tmp_path], home=study).runs) == 3
+
+
 def test_points_without_their_description_are_no_run_yet(logs, tmp_path):
     study = tmp_path / "study"
     take(logs, study)

@@ -1,5 +1,6 @@
 """What lies in a folder: which kinds of sources, told by content, and the runs of each."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from isoflop._errors import InputError, RunError
 from isoflop.runs.foreign import ForeignRun
+from isoflop.runs.imported import SOURCE
 from isoflop.runs.readers import READERS
 from isoflop.runs.tables import KIND, has_losses, is_table, read_table
 
@@ -44,6 +46,8 @@ def find_sources(root: Path, columns: Mapping[str, str] | None = None) -> list[S
     """
     if not root.exists():
         raise RunError(f"{root}: no such folder or file. Check the path.")
+    if any(map(is_store, (root, *root.glob("*"), *root.glob("runs/*")))):
+        raise RunError(f"{root}: holds runs of isoflop's already. To write them as a table: --to.")
     kinds = [kind for kind, reader in READERS.items() if reader.sniff(root)]
     found = [Source(kind=kind, path=root, root=root) for kind in kinds]
     if root.is_dir():
@@ -87,11 +91,24 @@ def _tables(root: Path, columns: Mapping[str, str]) -> Iterator[Path]:
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(name for name in inner if not _is_skipped(name))
         seen += 1 + len(names)
+        if is_store(Path(folder)):
+            continue
         if seen > _MOST_ENTRIES:
             raise RunError(f"{root}: more than {_MOST_ENTRIES} files. Name the folder of the runs.")
         for path in (Path(folder, name) for name in sorted(names)):
             if is_table(path) and has_losses(path, columns):
                 yield path
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a run's in the store: other tools have a config.json too."""
+    if (folder / SOURCE).is_file():
+        return True
+    try:
+        data = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and "version" in data and "model_type" not in data
 
 
 def _is_skipped(name: str) -> bool:

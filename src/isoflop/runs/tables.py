@@ -320,10 +320,11 @@ def _run(
         whole = there.all() or not (there & counted).any()
         if given and whole and all(value == given[0] for value in given):
             config[key] = given[0]
-        spelled = np.array([_number(v) is not None for v in values])
+        numbers = [_number(value) for value in values]
+        spelled = np.array([number is not None for number in numbers])
         kept = spelled & counted
         if kept.any():
-            value = np.array([_number(v) or 0.0 for v in values])[kept]
+            value = np.array([number or 0.0 for number in numbers])[kept]
             series[key] = Series(step=step[kept], value=value, wall_s=wall_s[kept])
         if kept.any() and (odd := int((there & counted & ~spelled).sum())):
             notes.append(f"{key}: no number in {odd} rows, which were left out")
@@ -362,6 +363,8 @@ def _steps(
 
 def _number(value: Any) -> float | None:
     """A cell as a number; NaN and infinities may be spelled out, as JSON cannot hold them."""
+    if value is None or type(value) is float:
+        return value
     if isinstance(value, str) and value.strip().lower().lstrip("+-") not in _SPELLED:
         return None
     try:
