@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tracker_bytes import crc, event, tf_record
 
 from isoflop._errors import RunError
 from isoflop.runs.readers import READERS
@@ -79,16 +80,6 @@ def test_a_flipped_bit_ends_the_reading_with_a_sentence(written: Written, tmp_pa
     assert "checksum" in run.problems[0] or "within a record" in run.problems[0]
 
 
-def record(data: bytes) -> bytes:
-    """A TFRecord."""
-    head = struct.pack("<Q", len(data))
-    return head + crc(head) + data + crc(data)
-
-
-def crc(data: bytes) -> bytes:
-    return struct.pack("<I", masked_crc32c(data, np.array([0]), np.array([len(data)]))[0])
-
-
 def test_crc32c_is_that_of_its_published_vectors() -> None:
     # RFC 3720, appendix B.4.
     vectors = {
@@ -119,10 +110,10 @@ def test_crc32c_of_long_spans_is_that_of_its_definition() -> None:
 def test_a_huge_length_is_refused_whether_or_not_its_checksum_is_right(tmp_path: Path) -> None:
     path = tmp_path / "events.out.tfevents.1"
     head = struct.pack("<Q", 1 << 62)
-    path.write_bytes(record(b"\x1a\x0dbrain.Event:2") + head + b"\0\0\0\0" + b"x" * 99)
+    path.write_bytes(tf_record(b"\x1a\x0dbrain.Event:2") + head + b"\0\0\0\0" + b"x" * 99)
     (run,) = READ(path)
     assert "checksum" in run.problems[0]
-    path.write_bytes(record(b"\x1a\x0dbrain.Event:2") + head + crc(head) + b"x" * 99)
+    path.write_bytes(tf_record(b"\x1a\x0dbrain.Event:2") + head + crc(head) + b"x" * 99)
     os.utime(path, (1e9, 1e9))
     (run,) = READ(path)
     assert "more than 16 MiB" in run.problems[0]
@@ -130,11 +121,9 @@ def test_a_huge_length_is_refused_whether_or_not_its_checksum_is_right(tmp_path:
 
 
 def test_a_large_record_is_passed_over_and_what_follows_is_read(tmp_path: Path) -> None:
-    value = b"\x0a\x01a\x15" + struct.pack("<f", 2.5)
-    summary = b"\x0a" + bytes([len(value)]) + value
-    event = b"\x10\x07\x2a" + bytes([len(summary)]) + summary
     path = tmp_path / "events.out.tfevents.1"
-    path.write_bytes(record(event) + record(bytes((1 << 24) + 1)) + record(event))
+    point = event(7, b"a", 2.5)
+    path.write_bytes(point + tf_record(bytes((1 << 24) + 1)) + point)
     (run,) = READ(path)
     np.testing.assert_array_equal(run.series["a"].step, [7, 7])
     np.testing.assert_array_equal(run.series["a"].value, [2.5, 2.5])

@@ -76,5 +76,12 @@ def test_what_is_not_of_trackio_is_refused(tmp_path: Path) -> None:
         list(READ(tmp_path))
     (tmp_path / "x.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     assert not READERS["trackio"].sniff(tmp_path)
+    with pytest.raises(RunError, match="cannot be read"):
+        list(READ(tmp_path / "x.db"))
     with pytest.raises(RunError, match="does not exist"):
         list(READ(tmp_path / "nowhere"))
+    with sqlite3.connect(tmp_path / "y.db") as connection:
+        connection.execute("CREATE TABLE metrics (a, b)")
+    connection.close()
+    with pytest.raises(RunError, match="no database of Trackio"):
+        list(READ(tmp_path / "y.db"))

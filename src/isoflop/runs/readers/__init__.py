@@ -1,10 +1,11 @@
-"""Readers of what other tools recorded: files and folders here, servers in their own modules.
+"""Readers of what other tools recorded, in files, in folders and on servers.
 
 What to use when:
 - `READERS`: by kind; `sniff` says whether a path is of the kind, `read` yields its runs.
+- `SERVERS`: by the word before the colon of a source such as `wandb:ENTITY/PROJECT`.
 
-A reader understands no metric's name and no unit, imports none of the tools, runs nothing that a
-file holds and contacts nobody.
+A reader understands no metric's name and no unit, imports none of the tools and runs nothing that
+a file holds. Nobody is contacted but by a call of `SERVERS`.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.readers import lm_eval, mlflow, tensorboard, trackio, trainer_state, wandb
+from isoflop.runs.readers.mlflow_api import read_mlflow
+from isoflop.runs.readers.wandb_api import read_wandb
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +38,10 @@ READERS: dict[str, Reader] = {
 }
 """Every reader of files by its kind; where a folder is of several kinds, the first tells most."""
 
-__all__ = ["READERS", "Reader"]
+SERVERS: dict[str, Callable[[str, Path, Callable[[str], bool]], Iterator[ForeignRun]]] = {
+    "wandb": read_wandb,
+    "mlflow": read_mlflow,
+}
+"""Runs of a server: (what follows the colon, folder of the cache, which metrics are wanted)."""
+
+__all__ = ["READERS", "SERVERS", "Reader"]

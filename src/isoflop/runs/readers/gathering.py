@@ -22,6 +22,8 @@ MAX_JSON = 1 << 27
 _MAX_PROBLEMS = 20
 _MAX_DEPTH = 6
 _MAX_SETTINGS = 20_000
+_MAX_NAME = 1000
+_MAX_NESTED = 16
 _INT64 = 1 << 63
 
 
@@ -137,11 +139,28 @@ def flat(data: Mapping[str, Any]) -> dict[str, Any]:
     stack: list[tuple[str, Any]] = list(data.items())[::-1]
     while stack and len(result) < _MAX_SETTINGS:
         key, value = stack.pop()
-        if isinstance(value, Mapping) and value and len(key) < 1000:
-            stack += [(f"{key}.{inner}", below) for inner, below in reversed(list(value.items()))]
-        else:
+        if isinstance(value, Mapping) and value:
+            if len(key) < _MAX_NAME:
+                inner = list(value.items())[::-1]
+                stack += [(f"{key}.{name}", below) for name, below in inner]
+        elif _is_shallow(value):
             result[key] = value
     return result
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether nothing in it lies so deep that whoever walks through it runs out of stack."""
+    level = [value]
+    for _ in range(_MAX_NESTED):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def shown(name: str) -> str:
@@ -150,11 +169,23 @@ def shown(name: str) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON as Python values; raises ValueError, never another error, on what is none."""
+    """JSON as Python values; raises ValueError, never another error, on what is none.
+
+    Half a surrogate pair, which JSON can spell but no file can hold, becomes a question mark.
+    """
     try:
-        return json.loads(text)
+        data = json.loads(text)
+        halves = ("\\ud" in text.lower()) if isinstance(text, str) else (b"\\ud" in text.lower())
+        if halves:
+            data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+    return data
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that every terminal and file can hold: names on disk need be no UTF-8."""
+    return str(path).encode("utf-8", "replace").decode()
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -166,7 +197,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         if (size := path.stat().st_size) > MAX_JSON:
             raise RunError(
-                f"{path}: {size / 1e6:.0f} MB, but at most {MAX_JSON / 1e6:.0f} MB are read. "
+                f"{printable(path)}: "
+                f"{size / 1e6:.0f} MB, but at most {MAX_JSON / 1e6:.0f} MB are read. "
                 "Thin it out first."
             )
         data = parse_json(path.read_bytes())
@@ -176,18 +208,21 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise
     except ValueError as error:
         raise RunError(
-            f"{path}: no JSON ({error}). Copy the file again, or leave it out."
+            f"{printable(path)}: no JSON ({error}). Copy the file again, or leave it out."
         ) from error
     if not isinstance(data, dict):
         raise RunError(
-            f"{path}: a JSON object was expected, but got {type(data).__name__}. Leave it out."
+            f"{printable(path)}: "
+            f"a JSON object was expected, but got {type(data).__name__}. Leave it out."
         )
     return data
 
 
 def cannot_read(path: Path, error: OSError) -> RunError:
     """The error of a file that the system does not open."""
-    return RunError(f"{path}: cannot be read ({error.strerror}). Check the path and its rights.")
+    return RunError(
+        f"{printable(path)}: cannot be read ({error.strerror}). Check the path and its rights."
+    )
 
 
 def files_below(path: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
@@ -211,9 +246,9 @@ def files_below(path: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
 
 
 def read_each(
-    tool: str, path: Path, places: Iterable[Path], read: Callable[[Path], ForeignRun]
+    tool: str, path: Path, places: Iterable[Path], read: Callable[[Path], Iterable[ForeignRun]]
 ) -> Iterator[ForeignRun]:
-    """One run a place; in a folder a place that cannot be read is a run of problems only.
+    """The runs of every place; in a folder a place that cannot be read is a run of problems only.
 
     Raises:
         RunError: `path` itself cannot be read, or there is nothing under it.
@@ -222,12 +257,14 @@ def read_each(
     for place in places:
         found = True
         try:
-            run = read(place)
+            yield from read(place)
         except RunError as error:
             if place == path:
                 raise
-            run = ForeignRun(tool=tool, place=str(place), run_id=str(place), problems=(str(error),))
-        yield run
+            name = printable(place)
+            yield ForeignRun(tool=tool, place=name, run_id=name, problems=(str(error),))
     if not found:
         what = "holds no runs" if path.exists() else "does not exist"
-        raise RunError(f"{path}: {what} of {tool}. Name the folder that the tool wrote.")
+        raise RunError(
+            f"{printable(path)}: {what} of {tool}. Name the file or the folder that the tool wrote."
+        )

@@ -14,6 +14,7 @@ from isoflop.runs.readers.gathering import (
     as_number,
     files_below,
     flat,
+    printable,
     read_each,
     read_json_object,
 )
@@ -35,7 +36,7 @@ def read(path: Path) -> Iterator[ForeignRun]:
         RunError: a file without results, or a folder without any.
     """
     places = [file for file in files_below(path, _wanted) if file == path or _is_results(file)]
-    yield from read_each(TOOL, path, places, _read_file)
+    yield from read_each(TOOL, path, places, lambda file: [_read_file(file)])
 
 
 def _wanted(name: str) -> bool:
@@ -59,7 +60,8 @@ def _read_file(path: Path) -> ForeignRun:
     data = read_json_object(path)
     if not _has_results(data):
         raise RunError(
-            f"{path}: has no `results` with their `config`. Name a results_*.json of lm-eval."
+            f"{printable(path)}: "
+            "has no `results` with their `config`. Name a results_*.json of lm-eval."
         )
     config: dict[str, Any] = {}
     for key in _CONFIGS:
@@ -72,9 +74,9 @@ def _read_file(path: Path) -> ForeignRun:
             config[key] = data[key]
     return ForeignRun(
         tool=TOOL,
-        place=str(path),
-        run_id=str(path),
-        name=str(data.get("model_name") or config.get("model_name") or path.parent.name),
+        place=printable(path),
+        run_id=printable(path),
+        name=str(data.get("model_name") or config.get("model_name") or printable(path.parent.name)),
         state="done",
         config=config,
         summary=_summary(data["results"]),

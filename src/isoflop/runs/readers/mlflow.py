@@ -5,7 +5,6 @@ infinities are the largest float64.
 """
 
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 from isoflop._errors import RunError
 from isoflop.runs.foreign import ForeignRun
-from isoflop.runs.readers.gathering import Gatherer, as_number, files_below, read_each
+from isoflop.runs.readers.gathering import Gatherer, as_number, files_below, printable, read_each
 from isoflop.runs.readers.mlflow_files import read_run_folder, run_folders
-from isoflop.runs.readers.mlflow_words import STATES, TOOL, settings
+from isoflop.runs.readers.mlflow_words import STATES, TOOL, settings, unclamped
 from isoflop.runs.readers.sqlite import columns_of, has_columns, opened
 
 _COLUMNS = {
@@ -39,18 +38,19 @@ def read(path: Path) -> Iterator[ForeignRun]:
     Raises:
         RunError: a file that is no such database, or a folder without runs.
     """
-    if path.is_file():
-        yield from read_database(path)
-        return
-    found = False
-    for file in filter(_is_database, files_below(path, _wanted)):
-        found = True
-        yield from read_database(file)
+    databases = [file for file in files_below(path, _wanted) if file == path or _is_database(file)]
     folders = list(run_folders(path))
-    if folders or not found:
-        for run in read_each(TOOL, path, folders, read_run_folder):
-            if run.state != "deleted":
-                yield run
+    yield from read_each(TOOL, path, databases + folders, _read)
+
+
+def _read(place: Path) -> Iterator[ForeignRun]:
+    """Runs of a database, or the one of a folder."""
+    if place.is_dir():
+        run = read_run_folder(place)
+        if run.state != "deleted":
+            yield run
+    else:
+        yield from _read_database(place)
 
 
 def _wanted(name: str) -> bool:
@@ -61,7 +61,7 @@ def _is_database(file: Path) -> bool:
     return has_columns(file, "metrics", {"run_uuid", "is_nan"})
 
 
-def read_database(path: Path) -> Iterator[ForeignRun]:
+def _read_database(path: Path) -> Iterator[ForeignRun]:
     """Every run of a database that is not deleted, one after the other.
 
     Raises:
@@ -92,7 +92,8 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
             found = "SELECT version_num FROM alembic_version" if "version_num" in known else ""
             version = connection.execute(found).fetchone() if found else None
             raise RunError(
-                f"{path}: the table {table} of MLflow has no {', '.join(sorted(missing))} "
+                f"{printable(path)}: "
+                f"the table {table} of MLflow has no {', '.join(sorted(missing))} "
                 f"(schema {version[0] if version else 'unknown'}). Run `mlflow db upgrade` on a "
                 "copy, or name another file."
             )
@@ -122,12 +123,7 @@ def _take(gathered: Gatherer, row: tuple[Any, ...]) -> None:
     elif number is None:
         gathered.no_number(str(key))
     else:
-        gathered.add(str(key), step, _unclamped(number), timestamp / 1000)
-
-
-def _unclamped(value: float) -> float:
-    """An infinity that MLflow kept as the largest float64."""
-    return value if abs(value) < sys.float_info.max else value * 2
+        gathered.add(str(key), step, unclamped(number), timestamp / 1000)
 
 
 def _run(
@@ -140,7 +136,7 @@ def _run(
     name, status, experiment = row
     return ForeignRun(
         tool=TOOL,
-        place=str(path),
+        place=printable(path),
         run_id=run_id,
         name=str(name or ""),
         state=STATES.get(str(status), "unknown"),

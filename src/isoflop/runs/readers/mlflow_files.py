@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isoflop.runs.foreign import ForeignRun
-from isoflop.runs.readers.gathering import Gatherer, cannot_read, files_below, shown
+from isoflop.runs.readers.gathering import Gatherer, cannot_read, files_below, printable, shown
 from isoflop.runs.readers.mlflow_words import STATES, TOOL, settings
 
 _META = "meta.yaml"
@@ -41,15 +41,15 @@ def read_run_folder(folder: Path) -> ForeignRun:
         tags = _texts(folder / "tags")
         config = settings(_texts(folder / "params"), tags, experiment)
         for file in _plain_files(folder / "metrics"):
-            key = file.relative_to(folder / "metrics").as_posix()
+            key = printable(file.relative_to(folder / "metrics").as_posix())
             _read_metric(file, key, gathered)
     except OSError as error:
         raise cannot_read(Path(error.filename or folder), error) from error
     state = STATES.get(_STATUS.get(meta.get("status", ""), ""), "unknown")
     return ForeignRun(
         tool=TOOL,
-        place=str(folder),
-        run_id=meta.get("run_id") or meta.get("run_uuid") or folder.name,
+        place=printable(folder),
+        run_id=meta.get("run_id") or meta.get("run_uuid") or printable(folder.name),
         name=tags.get("mlflow.runName") or meta.get("run_name", ""),
         state="deleted" if meta.get("lifecycle_stage") == "deleted" else state,
         config=config,
@@ -92,7 +92,7 @@ def _text(file: Path) -> str:
 
 def _texts(folder: Path) -> dict[str, str]:
     files = _plain_files(folder)
-    return {file.relative_to(folder).as_posix(): _text(file) for file in files}
+    return {printable(file.relative_to(folder).as_posix()): _text(file) for file in files}
 
 
 def _yaml(content: str) -> dict[str, str]:

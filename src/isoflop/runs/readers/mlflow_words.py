@@ -1,6 +1,7 @@
 """What MLflow's database, its file store and its server say alike: states, params and tags."""
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,3 +35,8 @@ def plain(value: str) -> Any:
     if isinstance(data, int) or (isinstance(data, float) and math.isfinite(data)):
         return data
     return value
+
+
+def unclamped(value: float) -> float:
+    """An infinity that MLflow keeps as the largest float64."""
+    return value if abs(value) < sys.float_info.max else value * 2

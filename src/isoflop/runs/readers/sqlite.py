@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isoflop._errors import RunError
+from isoflop.runs.readers.gathering import printable
 
 MAGIC = b"SQLite format 3\0"
 _MAX_VALUE = 1 << 24
@@ -40,17 +41,18 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         RunError: no SQLite file, a damaged or a locked one.
     """
     if not is_sqlite(path):
-        raise RunError(f"{path}: no SQLite file. Name the database that the tool wrote.")
+        raise RunError(f"{printable(path)}: no SQLite file. Name the database that the tool wrote.")
     try:
         connection = _connect(path)
         try:
             yield connection
         finally:
             connection.close()
-    # Python raises MemoryError where a damaged page claims a value that no memory holds.
-    except (sqlite3.Error, MemoryError, OverflowError) as error:
+    # A damaged page may claim a value that no memory holds, a damaged schema be no UTF-8.
+    except (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError) as error:
         raise RunError(
-            f"{path}: the database cannot be read ({error}). If its tool is writing now, try "
+            f"{printable(path)}: "
+            f"the database cannot be read ({error}). If its tool is writing now, try "
             "again; if it is damaged, `sqlite3 FILE .recover` may mend a copy."
         ) from error
 

@@ -16,11 +16,13 @@ from isoflop._errors import RunError
 from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.readers.frames import FrameError, TornError, masked_crc32c, tf_records
 from isoflop.runs.readers.gathering import (
+    MAX_METRICS,
     Gatherer,
     cannot_read,
     files_below,
     flat,
     parse_json,
+    printable,
     read_each,
 )
 from isoflop.runs.readers.protobuf import (
@@ -42,7 +44,9 @@ ALIVE_S = 300.0
 # Numbers of fields.
 _WALL_TIME, _STEP, _SUMMARY, _SESSION_LOG = 1, 2, 5, 7
 _TAG, _SIMPLE_VALUE, _TENSOR, _METADATA = 1, 2, 8, 9
+_TAG_FIELD, _FLOAT_FIELD = b"\x0a", b"\x15"
 _START = 1
+_MAX_RESTARTS = 1000
 _TEXT_SUFFIX = "/text_summary"
 
 
@@ -61,7 +65,7 @@ def read(path: Path) -> Iterator[ForeignRun]:
         path if path.is_file() else folder: list(files)
         for folder, files in groupby(files_below(path, _wanted), lambda file: file.parent)
     }
-    yield from read_each(TOOL, path, attempts, lambda place: _read(place, attempts[place], path))
+    yield from read_each(TOOL, path, attempts, lambda place: [_read(place, attempts[place], path)])
 
 
 def _wanted(name: str) -> bool:
@@ -95,9 +99,9 @@ def _read(place: Path, files: list[Path], root: Path) -> ForeignRun:
         raise RunError(f"{problems[0]}. Name an event file of TensorBoard or its folder.")
     return ForeignRun(
         tool=TOOL,
-        place=str(place),
-        run_id=str(place),
-        name=place.name if place == root else place.relative_to(root).as_posix(),
+        place=printable(place),
+        run_id=printable(place),
+        name=printable(place.name if place == root else place.relative_to(root).as_posix()),
         state=run.state or ("running" if silent_s <= ALIVE_S else "unknown"),
         config=run.config,
         series=run.gathered.series(),
@@ -115,6 +119,8 @@ class _Run:
         self.n_records = 0
         self._seen: set[bytes] = set()
         self._names: dict[bytes, str] = {}
+        self._tags: dict[bytes, bytes] = {}
+        self._n_restarts = 0
 
     def read_file(self, file: Path) -> None:
         """One attempt, in the order written."""
@@ -126,18 +132,18 @@ class _Run:
                     self._take(record, file)
             except TornError as error:
                 if time.time() - file.stat().st_mtime > ALIVE_S:
-                    self.gathered.problem(f"{file}: {error}: its last rows are lost")
+                    self.gathered.problem(f"{printable(file)}: {error}: its last rows are lost")
             except FrameError as error:
-                self.gathered.problem(f"{file}: {error}: what follows was left out")
+                self.gathered.problem(f"{printable(file)}: {error}: what follows was left out")
 
-    def _take(self, record: bytes, file: Path) -> None:
-        if not record:
-            self.gathered.problem(f"{file}: a record of more than 16 MiB was left out")
+    def _take(self, record: bytes | None, file: Path) -> None:
+        if record is None:
+            self.gathered.problem(f"{printable(file)}: a record of more than 16 MiB was left out")
             return
         try:
             self._take_event(record)
         except WireError as error:
-            self.gathered.problem(f"{file}: a record is no protobuf ({error}): left out")
+            self.gathered.problem(f"{printable(file)}: a record is no protobuf ({error}): left out")
 
     def _take_event(self, record: bytes) -> None:
         wall_s = float("nan")
@@ -151,14 +157,26 @@ class _Run:
             elif number == _SUMMARY and kind == BYTES:
                 summaries.append(data)
             elif number == _SESSION_LOG and kind == BYTES and status(data) == _START:
-                # The writer was told where it takes up: what was logged from there on is void.
-                self.gathered.cut_from(step)
+                self._restart(step)
         for summary in summaries:
             for number, kind, _, data in fields(summary):
                 if number == 1 and kind == BYTES:
                     self._take_value(data, step, wall_s)
 
+    def _restart(self, step: int) -> None:
+        """The writer was told where it takes up: what was logged from there on is void."""
+        self._n_restarts += 1
+        if self._n_restarts <= _MAX_RESTARTS:
+            self.gathered.cut_from(step)
+        else:
+            self.gathered.problem(f"more than {_MAX_RESTARTS} restarts: the others void nothing")
+
     def _take_value(self, data: bytes, step: int, wall_s: float) -> None:
+        # Nearly all are a tag, then a float: the bytes before the float are known by now.
+        known = self._tags.get(data[:-4])
+        if known is not None:
+            self._take_number(known, step, single(data[-4:]), wall_s)
+            return
         tag = b""
         value: float | bytes | None = None
         for number, kind, _, below in fields(data):
@@ -170,6 +188,9 @@ class _Run:
                 value = tensor_value(below)
             elif number == _METADATA and kind == BYTES:
                 self._take_metadata(below)
+        head = _TAG_FIELD + bytes([len(tag) & 127]) + tag + _FLOAT_FIELD
+        if data[:-4] == head and len(tag) < 128 and len(self._tags) < MAX_METRICS:
+            self._tags[head] = tag
         if isinstance(value, bytes):
             self._take_text(text(tag), value)
         elif value is not None:

@@ -12,7 +12,15 @@ from typing import Any
 
 from isoflop._errors import MissingExtraError, RunError
 from isoflop.runs.foreign import ForeignRun
-from isoflop.runs.readers.gathering import Gatherer, cannot_read, files_below, flat, parse_json
+from isoflop.runs.readers.gathering import (
+    Gatherer,
+    cannot_read,
+    files_below,
+    flat,
+    parse_json,
+    printable,
+    read_each,
+)
 from isoflop.runs.readers.sqlite import columns_of, has_columns, opened
 
 TOOL = "trackio"
@@ -38,18 +46,20 @@ def read(path: Path) -> Iterator[ForeignRun]:
         RunError: a file that is none of Trackio's, or a folder without any.
         MissingExtraError: Parquet files without pyarrow.
     """
-    files = {file: _kind(file) for file in files_below(path, _wanted)}
-    found = False
-    for file, kind in files.items():
-        if kind == "database":
-            found = True
-            yield from _read_database(file)
-        elif kind == "parquet" and not files.get(file.with_suffix(".db")):
-            found = True
-            yield from _read_parquet(file)
-    if not found:
-        what = "does not exist" if not path.exists() else "holds no runs of trackio"
-        raise RunError(f"{path}: {what}. Name a database or an export of Trackio, or its folder.")
+    if path.is_file():
+        yield from _read(path)
+        return
+    kinds = {file: _kind(file) for file in files_below(path, _wanted)}
+    places = [
+        file
+        for file, kind in kinds.items()
+        if kind == "database" or (kind and not kinds.get(file.with_suffix(".db")))
+    ]
+    yield from read_each(TOOL, path, places, _read)
+
+
+def _read(file: Path) -> Iterator[ForeignRun]:
+    return _read_parquet(file) if _is_parquet(file) else _read_database(file)
 
 
 def _wanted(name: str) -> bool:
@@ -61,16 +71,24 @@ def _kind(file: Path) -> str:
     if file.suffix != ".parquet":
         return "database" if has_columns(file, "metrics", _NEEDED) else ""
     try:
-        with file.open("rb") as stream:
-            if stream.read(4) != _PARQUET:
-                return ""
-        return "parquet" if _columns(file) >= _NEEDED - {"metrics"} else ""
-    except (OSError, MissingExtraError, RunError):
+        columns = _columns(file) if _is_parquet(file) else set()
+    except (MissingExtraError, RunError):
         return ""
+    return "parquet" if columns >= _NEEDED - {"metrics"} else ""
+
+
+def _is_parquet(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(_PARQUET)) == _PARQUET
+    except OSError:
+        return False
 
 
 def _read_database(path: Path) -> Iterator[ForeignRun]:
     with opened(path) as connection:
+        if not columns_of(connection, "metrics") >= _NEEDED:
+            raise RunError(f"{printable(path)}: no database of Trackio. Name the one it wrote.")
         # Before 0.20 a run had no id but its name.
         own = "run_id" if "run_id" in columns_of(connection, "metrics") else "run_name"
         configs = _configs(connection)
@@ -130,7 +148,7 @@ def _run(
         config["trackio.group"] = settings["_Group"]
     return ForeignRun(
         tool=TOOL,
-        place=str(path),
+        place=printable(path),
         run_id=run_id,
         name=name,
         config=config,
@@ -148,6 +166,8 @@ def _seconds(timestamp: Any) -> float:
 
 
 def _read_parquet(path: Path) -> Iterator[ForeignRun]:
+    if not _columns(path) >= _NEEDED - {"metrics"}:
+        raise RunError(f"{printable(path)}: no export of Trackio. Name the table of its metrics.")
     sidecar = path.with_name(f"{path.stem}_configs.parquet")
     if not sidecar.is_file():
         # The layout for static Spaces.
@@ -155,7 +175,7 @@ def _read_parquet(path: Path) -> Iterator[ForeignRun]:
     configs = {}
     if sidecar.is_file():
         for row in _parquet_rows(sidecar):
-            configs[_run_id(row)] = {key: row[key] for key in row.keys() - _KEYS}
+            configs[_run_id(row)] = _logged(row)
     yield from _runs(path, map(_parquet_row, _parquet_rows(path)), configs)
 
 
@@ -164,10 +184,13 @@ def _run_id(row: dict[str, Any]) -> str:
 
 
 def _parquet_row(row: dict[str, Any]) -> Row:
-    # A metric that was not logged at a step is null there.
-    metrics = {key: value for key, value in row.items() if key not in _KEYS and value is not None}
     name = str(row.get("run_name") or "")
-    return _run_id(row), name, row.get("step"), row.get("timestamp"), metrics
+    return _run_id(row), name, row.get("step"), row.get("timestamp"), _logged(row)
+
+
+def _logged(row: dict[str, Any]) -> dict[str, Any]:
+    """What the user gave; a column of another run or step is null here."""
+    return {key: value for key, value in row.items() if key not in _KEYS and value is not None}
 
 
 def _columns(path: Path) -> set[str]:
@@ -180,7 +203,9 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     with _parquet(path) as file:
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
         if size > _MAX_PARQUET:
-            raise RunError(f"{path}: {size / 1e9:.1f} GB unpacked. Read the database instead.")
+            raise RunError(
+                f"{printable(path)}: {size / 1e9:.1f} GB unpacked. Read the database instead."
+            )
         table = file.read()
         names = [name for name in ("run_id", "run_name", "id") if name in table.column_names]
         table = table.sort_by([(name, "ascending") for name in names])
@@ -207,6 +232,7 @@ def _parquet(path: Path) -> Iterator[Any]:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         raise RunError(
-            f"{path}: damaged Parquet ({type(error).__name__}). Export it again, or read the "
+            f"{printable(path)}: "
+            f"damaged Parquet ({type(error).__name__}). Export it again, or read the "
             "database."
         ) from error

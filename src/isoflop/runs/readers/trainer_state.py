@@ -19,6 +19,7 @@ from isoflop.runs.readers.gathering import (
     files_below,
     flat,
     numbers,
+    printable,
     read_each,
     read_json_object,
 )
@@ -54,7 +55,7 @@ def read(path: Path) -> Iterator[ForeignRun]:
     folders = {
         folder: list(files) for folder, files in groupby(files_below(path, _wanted), _output_folder)
     }
-    yield from read_each(TOOL, path, folders, lambda folder: _newest(folder, folders[folder]))
+    yield from read_each(TOOL, path, folders, lambda folder: [_newest(folder, folders[folder])])
 
 
 def _wanted(name: str) -> bool:
@@ -95,7 +96,7 @@ def _read_state(file: Path, folder: Path) -> ForeignRun:
     state = read_json_object(file)
     history = state.get("log_history")
     if not isinstance(history, list):
-        raise RunError(f"{file}: has no log_history. Name a {_NAME} of a Trainer.")
+        raise RunError(f"{printable(file)}: has no log_history. Name a {_NAME} of a Trainer.")
     gathered = Gatherer()
     totals = {key: state[key] for key in _TOTALS if key in state}
     for entry in history:
@@ -111,9 +112,9 @@ def _read_state(file: Path, folder: Path) -> ForeignRun:
     config |= {key: state[key] for key in _SETTINGS if key in state}
     return ForeignRun(
         tool=TOOL,
-        place=str(file),
-        run_id=str(folder),
-        name=folder.resolve().name,
+        place=printable(file),
+        run_id=printable(folder),
+        name=printable(folder.resolve().name),
         state="done" if _is_done(state) else "unknown",
         config=config,
         series=gathered.series(),

@@ -16,22 +16,23 @@ from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.readers.frames import FrameError, TornError, log_records
 from isoflop.runs.readers.gathering import (
     Gatherer,
+    as_number,
     cannot_read,
     files_below,
     flat,
     numbers,
-    parse_json,
+    printable,
     read_each,
     shown,
 )
-from isoflop.runs.readers.protobuf import (
-    BYTES,
-    VARINT,
-    WireError,
-    double,
-    fields,
-    signed,
-    text,
+from isoflop.runs.readers.protobuf import BYTES, VARINT, WireError, fields, signed, text
+from isoflop.runs.readers.wandb_items import (
+    Items,
+    Key,
+    json_value,
+    number_or_json,
+    put,
+    remove,
 )
 
 TOOL = "wandb"
@@ -44,10 +45,6 @@ _OWN = "_"
 
 # Numbers of fields.
 _HISTORY, _SUMMARY, _CONFIG, _RUN, _EXIT = 2, 3, 5, 17, 18
-_KEY, _NESTED_KEY, _VALUE_JSON = 1, 2, 16
-_INTEGER, _NUMBER, _BOOLEAN, _TEXT, _JSON = 5, 6, 4, 7, 8
-
-Key = tuple[bytes, ...]
 
 
 def sniff(path: Path) -> bool:
@@ -61,7 +58,8 @@ def read(path: Path) -> Iterator[ForeignRun]:
     Raises:
         RunError: a file that is none of W&B's, or a folder without any.
     """
-    yield from read_each(TOOL, path, files_below(path, _wanted), read_file)
+    files = files_below(path, _wanted)
+    yield from read_each(TOOL, path, files, lambda file: [_read_file(file)])
 
 
 def _wanted(name: str) -> bool:
@@ -76,7 +74,7 @@ def _is_wandb(file: Path) -> bool:
         return False
 
 
-def read_file(path: Path) -> ForeignRun:
+def _read_file(path: Path) -> ForeignRun:
     """The attempt that one file records, up to its last whole record.
 
     Raises:
@@ -88,7 +86,7 @@ def read_file(path: Path) -> ForeignRun:
             _check_header(path, stream.read(_HEADER_BYTES))
             silent_s = time.time() - path.stat().st_mtime
             try:
-                for record in log_records(stream, b"\0" * _HEADER_BYTES):
+                for record in log_records(stream, _HEADER_BYTES):
                     run.take(record)
             except TornError as error:
                 if silent_s > ALIVE_S:
@@ -103,7 +101,8 @@ def read_file(path: Path) -> ForeignRun:
 def _check_header(path: Path, header: bytes) -> None:
     if not header.startswith(_MAGIC):
         raise RunError(
-            f"{path}: does not begin as a file of W&B. Name a run-*.wandb file or its folder."
+            f"{printable(path)}: "
+            "does not begin as a file of W&B. Name a run-*.wandb file or its folder."
         )
 
 
@@ -117,11 +116,12 @@ class _Attempt:
         self.exit_code: int | None = None
         self.config: dict[str, Any] = {}
         self.summary: dict[Key, bytes] = {}
+        self._items = Items()
         self._names: dict[Key, str] = {}
 
-    def take(self, record: bytes) -> None:
+    def take(self, record: bytes | None) -> None:
         """One record; one that is no protobuf is a problem."""
-        if not record:
+        if record is None:
             self.gathered.problem("a record of more than 16 MiB was left out")
             return
         try:
@@ -142,7 +142,7 @@ class _Attempt:
             self.gathered.problem(f"a record is no protobuf ({error}): left out")
 
     def _take_row(self, row: bytes) -> None:
-        items: list[tuple[Key, object]] = []
+        items: list[tuple[Key, bytes]] = []
         step: int | None = None
         wall_s = float("nan")
         for number, kind, _, data in fields(row):
@@ -152,27 +152,32 @@ class _Attempt:
                     if inner == 1 and inner_kind == VARINT:
                         step = signed(value)
             elif number == 1 and kind == BYTES:
-                key, value_any = _item(data)
-                if key == (b"_timestamp",) and isinstance(value_any, float):
-                    wall_s = value_any
-                elif key == (b"_step",) and isinstance(value_any, float) and step is None:
-                    step = int(value_any) if abs(value_any) < 1 << 53 else None
+                key, raw = self._items.split(data)
+                if key == (b"_timestamp",):
+                    wall_s = as_number(number_or_json(raw)) or wall_s
+                elif key == (b"_step",) and step is None:
+                    found = as_number(number_or_json(raw))
+                    step = int(found) if found is not None and abs(found) < 1 << 53 else None
                 else:
-                    items.append((key, value_any))
+                    items.append((key, raw))
         if step is None:
             self.gathered.problem("a row has no step: left out")
             return
-        for key, value_any in items:
-            self._add(key, step, value_any, wall_s)
+        for key, raw in items:
+            self._add(key, step, raw, wall_s)
 
-    def _add(self, key: Key, step: int, value: object, wall_s: float) -> None:
+    def _add(self, key: Key, step: int, raw: bytes, wall_s: float) -> None:
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = ".".join(text(part) for part in key)
         if name.startswith(_OWN):
             return
+        value = number_or_json(raw)
         if isinstance(value, float):
             self.gathered.add(name, step, value, wall_s)
+        elif isinstance(value, dict) and "_type" not in value:  # of releases before 0.12
+            for inner, number in flat({name: value}).items():
+                self.gathered.add_any(inner, step, number, wall_s)
         else:
             self.gathered.add_any(name, step, value, wall_s)
 
@@ -180,7 +185,7 @@ class _Attempt:
         for number, kind, _, data in fields(summary):
             if kind != BYTES:
                 continue
-            key, raw = _raw_item(data)
+            key, raw = self._items.split(data)
             if number == 1:
                 self.summary[key] = raw
             elif number == 2:
@@ -190,12 +195,12 @@ class _Attempt:
         for number, kind, _, data in fields(config):
             if kind != BYTES:
                 continue
-            key, raw = _raw_item(data)
+            key, raw = self._items.split(data)
             path = [text(part) for part in key]
             if number == 1:
-                _put(self.config, path, _json(raw))
+                put(self.config, path, json_value(raw))
             elif number == 2:
-                _remove(self.config, path)
+                remove(self.config, path)
 
     def _take_run(self, run: bytes) -> None:
         for number, kind, _, data in fields(run):
@@ -216,7 +221,7 @@ class _Attempt:
 
     def finish(self, path: Path, *, living: bool) -> ForeignRun:
         """The run as it is known now."""
-        run_id = self.run.get("id") or path.stem.removeprefix("run-")
+        run_id = self.run.get("id") or printable(path.stem.removeprefix("run-"))
         config = {key: value for key, value in flat(self.config).items() if key[:1] != _OWN}
         if group := self.run.get("group"):
             config["wandb.group"] = group
@@ -224,7 +229,7 @@ class _Attempt:
         summary = {key: value for key, value in self._numbers().items() if key not in series}
         return ForeignRun(
             tool=TOOL,
-            place=str(path),
+            place=printable(path),
             run_id=f"{run_id}@{self.begin}" if self.begin else run_id,
             name=self.run.get("name", ""),
             group=run_id,
@@ -245,7 +250,7 @@ class _Attempt:
         values: dict[str, Any] = {}
         for key, raw in self.summary.items():
             try:
-                _put(values, [text(part) for part in key], _value(raw))
+                put(values, [text(part) for part in key], json_value(raw))
             except WireError:
                 name = shown(".".join(text(part) for part in key))
                 self.gathered.problem(f"the summary {name} is no JSON")
@@ -253,75 +258,6 @@ class _Attempt:
 
 
 _RUN_TEXTS = {1: "id", 3: "project", 6: "group", 8: "name"}
-
-
-def _raw_item(item: bytes) -> tuple[Key, bytes]:
-    """The path of an item's key and its JSON text."""
-    key: list[bytes] = []
-    raw = b""
-    for number, kind, _, data in fields(item):
-        if kind == BYTES:
-            if number in (_NESTED_KEY, _KEY):
-                key.append(data)
-            elif number == _VALUE_JSON:
-                raw = data
-    return tuple(key), raw
-
-
-def _item(item: bytes) -> tuple[Key, object]:
-    """The path of an item's key and its value."""
-    key: list[bytes] = []
-    value: object = None
-    for number, kind, varint, data in fields(item):
-        if kind == BYTES and number in (_NESTED_KEY, _KEY):
-            key.append(data)
-        elif number in (_VALUE_JSON, _JSON):
-            value = _value(data)
-        elif number == _NUMBER:
-            value = double(data)
-        elif number == _INTEGER:  # zigzag
-            value = float((varint >> 1) ^ -(varint & 1))
-        elif number == _BOOLEAN:
-            value = float(varint)
-        elif number == _TEXT:
-            value = text(data)
-    return tuple(key), value
-
-
-def _value(raw: bytes) -> object:
-    """A JSON text: a float where it is a number, NaN and infinities too."""
-    try:
-        return float(raw)
-    except ValueError:
-        return _json(raw)
-
-
-def _json(raw: bytes) -> object:
-    try:
-        return parse_json(raw)
-    except ValueError as error:
-        raise WireError(f"JSON: {error}") from error
-
-
-def _put(target: dict[str, Any], path: list[str], value: object) -> None:
-    """Set a nested value; what stands in the way gives way, as in W&B."""
-    for part in path[:-1]:
-        inner = target.get(part)
-        if not isinstance(inner, dict):
-            inner = target[part] = {}
-        target = inner
-    if path:
-        target[path[-1]] = value
-
-
-def _remove(target: dict[str, Any], path: list[str]) -> None:
-    for part in path[:-1]:
-        inner = target.get(part)
-        if not isinstance(inner, dict):
-            return
-        target = inner
-    if path:
-        target.pop(path[-1], None)
 
 
 def _compact(timestamp: bytes) -> str:
