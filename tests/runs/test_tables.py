@@ -174,3 +174,35 @@ def test_an_unknown_place_and_an_empty_one(tmp_path):
         read_foreign([tmp_path / "none"])
     with pytest.raises(RunError, match="nothing in it is known"):
         read_foreign([tmp_path])
+
+
+def test_runs_left_out_of_a_table_are_warned_of(tmp_path, log):
+    bad = tmp_path / "other.jsonl"
+    bad.write_text('{"step": 1, "val_loss": 4.0}\n')
+    with pytest.warns(UserWarning, match=r"1 runs or sources left out: other \(its settings say"):
+        table = read_runs(log, bad)
+    assert table["run_name"].tolist() == ["small"]
+    with pytest.raises(RunError, match="no run can be taken"):
+        read_runs(bad)
+
+
+def test_a_server_is_asked_for_what_has_a_meaning(tmp_path, monkeypatch):
+    """`wandb:ENTITY/PROJECT` goes to the server's reader, through the user's cache."""
+    from foreign_runs import foreign
+
+    from isoflop.runs import sources
+
+    asked = []
+
+    def served(place, cache, wanted):
+        names = ("val/loss", "gpu.0.temp", "mine", "train/global_step")
+        asked.append((place, cache, [name for name in names if wanted(name)]))
+        yield foreign("r1", place=f"wandb:{place}/r1")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(sources.SERVERS, "wandb", served)
+    table = read_runs("wandb:me/project", asked=Asked(columns={"mine": "loss_mine"}))
+    assert table["loss"].tolist() == curve([100])
+    wanted = ["val/loss", "mine", "train/global_step"]
+    assert asked == [("me/project", tmp_path / "isoflop" / "trackers", wanted)]
+    assert list(tmp_path.iterdir()) == []

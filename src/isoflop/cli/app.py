@@ -159,7 +159,8 @@ def status(folder: Folder = HERE, json: Json = False) -> None:
 @app.command("import")
 def import_(
     source: Annotated[
-        list[Path], typer.Argument(help="Trackers' files or folders, tables, a study.")
+        list[str],
+        typer.Argument(help="Files, folders, a study, wandb:ENTITY/PROJECT, mlflow:ADDRESS."),
     ],
     into: Annotated[Path | None, typer.Option(help="The study folder that keeps the runs.")] = None,
     to: Annotated[

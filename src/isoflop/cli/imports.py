@@ -36,7 +36,7 @@ def asked_of(
 
 
 def take(
-    sources: Sequence[Path], into: Path | None, asked: "Asked", *, dry_run: bool
+    sources: Sequence[str], into: Path | None, asked: "Asked", *, dry_run: bool
 ) -> dict[str, Any]:
     """Bring runs into a study's folder; without one, or as a dry run, only say what is there.
 
@@ -59,7 +59,7 @@ def take(
 
 
 def table(
-    sources: Sequence[Path], to: Path, asked: "Asked", *, kind: str, into: Path | None,
+    sources: Sequence[str], to: Path, asked: "Asked", *, kind: str, into: Path | None,
     dry_run: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the runs of all sources, isoflop's own too, as one table.

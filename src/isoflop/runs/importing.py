@@ -8,7 +8,7 @@ from isoflop._errors import RunError
 from isoflop.runs.imported import SOURCE, ImportedFolder, ImportedRun
 from isoflop.runs.joined import attach_evaluations, merge_twins
 from isoflop.runs.segment import Segment, segment_of
-from isoflop.runs.sources import BadSource, Source, find_sources, read_source
+from isoflop.runs.sources import BadSource, Source, find_sources, on_server, read_source
 from isoflop.runs.stitch import lineages
 from isoflop.runs.understand import Missing, understand
 from isoflop.runs.vocabulary import Asked
@@ -35,12 +35,13 @@ class Taken:
 
 
 def read_foreign(
-    sources: Iterable[Path], asked: Asked | None = None, *, home: Path = Path()
+    sources: Iterable[str | Path], asked: Asked | None = None, *, home: Path = Path()
 ) -> Reading:
     """Every training at or below `sources`, attempts stitched, in our words and units.
 
     Args:
-        sources: files and folders of any kind that a reader knows.
+        sources: files and folders of any kind that a reader knows; `wandb:ENTITY/PROJECT`,
+            `mlflow:ADDRESS` for runs of a server.
         asked: what the user says of names, sizes and units.
         home: the study's folder: ids that are paths are relative to it.
 
@@ -48,7 +49,7 @@ def read_foreign(
         RunError: a source is not there, or nothing in it is known.
     """
     asked = asked or Asked()
-    found = [source for root in sources for source in find_sources(root, asked.columns)]
+    found = [one for source in sources for one in _found(source, asked)]
     bad: list[BadSource] = []
     segments = list(_segments(found, asked, home, bad))
     runs: list[ImportedRun] = []
@@ -92,6 +93,11 @@ def read_imported(root: Path) -> list[ImportedRun]:
     runs = [folder.read() for folder in imported_folders(root)]
     later = {(run.tool, one) for run in runs for one in run.segments if one != run.id}
     return [run for run in runs if (run.tool, run.id) not in later]
+
+
+def _found(source: str | Path, asked: Asked) -> list[Source]:
+    served = on_server(source) if isinstance(source, str) else None
+    return [served] if served is not None else find_sources(Path(source), asked.columns)
 
 
 def _segments(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from isoflop.runs.vocabulary import meaning
+
 GENERIC = "generic"
 _OF_TOOL = {"trainer_state": "hf_trainer", "lm_eval": "lm_eval"}
 """Readers whose files only one framework writes."""
@@ -46,6 +48,13 @@ def choose_preset(tool: str, names: Collection[str]) -> Preset:
     seen = set(names)
     best = max(presets(), key=lambda one: len(seen.intersection(one.marks)))
     return best if seen.intersection(best.marks) else known[GENERIC]
+
+
+def is_known(name: str, *, columns: Mapping[str, str]) -> bool:
+    """Whether a metric means something under any preset, or by the user's word."""
+    if name in columns:
+        return True
+    return any(name in one.counters or meaning(name, one.metrics) for one in presets())
 
 
 def generic() -> Preset:

@@ -4,12 +4,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from isoflop._errors import InputError, RunError
 from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.imported import SOURCE
-from isoflop.runs.readers import READERS
+from isoflop.runs.presets import is_known
+from isoflop.runs.readers import READERS, SERVERS
 from isoflop.runs.tables import KIND, has_losses, is_table, read_table
 
 _MOST_ENTRIES = 1_000_000
@@ -26,6 +28,8 @@ class Source:
     path: Path
     root: Path
     """What the user named: `path` or a folder above it."""
+    server: str = ""
+    """What follows the colon of `wandb:ENTITY/PROJECT`, in place of a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,14 @@ class BadSource:
 
     place: str
     reason: str
+
+
+def on_server(text: str) -> Source | None:
+    """The source that `wandb:ENTITY/PROJECT` or `mlflow:ADDRESS` names; None for a path."""
+    kind, sign, rest = text.partition(":")
+    if not sign or kind not in SERVERS or os.path.exists(text):
+        return None
+    return Source(kind=kind, path=Path(), root=Path(), server=rest)
 
 
 def find_sources(root: Path, columns: Mapping[str, str] | None = None) -> list[Source]:
@@ -71,7 +83,10 @@ def read_source(
         home: what paths that serve as ids are relative to.
     """
     try:
-        if source.kind == KIND:
+        if source.server:
+            wanted = partial(is_known, columns=columns)
+            runs = SERVERS[source.kind](source.server, cache_folder(), wanted)
+        elif source.kind == KIND:
             runs = read_table(source.path, columns)
         else:
             runs = READERS[source.kind].read(source.path)
@@ -82,7 +97,8 @@ def read_source(
                 continue
             yield replace(run, place=shown, run_id=_portable(run.run_id, home))
     except InputError as error:
-        yield BadSource(place=_shown(str(source.path), source), reason=str(error))
+        place = f"{source.kind}:{source.server}" if source.server else str(source.path)
+        yield BadSource(place=_shown(place, source), reason=str(error))
 
 
 def _tables(root: Path, columns: Mapping[str, str]) -> Iterator[Path]:
@@ -98,6 +114,12 @@ def _tables(root: Path, columns: Mapping[str, str]) -> Iterator[Path]:
         for path in (Path(folder, name) for name in sorted(names)):
             if is_table(path) and has_losses(path, columns):
                 yield path
+
+
+def cache_folder() -> Path:
+    """Where what servers said is kept: `isoflop/trackers` in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "isoflop" / "trackers"
 
 
 def is_store(folder: Path) -> bool:

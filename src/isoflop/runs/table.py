@@ -5,7 +5,7 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from isoflop.runs.imported import ImportedRun
 from isoflop.runs.importing import imported_folders, read_foreign, read_imported, require_runs
 from isoflop.runs.records import Point
 from isoflop.runs.rows import imported_rows, like_columns
-from isoflop.runs.sources import find_sources
+from isoflop.runs.sources import find_sources, on_server
 from isoflop.runs.tables import OTHER_TABLES, is_plain_table, table_rows
 from isoflop.runs.vocabulary import Asked
 
@@ -54,27 +54,10 @@ def read_runs(
         RunError: nothing there, a corrupt file (named with its line), or sources whose columns
             differ.
     """
-    rows: list[dict[str, Any]] = []
-    own: list[dict[str, Any]] = []
-    foreign: list[ImportedRun] = []
-    for source in map(Path, sources):
-        if _is_ours(source):
-            mine, imported = _own_rows(source, kind), read_imported(source)
-            if mine and imported:
-                raise RunError(
-                    f"{source}: has runs of its own and imported ones, whose losses do not mix. "
-                    "Move one kind to another folder."
-                )
-            own += mine
-            rows += mine
-            foreign += imported
-        elif is_plain_table(source) and not (asked and asked.columns):
-            rows.extend(_plain_rows(source))
-        else:
-            foreign += _foreign(source, asked)
+    rows, own, imported = _gather(sources, kind, asked)
     _drop_common_shares(own)
-    if foreign:
-        rows = like_columns(rows + imported_rows(foreign, kind, asked.convention if asked else ""))
+    if imported:
+        rows = like_columns(rows + imported_rows(imported, kind, asked.convention if asked else ""))
     if not rows:
         places = ", ".join(str(source) for source in sources)
         raise RunError(f"{places}: no {kind} point of any run. Train first, or name another place.")
@@ -92,6 +75,34 @@ def read_runs(
                 "Read sources of one kind at a time."
             )
     return {name: _column([row[name] for row in rows], name) for name in columns}
+
+
+def _gather(
+    sources: Sequence[str | Path], kind: str, asked: Asked | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[ImportedRun]]:
+    """Rows of our own runs and of tables, our own among them, and other tools' runs."""
+    rows: list[dict[str, Any]] = []
+    own: list[dict[str, Any]] = []
+    kept: list[ImportedRun] = []
+    foreign: list[str | Path] = []
+    for source in sources:
+        path = Path(source)
+        if isinstance(source, str) and on_server(source):
+            foreign.append(source)
+        elif _is_ours(path):
+            mine, imported = _own_rows(path, kind), read_imported(path)
+            if mine and imported:
+                raise RunError(
+                    f"{path}: has runs of its own and imported ones, whose losses do not mix. "
+                    "Move one kind to another folder."
+                )
+            own, rows, kept = own + mine, rows + mine, kept + imported
+        elif is_plain_table(path) and not (asked and asked.columns):
+            rows += _plain_rows(path)
+        else:
+            foreign.append(source)
+    # All at once: attempts of one training may lie in several places.
+    return rows, own, [*kept, *(_foreign(foreign, asked) if foreign else ())]
 
 
 def _is_ours(source: Path) -> bool:
@@ -120,14 +131,14 @@ def _is_run_config(path: Path) -> bool:
     return not isinstance(data, dict) or "model_type" not in data
 
 
-def _foreign(source: Path, asked: Asked | None) -> tuple[ImportedRun, ...]:
-    reading = read_foreign([source], asked)
+def _foreign(sources: Sequence[str | Path], asked: Asked | None) -> tuple[ImportedRun, ...]:
+    reading = read_foreign(sources, asked)
     require_runs(reading)
     left_out = [f"{one.run} ({one.questions[0]})" for one in reading.missing]
     left_out += [f"{one.place} ({one.reason})" for one in reading.bad]
     if left_out:
         some = "; ".join(left_out[:_FEW])
-        warnings.warn(f"{len(left_out)} of {source} left out: {some}", stacklevel=3)
+        warnings.warn(f"{len(left_out)} runs or sources left out: {some}", stacklevel=4)
     return reading.runs
 
 
