@@ -59,6 +59,8 @@ def test_imported_runs_are_fitted_as_any(sweep, capsys):
     found = result(capsys)["fit"]
     assert found["law"] == "chinchilla"
     planted = {"E": 1.7, "A": 400, "alpha": 0.34, "B": 410, "beta": 0.28}
+    assert run(["plan", "study", "--flops", "1e22", "--json"]) == 0
+    assert result(capsys)["n_params_convention"] == "total"
     values = {name: one["value"] for name, one in found["theta"].items()}
     assert values == pytest.approx(planted, rel=1e-3)
 
