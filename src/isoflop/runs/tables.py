@@ -1,47 +1,31 @@
 """Tables of runs and logs of one run: CSV, TSV, JSON lines, Parquet -> `ForeignRun`."""
 
-import csv
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop._errors import InputError, MissingExtraError, RunError
+from isoflop._errors import InputError, MissingExtraError
 from isoflop.runs.foreign import ForeignRun, Series
 from isoflop.runs.presets import generic, presets
 from isoflop.runs.readers import READERS
+from isoflop.runs.table_files import JSON_LINES, SUFFIXES, columns_of, names_of
 from isoflop.runs.vocabulary import meaning
 
 KIND = "table"
-_JSON_LINES = (".jsonl", ".ndjson")
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 OTHER_TABLES = (".tsv", ".jsonl", ".ndjson", ".parquet", ".json")
 """Suffixes of tables that are not CSV."""
 _PLAIN = ("x", "n_params", "n_tokens", "flops", "steps", "loss", "bpb")
 _PLAIN_STEMS = ("metrics", "log", "logs", "history", "train", "events", "progress", "results")
 _TARGETS = ("loss", "train_loss", "bpb")
-_FIRST = 200
-"""Lines of a log in which every metric has been logged."""
-_MOST_BYTES = 4 << 30
-_MOST_LINE = 16 << 20
+_ENDS = ("n_steps", "max_steps")
+"""Where nothing else counts steps, a row tells of its run's end."""
 _LABELS: Mapping[str, tuple[str, ...]] = {
     "run": ("run", "run_id", "run_name", "id"),
-    "step": (
-        "step",
-        "_step",
-        "steps",
-        "global_step",
-        "iteration",
-        "iter",
-        "Step",
-        "n_steps",
-        "max_steps",
-    ),
+    "step": ("step", "_step", "Step", "steps", "global_step", "iteration", "iter", *_ENDS),
     "name": ("name",),
     "group": ("group",),
     "state": ("state",),
@@ -54,7 +38,7 @@ _STATES = {"finished": "done", "done": "done", "running": "running", "crashed": 
 
 def is_table(path: Path) -> bool:
     """Whether a file is a table, by its name and its first bytes."""
-    if not path.is_file() or path.suffix.lower() not in _SUFFIXES:
+    if not path.is_file() or path.suffix.lower() not in SUFFIXES:
         return False
     with path.open("rb") as stream:
         head = stream.read(4096)
@@ -62,7 +46,7 @@ def is_table(path: Path) -> bool:
         return head.startswith(b"PAR1")
     if b"\0" in head:
         return False
-    if path.suffix.lower() in _JSON_LINES:
+    if path.suffix.lower() in JSON_LINES:
         return head.lstrip().startswith(b"{")
     return any(sign in head.split(b"\n", 1)[0] for sign in (b",", b"\t", b";"))
 
@@ -72,10 +56,11 @@ def is_plain_table(path: Path) -> bool:
 
     A log over steps, or a table whose names are other tools', has to be understood first.
     """
-    suffix = path.suffix.lower()
-    if not path.is_file() or suffix not in (*_SUFFIXES, *OTHER_TABLES):
-        return path.is_file() and not any(one.sniff(path) for one in READERS.values())
-    names = set(_names(path))
+    if not path.is_file() or any(reader.sniff(path) for reader in READERS.values()):
+        return False
+    if path.suffix.lower() not in (*SUFFIXES, *OTHER_TABLES):
+        return True  # of any name, as ever: a CSV
+    names = set(names_of(path))
     ours = names & set(_PLAIN)
     log = names.intersection(_LABELS["step"]) and "n_params" not in names
     known = any(meaning(name, {**generic().config, **generic().metrics}) for name in names)
@@ -88,11 +73,7 @@ def has_losses(path: Path, columns: Mapping[str, str]) -> bool:
     One that cannot be read may have: that is said when it is read.
     """
     try:
-        if path.suffix.lower() in _JSON_LINES:
-            rows = islice(_json_lines(path, []), _FIRST)
-            names = {name for row in rows for name in row}
-        else:
-            names = set(_names(path))
+        names = names_of(path)
     except (InputError, MissingExtraError):
         return True
     tables = (columns, *({**one.config, **one.metrics} for one in presets()))
@@ -107,23 +88,8 @@ def table_rows(path: Path) -> list[dict[str, Any]]:
         RunError: it cannot be read.
         MissingExtraError: a Parquet file without pyarrow.
     """
-    table = _columns_of(path, [])
+    table = columns_of(path, [])
     return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
-
-
-def _names(path: Path) -> list[str]:
-    """The names of a table's columns; of JSON lines those of the first line."""
-    try:
-        if path.suffix.lower() in (".csv", ".tsv"):
-            with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-                head = stream.readline(_MOST_LINE)
-            return next(csv.reader([head], delimiter=max(",\t;", key=head.count)), [])
-        if path.suffix.lower() == ".parquet":
-            return list(_parquet(path))
-        rows = _json_rows(path) if path.suffix.lower() == ".json" else _json_lines(path, [])
-        return list(next(iter(rows), {}))
-    except (csv.Error, OSError):
-        return []
 
 
 def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[ForeignRun]:
@@ -140,127 +106,11 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator
         RunError: it cannot be read, named with its line.
         MissingExtraError: a Parquet file without pyarrow.
     """
-    if path.stat().st_size > _MOST_BYTES:
-        raise RunError(
-            f"{path}: larger than {_MOST_BYTES >> 30} GiB. Cut it to the columns needed."
-        )
     problems: list[str] = []
-    table = _columns_of(path, problems)
+    table = columns_of(path, problems)
     labels = _labels(table, columns or {})
     for name, rows in _runs_of(table, labels, columns or {}):
         yield _run(path, table, labels, name, rows, tuple(problems))
-
-
-def _columns_of(path: Path, problems: list[str]) -> dict[str, list[Any]]:
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _parquet(path)
-    if suffix == ".json":
-        rows = _json_rows(path)
-    else:
-        rows = _json_lines(path, problems) if suffix in _JSON_LINES else _delimited(path)
-    table: dict[str, list[Any]] = {}
-    n = 0
-    for row in rows:
-        for name in row:
-            if name not in table:
-                table[name] = [None] * n
-        for name, values in table.items():
-            values.append(row.get(name))
-        n += 1
-    if not n:
-        raise RunError(f"{path}: no row. Name a table with some.")
-    return table
-
-
-def _delimited(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            head = stream.readline(_MOST_LINE)
-            stream.seek(0)
-            sign = max(",\t;", key=head.count)
-            reader = csv.DictReader(stream, delimiter=sign, strict=True)
-            if reader.fieldnames is None or len(set(reader.fieldnames)) < len(reader.fieldnames):
-                raise RunError(f"{path}: two columns have one name. Rename one.")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise RunError(
-                        f"{path}, line {reader.line_num}: wrong number of cells. Mend the line."
-                    )
-                yield {name: _cell(text) for name, text in row.items()}
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path}: not UTF-8 ({error.reason}). Save the table as UTF-8.") from error
-    except csv.Error as error:
-        raise RunError(f"{path}: {error}. Mend the table.") from error
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}). Check it.") from error
-
-
-def _cell(text: str) -> Any:
-    if text == "":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON list."""
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: no JSON ({error}). Mend the file.") from error
-    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise RunError(f"{path}: no list of objects. Name a table of runs.")
-    for row in data:
-        yield dict(_flat("", row))
-
-
-def _json_lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
-    """One object a line; a torn last line is read past, any other is an error."""
-    with path.open("rb") as stream:
-        number = 0
-        while line := stream.readline(_MOST_LINE):
-            number += 1
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                if not line.endswith(b"\n") and len(line) < _MOST_LINE:
-                    problems.append(f"line {number} is torn and was left out")
-                    return
-                raise RunError(f"{path}, line {number}: not JSON. Mend the line.") from error
-            if not isinstance(row, dict):
-                raise RunError(f"{path}, line {number}: not an object. Mend the line.")
-            yield dict(_flat("", row))
-
-
-def _flat(prefix: str, data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in data.items():
-        if isinstance(value, dict) and prefix.count(".") < 8:
-            yield from _flat(f"{prefix}{key}.", value)
-        elif isinstance(value, bool | int | float | str):
-            yield f"{prefix}{key}", value
-
-
-def _parquet(path: Path) -> dict[str, list[Any]]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", extra="data", needed_for=f"reading {path}") from error
-    try:
-        found = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise RunError(f"{path}: no Parquet file ({error}). Save it again.") from error
-    table: dict[str, list[Any]] = {
-        name: found.column(place).to_pylist() for place, name in enumerate(found.column_names)
-    }
-    if not found.num_rows:
-        raise RunError(f"{path}: no row. Name a table with some.")
-    return table
 
 
 def _labels(table: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
