@@ -214,3 +214,34 @@ def test_a_corrupt_line_is_named(logs, tmp_path, line):
     path.write_text(line + "\n" + path.read_text())
     with pytest.raises(RunError, match=r"metrics\.jsonl, line 1: not a point"):
         read_runs(study)
+
+
+def test_imports_of_several_sources_at_once(tmp_path):
+    """Four processes write into one study; the index is made by all of them."""
+    processes = []
+    for number in range(4):
+        source = tmp_path / f"logs{number}"
+        for seed in range(5):
+            write_log(source / f"r{number}{seed}" / "metrics.jsonl", 300, seed=10 * number + seed)
+        command = [sys.executable, "-c", KILLED + "\nfrom isoflop.runs import list_runs\n"
+                   "list_runs(study)\n", str(source), str(tmp_path / "study")]  # fmt: skip
+        processes.append(subprocess.Popen(command))
+    assert [process.wait() for process in processes] == [0] * 4
+    runs = list_runs(tmp_path / "study")
+    assert len(runs) == 20
+    assert {run.loss for run in runs} == {curve([300])[0]}
+    for path in (tmp_path / "study" / "runs").glob("*/metrics.jsonl"):
+        steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+        assert steps == list(range(10, 301, 10))
+
+
+def test_a_run_that_another_process_imports_is_waited_for(logs, tmp_path):
+    import fcntl
+
+    study = tmp_path / "study"
+    one = take(logs, study)[0]
+    with (study / "runs" / one.run.run_id / "lock").open("a+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match=r"is importing this run\. Wait for it"):
+            take(logs, study)
+    assert sum(one.n_new for one in take(logs, study)) == 0

@@ -5,6 +5,7 @@ files are those it was made from, and only if they were old when it was made. A 
 twice within the clock's grain would else look unchanged.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -121,6 +122,8 @@ def _read(place: Path) -> tuple[Mapping[str, Any], int]:
         made_ns = os.stat(place).st_mtime_ns
         data = json.loads(place.read_bytes())
         runs = data["runs"] if data["version"] == _VERSION else {}
+        if data["sha256"] != _hash(runs):
+            return {}, 0
         for entry in runs.values():
             RunSummary(**entry["run"])
             entry["key"]
@@ -131,6 +134,12 @@ def _read(place: Path) -> tuple[Mapping[str, Any], int]:
 
 def _write(place: Path, runs: Mapping[str, Any]) -> None:
     try:
-        write_json_atomically(place, {"version": _VERSION, "runs": runs})
+        data = {"version": _VERSION, "sha256": _hash(runs), "runs": runs}
+        write_json_atomically(place, data)
     except OSError:
         return  # a folder that may only be read is listed all the same
+
+
+def _hash(runs: Mapping[str, Any]) -> str:
+    """What a damaged or edited index has not."""
+    return hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()
