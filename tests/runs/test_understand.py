@@ -264,3 +264,27 @@ def test_every_framework_is_known_by_its_names(name):
 def test_options_that_say_nothing_are_refused(columns, options, said):
     with pytest.raises(InputError, match=said):
         Asked.of(columns, **options)
+
+
+def test_whole_curves_of_imported_runs_have_the_rate_between(tmp_path):
+    from isoflop.runs import import_runs, read_curves
+    from isoflop.runs.importing import Reading
+
+    steps = list(range(0, 101, 10))
+    rates = [1e-3 * min(1.0, (100 - step) / 50) for step in steps]
+    run = taken(foreign(series={
+        "val_loss": series([50, 100], [4.0, 3.0], 7.0), "train_loss": series(steps, curve(steps)),
+        "lr": series(steps, rates),
+    }))  # fmt: skip
+    assert run.points["unix_s"][run.points["step"] == 50].tolist() == [7.0]
+    import_runs(Reading(sources=(), runs=(run,), missing=(), bad=()), tmp_path)
+    table = read_curves(tmp_path)
+    seen = table["kind"] != "schedule"
+    assert table["kind"][seen].tolist() == ["intermediate", "final"]
+    assert table["loss"][seen].tolist() == [4.0, 3.0]
+    assert table["lr"][~seen].tolist() == rates[1:]
+    assert table["n_tokens"][~seen].tolist() == [1000.0 * step for step in steps[1:]]
+    bare = taken(foreign("b"))
+    import_runs(Reading(sources=(), runs=(bare,), missing=(), bad=()), tmp_path)
+    with pytest.raises(InputError, match="'b': no learning rate was logged"):
+        read_curves(tmp_path)

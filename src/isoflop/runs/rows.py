@@ -17,7 +17,7 @@ _NEAR_END = 0.99
 """From this share of the steps on a measurement is of the finished model."""
 _COLUMNS = ("batch_tokens", "width", "depth", "n_heads", "seed", "vocab_size", "schedule")
 _MEASURED = ("loss", "train_loss", "bpb")
-_OWN = ("step", "n_tokens", "flops", "lr")
+_OWN = ("step", "n_tokens", "flops", "lr", "unix_s")
 
 
 def imported_rows(
@@ -34,6 +34,36 @@ def imported_rows(
         return []
     counted = _common(runs, convention)
     return [row for run in runs for row in _rows(run, kind, counted)]
+
+
+def imported_curves(runs: Sequence[ImportedRun]) -> list[dict[str, Any]]:
+    """Rows of whole curves, as `read_curves`: points with a loss, and the rate as it was logged.
+
+    Raises:
+        RunError: a run logged no rate, or sizes are counted in different ways.
+    """
+    counted = _common(runs, "")
+    return [row for run in runs for row in _curve(run, counted)]
+
+
+def _curve(run: ImportedRun, convention: str) -> Iterator[dict[str, Any]]:
+    rate = run.points.get("lr", np.zeros(0))
+    known = np.isfinite(rate)
+    if not known.any():
+        raise RunError(
+            f"run {run.name!r}: no learning rate was logged, and a curve needs it. Map it with "
+            "--map NAME=lr and import again, or leave the run out."
+        )
+    loss = run.points.get("loss", np.full(rate.size, math.nan))
+    seen = np.isfinite(loss) & known
+    last = np.flatnonzero(seen)[-1] if seen.any() else -1
+    same = {"run": run.run_id, "trunk": run.run_id, "n_params": run.n_params[convention]}
+    for index in np.flatnonzero(known).tolist():
+        at = {"n_tokens": float(run.points["n_tokens"][index]), "lr": float(rate[index])}
+        yield {**same, "kind": "schedule", **at, "loss": math.nan}
+        if seen[index]:
+            kind = "final" if index == last and run.is_complete else "intermediate"
+            yield {**same, "kind": kind, **at, "loss": float(loss[index])}
 
 
 def like_columns(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

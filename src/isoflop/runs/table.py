@@ -21,7 +21,7 @@ from isoflop.runs.folder import RunFolder
 from isoflop.runs.imported import ImportedRun
 from isoflop.runs.importing import imported_folders, read_foreign, read_imported, require_runs
 from isoflop.runs.records import Point
-from isoflop.runs.rows import imported_rows, like_columns
+from isoflop.runs.rows import imported_curves, imported_rows, like_columns
 from isoflop.runs.sources import find_sources, on_server
 from isoflop.runs.tables import OTHER_TABLES, is_plain_table, table_rows
 from isoflop.runs.vocabulary import Asked
@@ -191,9 +191,12 @@ def read_curves(root: str | Path) -> dict[str, np.ndarray]:
     points, from the run's own schedule. `fit_curves` takes this table.
 
     Raises:
-        RunError: nothing there, or a corrupt file (named with its line).
+        RunError: nothing there, a corrupt file (named with its line), or an imported run that
+            logged no rate.
     """
     rows = [row for folder in run_folders(Path(root)) for row in _curve_rows(folder)]
+    if imported := read_imported(Path(root)):
+        rows += imported_curves(imported)
     if not rows:
         raise RunError(f"{root}: no point of any run. Train first, or name another place.")
     return {name: _column([row[name] for row in rows], name) for name in rows[0]}

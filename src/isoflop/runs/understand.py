@@ -194,6 +194,7 @@ def _points(
         columns["flops"] = _at(flops, columns["step"])
     if lr is not None:
         columns["lr"] = _held(lr, columns["step"])
+    unix_s = np.full(step.size, math.nan)
     for word, one in targets.items():
         scale = factor if word in ("loss", "train_loss") or word.startswith(_LOSSES) else 1.0
         column = np.full(step.size, math.nan)
@@ -202,7 +203,10 @@ def _points(
         # A loss that is no number was measured: inf, where NaN says that nothing was.
         value = np.where(np.isfinite(one.value), one.value * scale, math.inf)
         column[place[inside]] = value[inside]
+        unix_s[place[inside]] = np.fmax(unix_s[place[inside]], one.wall_s[inside])
         columns[word] = column
+    if np.isfinite(unix_s).any():
+        columns["unix_s"] = unix_s
     return columns
 
 
