@@ -172,6 +172,34 @@ def test_megatrons_last_evaluation_is_of_the_test_set():
     assert taken(run).points["loss"][-1] == 3.0
 
 
+def test_megatrons_groups_of_queries_count_only_if_they_are_used():
+    config = {
+        "num_layers": 4, "hidden_size": 256, "num_attention_heads": 4, "num_query_groups": 1,
+        "ffn_hidden_size": 1024, "padded_vocab_size": VOCAB, "global_batch_size": 8,
+        "seq_length": 125, "untie_embeddings_and_output_weights": True, "swiglu": True,
+    }  # fmt: skip
+    steps = range(0, 101, 10)
+    logged = {"lm loss": series(steps, curve(steps))}
+    for grouped, n_params in ((False, N_GATED), (True, N_GATED - 4 * 2 * 256 * 192)):
+        run = taken(foreign(config={**config, "group_query_attention": grouped}, series=logged))
+        assert run.provenance["names"] == "megatron"
+        assert run.n_params["non_embedding_with_head"] == n_params
+        assert run.points["n_tokens"][-1] == 100 * 8 * 125
+
+
+def test_a_mixture_is_counted_where_all_of_it_is_known():
+    config = {**CONFIG, "gated": True, "n_experts": 8, "n_active_experts": 2, "expert_width": 512}
+    run = taken(foreign(config=config), columns={n: n for n in config if "expert" in n})
+    attention, head, router = 4 * 4 * 256**2, 256 * VOCAB, 4 * 256 * 8
+    expert = 4 * 3 * 256 * 512
+    counts = {name: attention + head + router + n * expert
+              for name, n in (("active", 2), ("non_embedding_with_head", 8))}  # fmt: skip
+    assert {name: run.n_params[name] for name in counts} == counts
+    del config["n_active_experts"]
+    (one,) = read(foreign(config=config), columns={n: n for n in config if "expert" in n})
+    assert "not every part is known" in one.questions[0]
+
+
 def test_nanochat_counts_its_own_steps():
     # The tracker counts calls of log(), of which some are of other metrics.
     calls = [0, 3, 7]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoflop._errors import InputError
-from isoflop.accounting import MODEL_TYPES, Architecture, architecture_of, count_weights
+from isoflop.accounting import MODEL_TYPES, Architecture, Experts, architecture_of, count_weights
 from isoflop.accounting.params import PARAM_CONVENTIONS
 from isoflop.runs.segment import Segment
 from isoflop.runs.vocabulary import Asked, given_for
@@ -99,8 +99,8 @@ def _plain(segment: Segment, facts: Mapping[str, Any]) -> tuple[Architecture, st
     tied = flag(facts.get("tied_head", shape.get("tied_head", False)))
     if "untied_head" in facts:
         tied = not flag(facts["untied_head"])
-    if facts.get("n_experts"):
-        raise ValueError("a mixture of experts, of which not every part is known")
+    # Megatron has one group by default, which it ignores unless queries are grouped.
+    grouped = flag(facts.get("grouped_queries", True))
     assumed = [
         word
         for word, known in (
@@ -117,12 +117,13 @@ def _plain(segment: Segment, facts: Mapping[str, Any]) -> tuple[Architecture, st
         n_layers=whole(facts["depth"]),
         width=width,
         n_heads=heads,
-        n_kv_heads=whole(facts.get("n_kv_heads") or heads),
+        n_kv_heads=whole(facts.get("n_kv_heads") or heads) if grouped else heads,
         head_dim=whole(facts.get("head_dim") or width // heads),
         ff_width=whole(facts.get("ff_width") or 4 * width),
         vocab_size=whole(facts["vocab_size"]),
         mlp_matrices=3 if gated else 2,
         tied_head=tied,
+        experts=_experts(facts),
     )
     return built, f" (assumed: {', '.join(assumed)})" if assumed else ""
 
@@ -140,6 +141,24 @@ def _spoken(value: Any) -> Any:
 
 
 _SPOKEN: Mapping[str, bool | None] = {"True": True, "False": False, "None": None, "null": None}
+
+
+def _experts(facts: Mapping[str, Any]) -> Experts | None:
+    """The experts of a layer, where all of them are known; none of a dense model."""
+    if not facts.get("n_experts"):
+        return None
+    if not {"n_active_experts", "expert_width"} <= set(facts):
+        raise ValueError("a mixture of experts, of which not every part is known")
+    width, shared = whole(facts["expert_width"]), number(facts.get("shared_width")) or 0.0
+    if shared % width:
+        raise ValueError("shared experts that are not as wide as the others")
+    return Experts(
+        n_experts=whole(facts["n_experts"]),
+        experts_per_token=whole(facts["n_active_experts"]),
+        ff_width=width,
+        n_shared=int(shared // width),
+        every=whole(facts.get("experts_every") or 1),
+    )
 
 
 def number(value: Any) -> float | None:

@@ -23,7 +23,8 @@ BY_NAME = ("loss_", "acc_", "task_loss_")
 COUNTS = ("n_params", *(f"n_params_{name}" for name in PARAM_CONVENTIONS))
 SHAPE = (
     "width", "depth", "n_heads", "n_kv_heads", "head_dim", "ff_width", "vocab_size", "tied_head",
-    "untied_head", "gated", "n_experts", "n_active_experts", "expert_width",
+    "untied_head", "gated", "n_experts", "n_active_experts", "expert_width", "grouped_queries",
+    "shared_width", "experts_every",
 )  # fmt: skip
 SETTINGS = (
     "batch_tokens", "batch_sequences", "sequence_length", "n_steps", "lr", "seed", "schedule",
