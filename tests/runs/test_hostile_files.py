@@ -169,3 +169,28 @@ def test_without_pyarrow_parquet_is_asked_for_by_name(tmp_path: Path) -> None:
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code, tmp_path], env=env, check=True, timeout=60)
+
+
+def test_a_value_that_is_no_json_leaves_its_row_whole(tmp_path: Path) -> None:
+    run = wandb_run(tmp_path, row(0, item("a", b"1"), item("bad", b"{tru"), item("b", b"2")))
+    assert set(run.series) == {"a", "b"}
+    assert run.problems == ("no numbers in some rows of 'bad': left out there",)
+
+
+def test_lists_of_millions_fill_no_memory(tmp_path: Path) -> None:
+    lists = b"[" + b"[]," * 5_000_000 + b"[]]"
+    tracemalloc.start()
+    run = wandb_run(tmp_path, field(5, field(1, item("c", lists))), row(0, item("a", lists)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6
+    assert "a record cannot be read" in run.problems[0]
+    assert "no numbers in some rows of 'a'" in run.problems[1]
+
+
+def test_old_rows_of_nested_values(tmp_path: Path) -> None:
+    nested = item("eval", b'{"loss": 0.5, "per": {"x": "NaN"}}')
+    picture = item("image", b'{"_type": "image-file", "width": 3}')
+    run = wandb_run(tmp_path, row(4, nested, picture))
+    assert set(run.series) == {"eval.loss", "eval.per.x"}
+    assert run.problems == ("no numbers in some rows of 'image': left out there",)

@@ -92,6 +92,18 @@ def test_other_layouts_of_results_are_read(tmp_path: Path) -> None:
     assert run.name == "m"
 
 
+def test_a_run_between_the_checkpoints_of_another_is_its_own(tmp_path: Path) -> None:
+    for name, step in (("", 30), ("checkpoint-9", 9), ("a", 5), ("z/checkpoint-2", 2)):
+        folder = tmp_path / "out" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {"log_history": [{"step": step, "loss": 1.0}], "global_step": step}
+        (folder / "trainer_state.json").write_text(json.dumps(state))
+    runs = {run.name: run for run in READ(tmp_path)}
+    assert {name: run.summary["global_step"] for name, run in runs.items()} == {
+        "out": 30, "a": 5, "z": 2,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"log_history": 3, "results": 3}', "[" * 100_000, "\0", "1" * 9999]
 )

@@ -19,6 +19,8 @@ MAX_METRICS = 10_000
 """Series of one run; a run with more logs a name that counts."""
 MAX_JSON = 1 << 27
 """Bytes of a file that is read whole."""
+MAX_TEXT = 1 << 22
+"""Bytes of a JSON text within a file: as Python values it takes up to twenty times as many."""
 _MAX_PROBLEMS = 20
 _MAX_DEPTH = 6
 _MAX_SETTINGS = 20_000

@@ -44,6 +44,8 @@ def _wanted(name: str) -> bool:
 
 
 def _is_results(file: Path) -> bool:
+    if file.suffix != ".json":
+        return False
     try:
         data = read_json_object(file)
     except RunError:

@@ -28,10 +28,10 @@ def fields(message: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         key = message[at]
         at += 1
         if key > 127:
-            key, at = _varint(message, at - 1)
+            key, at = varint(message, at - 1)
         kind = key & 7
         if kind == VARINT:
-            value, at = _varint(message, at)
+            value, at = varint(message, at)
             yield key >> 3, kind, value, b""
             continue
         if kind == BYTES:
@@ -39,7 +39,7 @@ def fields(message: bytes) -> Iterator[tuple[int, int, int, bytes]]:
                 size = message[at]
                 at += 1
             else:
-                size, at = _varint(message, at)
+                size, at = varint(message, at)
         elif kind == FIXED64:
             size = 8
         elif kind == FIXED32:
@@ -52,7 +52,12 @@ def fields(message: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         at += size
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
+def varint(message: bytes, at: int) -> tuple[int, int]:
+    """The varint at a place, and the place after it.
+
+    Raises:
+        WireError: it does not end.
+    """
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):
@@ -74,7 +79,7 @@ def packed_varints(data: bytes) -> Iterator[int]:
     """Varints one after the other."""
     at = 0
     while at < len(data):
-        value, at = _varint(data, at)
+        value, at = varint(data, at)
         yield value
 
 

@@ -2,13 +2,15 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from isoflop._errors import RunError
-from isoflop.runs.readers.gathering import printable
+from isoflop.runs.readers.gathering import cannot_read, printable
 
 MAGIC = b"SQLite format 3\0"
+_LOGGED = b"\x02\x02"
+"""Of a database in WAL mode, at byte 18."""
 _MAX_VALUE = 1 << 24
 _WAIT_S = 10.0
 
@@ -44,10 +46,10 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise RunError(f"{printable(path)}: no SQLite file. Name the database that the tool wrote.")
     try:
         connection = _connect(path)
-        try:
+        with closing(connection):
             yield connection
-        finally:
-            connection.close()
+    except OSError as error:
+        raise cannot_read(path, error) from error
     # A damaged page may claim a value that no memory holds, a damaged schema be no UTF-8.
     except (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError) as error:
         raise RunError(
@@ -58,14 +60,10 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    address = path.absolute().as_uri()
-    connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=_WAIT_S)
-    try:
-        connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
-    except sqlite3.OperationalError:
-        connection.close()
-        # A log of writes beside a database in a folder where we may not write: without the log.
-        connection = sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    if _is_at_rest(path):
+        address += "&immutable=1"
+    connection = sqlite3.connect(address, uri=True, timeout=_WAIT_S)
     # Views, triggers and functions in a foreign schema are text of a stranger.
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA query_only = ON")
@@ -73,6 +71,16 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     return connection
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether a database keeps a log of writes, but nobody is writing.
+
+    To read such a one SQLite would leave two new files beside it, or fail where it may not.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(20)
+    return head[18:20] == _LOGGED and not path.with_name(f"{path.name}-wal").exists()
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> set[str]:

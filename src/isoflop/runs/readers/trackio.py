@@ -13,6 +13,7 @@ from typing import Any
 from isoflop._errors import MissingExtraError, RunError
 from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.readers.gathering import (
+    MAX_TEXT,
     Gatherer,
     cannot_read,
     files_below,
@@ -29,9 +30,10 @@ _KEYS = {"id", "run_id", "run_name", "step", "timestamp", "log_id", "space_id", 
 _PARQUET = b"PAR1"
 _BATCH_ROWS = 1024
 _MAX_PARQUET = 1 << 30
+_SHORT = f"CASE WHEN length({{0}}) <= {MAX_TEXT} THEN {{0}} END"
 
-Row = tuple[str, str, Any, Any, dict[str, Any]]
-"""Run id, run name, step, timestamp, metrics."""
+Row = tuple[str, str, Any, Any, dict[str, Any] | None]
+"""Run id, run name, step, timestamp, metrics; None where they are no JSON object."""
 
 
 def sniff(path: Path) -> bool:
@@ -92,7 +94,10 @@ def _read_database(path: Path) -> Iterator[ForeignRun]:
         # Before 0.20 a run had no id but its name.
         own = "run_id" if "run_id" in columns_of(connection, "metrics") else "run_name"
         configs = _configs(connection)
-        query = f"SELECT {own}, run_name, step, timestamp, metrics FROM metrics ORDER BY {own}, id"
+        query = (
+            f"SELECT {own}, run_name, step, timestamp, {_SHORT.format('metrics')} "
+            f"FROM metrics ORDER BY {own}, id"
+        )
         rows = (
             (str(run_id), str(name), step, time, _object(content))
             for run_id, name, step, time, content in connection.execute(query)
@@ -105,17 +110,17 @@ def _configs(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
     if not {"run_name", "config"} <= columns:
         return {}
     own = "run_id" if "run_id" in columns else "run_name"
-    rows = connection.execute(f"SELECT {own}, config FROM configs")
-    return {str(run_id): _object(content) for run_id, content in rows}
+    rows = connection.execute(f"SELECT {own}, {_SHORT.format('config')} FROM configs")
+    return {str(run_id): _object(content) or {} for run_id, content in rows}
 
 
-def _object(content: Any) -> dict[str, Any]:
-    """A JSON object in a column, text or bytes; empty where it is none."""
+def _object(content: Any) -> dict[str, Any] | None:
+    """A JSON object in a column, text or bytes; None where it is none."""
     try:
         data = parse_json(content) if isinstance(content, str | bytes) else None
     except ValueError:
         data = None
-    return data if isinstance(data, dict) else {}
+    return data if isinstance(data, dict) else None
 
 
 def _runs(
@@ -129,8 +134,8 @@ def _runs(
             if gathered is not None:
                 yield _run(path, last, name, configs, gathered)
             last, name, gathered = run_id, run_name, Gatherer()
-        if not isinstance(step, int):
-            gathered.problem("a row without step was left out")
+        if not isinstance(step, int) or metrics is None:
+            gathered.problem("a row without a step or a JSON object of metrics was left out")
             continue
         wall_s = _seconds(timestamp)
         for key, value in flat(metrics).items():

@@ -7,7 +7,6 @@ beside it is a pickle and is never opened. Source: transformers/trainer_callback
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +51,9 @@ def read(path: Path) -> Iterator[ForeignRun]:
     if path.is_file():
         yield _read_state(path, path.parent)
         return
-    folders = {
-        folder: list(files) for folder, files in groupby(files_below(path, _wanted), _output_folder)
-    }
+    folders: dict[Path, list[Path]] = {}
+    for file in files_below(path, _wanted):
+        folders.setdefault(_output_folder(file), []).append(file)
     yield from read_each(TOOL, path, folders, lambda folder: [_newest(folder, folders[folder])])
 
 

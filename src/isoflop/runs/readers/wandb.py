@@ -139,7 +139,7 @@ class _Attempt:
                 elif number == _EXIT:
                     self._take_exit(data)
         except WireError as error:
-            self.gathered.problem(f"a record is no protobuf ({error}): left out")
+            self.gathered.problem(f"a record cannot be read ({error}): left out")
 
     def _take_row(self, row: bytes) -> None:
         items: list[tuple[Key, bytes]] = []

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from isoflop.runs.readers.gathering import parse_json
+from isoflop.runs.readers.gathering import MAX_TEXT, parse_json
 from isoflop.runs.readers.protobuf import BYTES, WireError, double, fields, text
 
 Key = tuple[bytes, ...]
@@ -14,6 +14,7 @@ _BOOLEAN, _INTEGER, _NUMBER, _TEXT, _JSON = 4, 5, 6, 7, 8
 _VALUE_MARK = b"\x82\x01"
 """Number and wire type of the field with the JSON text."""
 _MAX_KNOWN = 10_000
+_LONGEST_WITH_NUMBERS = 1 << 16
 
 
 class Items:
@@ -73,21 +74,28 @@ def _is_path(head: bytes) -> bool:
 def number_or_json(raw: bytes) -> object:
     """The value of a JSON text: a float where it is a number, NaN and infinities too.
 
-    Raises:
-        WireError: no JSON.
+    A text that is no JSON, or far too long for anything that holds a number, stays a text.
     """
     try:
         return float(raw)
     except ValueError:
-        return json_value(raw)
+        pass
+    if len(raw) > _LONGEST_WITH_NUMBERS:
+        return ""
+    try:
+        return parse_json(raw) if raw else None
+    except ValueError:
+        return ""
 
 
 def json_value(raw: bytes) -> object:
     """The value of a JSON text; of an absent one None.
 
     Raises:
-        WireError: no JSON.
+        WireError: no JSON, or so long that its values would fill the memory.
     """
+    if len(raw) > MAX_TEXT:
+        raise WireError(f"JSON of {len(raw) / 1e6:.0f} MB")
     try:
         return parse_json(raw) if raw else None
     except ValueError as error:
