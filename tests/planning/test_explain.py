@@ -74,7 +74,7 @@ def test_exponents_are_slopes_of_the_rules(name: str) -> None:
 
 def test_our_row_is_the_plan() -> None:
     made = explain(LAW, GOPHER)
-    planned = plan(LAW, flops=GOPHER, mfu=0.4, n_devices=8)
+    planned = plan(LAW, flops=GOPHER, mfu=0.4)
     for one in (made.ours, row(made, "besiroglu")):
         assert one.n_params == pytest.approx(planned.n_params.value, rel=1e-9)
         assert one.n_params_here == pytest.approx(planned.n_params.value, rel=1e-9)
@@ -92,7 +92,7 @@ def test_waste_is_what_our_law_needs_less_compute_for() -> None:
         assert one.n_params_here is not None
         assert one.n_tokens_here is not None
         assert 6 * one.n_params_here * one.n_tokens_here == pytest.approx(GOPHER)
-        cheaper = plan(LAW, loss=one.loss, mfu=0.4, n_devices=8).flops.value
+        cheaper = plan(LAW, loss=one.loss, mfu=0.4).flops.value
         assert one.wasted.value == pytest.approx(1 - cheaper / GOPHER, abs=1e-6)
     # Besiroglu's law on the printed rule: 92.6 tokens a parameter where 18.4 are best.
     wasted = row(made, "hoffmann_printed").wasted
@@ -129,6 +129,34 @@ def test_a_law_of_ones_own_judges_as_its_closed_form() -> None:
         assert other.wasted is not None
         assert one.wasted.value == pytest.approx(other.wasted.value, abs=1e-7)
         assert one.wasted.low == one.wasted.high
+
+
+@pytest.mark.parametrize("ours", PARAM_CONVENTIONS)
+def test_each_size_is_translated_from_its_papers_count(ours: str) -> None:
+    made = explain(replace(LAW, n_params_convention=ours), 1e20)
+    assert made.ours.n_params_here == made.ours.n_params
+    theirs = {
+        "kaplan": "non_embedding",
+        "hoffmann": "total",
+        "porian_refinedweb_tuned": "non_embedding_with_head",
+        "deepseek": BLOCK_FLOPS,
+    }
+    rule = ShapeRule(vocab_size=made.shape.vocab_size)
+    for name, counts in theirs.items():
+        one = row(made, name)
+        assert one.counts == counts
+        model = shape_of(rule, one.n_params, counts)
+        theirs_of_it = count_under(model, counts, rule.context)
+        assert theirs_of_it == pytest.approx(one.n_params, rel=0.05)
+        assert one.n_params_here == pytest.approx(
+            one.n_params * size_under(model, ours) / theirs_of_it
+        )
+        assert one.n_params_total == pytest.approx(
+            one.n_params * size_under(model, "total") / theirs_of_it
+        )
+        if counts == ours:
+            assert one.n_params_here == pytest.approx(one.n_params)
+            assert one.a_here == pytest.approx(one.a)
 
 
 def test_the_smaller_the_model_the_more_the_tables_weigh() -> None:

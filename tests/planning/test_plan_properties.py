@@ -21,9 +21,9 @@ from isoflop.planning import Plan, plan
 
 RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "chinchilla": {
-        "E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.2, 0.6), "B": (50, 5000), "beta": (0.2, 0.6),
+        "E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.28, 0.42), "B": (50, 5000), "beta": (0.28, 0.42),
     },
-    "chinchilla_tied": {"E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.2, 0.6), "B": (50, 5000)},
+    "chinchilla_tied": {"E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.28, 0.42), "B": (50, 5000)},
     "kaplan_joint": {
         "N_c": (1e12, 1e15), "D_c": (1e12, 1e15), "alpha_N": (0.05, 0.15), "alpha_D": (0.05, 0.15),
     },
@@ -32,13 +32,13 @@ RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "alpha_D": (0.2, 0.4),
     },
     "skaling": {
-        "E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.2, 0.6), "B": (50, 5000), "beta": (0.2, 0.6),
+        "E": (0.5, 2.5), "A": (50, 3000), "alpha": (0.28, 0.42), "B": (50, 5000), "beta": (0.28, 0.42),
         "k": (0.5, 1.5),
     },
 }  # fmt: skip
 """Constants about those of published laws."""
 
-LOG_FLOPS = st.floats(np.log(1e17), np.log(1e26))
+LOG_FLOPS = st.floats(np.log(1e19), np.log(1e24))
 
 
 def laws(name: str) -> st.SearchStrategy[Estimate]:
@@ -59,7 +59,7 @@ ANY_LAW = st.sampled_from(CLOSED_FORM).flatmap(laws)
 
 
 def planned(estimate: Estimate, **asked: float) -> Plan:
-    return plan(estimate, **asked, mfu=0.4, n_devices=8)  # type: ignore[arg-type]
+    return plan(estimate, **asked, mfu=0.4)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CLOSED_FORM)
@@ -75,7 +75,7 @@ def test_closed_form_is_the_numeric_optimum(
     assert float(found[0, 0]) == pytest.approx(float(np.log(best.n_params[0])), abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(estimate=ANY_LAW, log_flops=LOG_FLOPS)
 def test_a_plan_is_at_the_numeric_optimum_on_its_budget(
     estimate: Estimate, log_flops: float
@@ -89,7 +89,7 @@ def test_a_plan_is_at_the_numeric_optimum_on_its_budget(
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(estimate=ANY_LAW, log_flops=LOG_FLOPS)
 def test_each_question_undoes_the_other(estimate: Estimate, log_flops: float) -> None:
     flops = float(np.exp(log_flops))
@@ -104,7 +104,7 @@ def test_each_question_undoes_the_other(estimate: Estimate, log_flops: float) ->
     assert priced.flops.value == pytest.approx(flops, rel=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(estimate=ANY_LAW, log_flops=LOG_FLOPS, more=st.floats(1e-6, 7.0))
 def test_a_larger_budget_is_never_worse(estimate: Estimate, log_flops: float, more: float) -> None:
     small = planned(estimate, flops=float(np.exp(log_flops)))
@@ -112,10 +112,10 @@ def test_a_larger_budget_is_never_worse(estimate: Estimate, log_flops: float, mo
     assert large.loss.value < small.loss.value
     assert large.n_params.value > small.n_params.value
     assert large.n_tokens.value > small.n_tokens.value
-    assert large.days.value > small.days.value
+    assert large.device_hours.value > small.device_hours.value
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(estimate=ANY_LAW, log_flops=LOG_FLOPS, lower=st.floats(0.001, 0.5))
 def test_a_lower_loss_costs_more(estimate: Estimate, log_flops: float, lower: float) -> None:
     """The target is lowered by a share of what is left above the floor."""
@@ -124,11 +124,11 @@ def test_a_lower_loss_costs_more(estimate: Estimate, log_flops: float, lower: fl
     loss = planned(estimate, flops=float(np.exp(log_flops))).loss.value
     dear = planned(estimate, loss=floor + (loss - floor) * (1 - lower))
     cheap = planned(estimate, loss=loss)
-    for name in ("flops", "days", "device_hours", "n_params", "n_tokens"):
+    for name in ("flops", "device_hours", "n_params", "n_tokens"):
         assert getattr(dear, name).value > getattr(cheap, name).value, name
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(log_flops=st.floats(np.log(1e18), np.log(1e24)), more=st.floats(0.01, 5.0))
 def test_two_laws_together_are_monotone_too(log_flops: float, more: float) -> None:
     kaplan = find_published("kaplan").estimate.best
@@ -144,7 +144,7 @@ def test_two_laws_together_are_monotone_too(log_flops: float, more: float) -> No
     assert np.log(back.flops.value) == pytest.approx(log_flops, abs=1e-8)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(estimate=ANY_LAW, log_flops=LOG_FLOPS, aside=st.floats(0.01, 3.0))
 def test_no_other_split_of_the_budget_is_better(
     estimate: Estimate, log_flops: float, aside: float

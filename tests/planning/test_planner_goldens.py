@@ -14,7 +14,7 @@ from isoflop.planning import plan
 from isoflop.planning.advice import advice
 from isoflop.planning.demand import Demand, solve_demand
 
-HOW = {"mfu": 0.4, "n_devices": 8}
+HOW = {"mfu": 0.4}
 
 # Hoffmann et al. 2022, arXiv:2203.15556: Table 3 (approach 1) and Table A3 (approach 2): size,
 # FLOPs and tokens of each.

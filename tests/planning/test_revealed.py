@@ -96,7 +96,7 @@ def test_numeric_slopes_agree_with_the_closed_form(estimate: Estimate) -> None:
 
 
 def test_a_compute_optimal_model_reveals_no_demand() -> None:
-    made = plan(LAW, flops=1e23, mfu=0.4, n_devices=8)
+    made = plan(LAW, flops=1e23, mfu=0.4)
     found = revealed_demand(LAW, made.n_params.value * 1.001, made.n_tokens.value)
     assert found.inference_tokens is None
     assert "no demand for inference explains its size" in found.text
@@ -115,10 +115,17 @@ def test_intervals_come_from_the_draws() -> None:
     assert found.inference_tokens.value < found.inference_tokens.high
     assert 1 < found.overhead.low < found.overhead.value < found.overhead.high
     # Near the optimum some draws say that the model is too large: no demand, a bound of zero.
-    near = plan(LAW, flops=1e23, mfu=0.4, n_devices=8)
+    near = plan(LAW, flops=1e23, mfu=0.4)
     close = revealed_demand(law, near.n_params.value * 0.99, near.n_tokens.value)
     assert close.inference_tokens is not None
     assert close.inference_tokens.low == 0 < close.inference_tokens.high
+
+
+def test_no_run_takes_less_than_the_optimal_one_of_its_loss() -> None:
+    # At 1e60 of both nothing is left above the floor in double precision.
+    for n_params, n_tokens in ((7.23e10, 1.328e12), (1e60, 1e60)):
+        overhead = revealed_demand(LAW, n_params, n_tokens).overhead
+        assert 1 <= overhead.low <= overhead.value <= overhead.high < np.inf
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""What `docs/plan.md` shows in Python runs as it stands, one block after the other."""
+"""What `docs/planning.md` shows in Python runs as it stands, one block after the other."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "plan.md"
+PAGE = Path(__file__).parents[2] / "docs" / "planning.md"
 
 
 def test_python_of_the_page_runs() -> None:
