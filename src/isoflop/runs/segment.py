@@ -46,6 +46,11 @@ class Segment:
         return self.group or self.run_id
 
     @property
+    def names_of_run(self) -> tuple[str, ...]:
+        """What the user may call its training."""
+        return self.name, self.ident, self.run_id
+
+    @property
     def labels(self) -> frozenset[str]:
         """Names that it may share with other attempts of its training, and with other trainings."""
         said = (self.name, *(str(self.config.get(key) or "") for key in _GROUPS))

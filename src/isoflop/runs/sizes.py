@@ -29,7 +29,7 @@ class Size:
 
 def size_of(segment: Segment, asked: Asked) -> Size:
     """The size of a run: the user's word, else counted from its settings, else as it logged it."""
-    given = given_for(asked.n_params, segment.run_id, segment.name)
+    given = given_for(asked.n_params, *segment.names_of_run)
     if given is not None:
         convention = asked.convention or UNKNOWN
         return Size(counts={convention: given}, rule="--n-params")

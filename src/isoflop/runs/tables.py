@@ -110,7 +110,7 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator
     table = columns_of(path, problems)
     labels = _labels(table, columns or {})
     for name, rows in _runs_of(table, labels, columns or {}):
-        yield _run(path, table, labels, name, rows, tuple(problems))
+        yield _run(path, table, labels, name=name, rows=rows, problems=tuple(problems))
 
 
 def _labels(table: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
@@ -154,7 +154,7 @@ def _is_log(
 
 
 def _run(
-    path: Path, table: Mapping[str, list[Any]], labels: Mapping[str, str], name: str,
+    path: Path, table: Mapping[str, list[Any]], labels: Mapping[str, str], *, name: str,
     rows: Sequence[int], problems: tuple[str, ...],
 ) -> ForeignRun:  # fmt: skip
     taken = set(labels.values())

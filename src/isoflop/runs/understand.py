@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from isoflop.runs.units import flops_question, loss_unit, tokens_question
 from isoflop.runs.vocabulary import BY_NAME, PROGRESS, SETTINGS, SHAPE, Asked, given_for
 
 _LOSSES = ("loss_", "task_loss_")
+_WHOLE = ("loss", "train_loss", "bpb")
+"""Losses of the whole model, not of a domain."""
+_LENGTH = "sequence_length"
 _NONE = np.zeros(0, dtype=np.int64)
 _KEPT = (*SHAPE, *SETTINGS)
 
@@ -37,71 +40,90 @@ def understand(line: Sequence[Segment], asked: Asked) -> ImportedRun | Missing:
     Losses in nats a token; tokens as logged, or from sequences or steps; parameters as `size_of`.
     Nothing is guessed: where a number may be something else, the training is `Missing` it.
     """
-    last, series = line[-1], stitched(line)
-    if last.state == "deleted":
-        gone = (f"it was deleted in {last.tool}",)
-        return Missing(run=last.name, tool=last.tool, place=last.place, questions=gone)
-    facts = {word: value for one in line for word, value in one.facts.items()}
-    if not last.series and last.finals:
-        why = "it is an evaluation of a training that is not here. Import both at once"
-        return Missing(run=last.name, tool=last.tool, place=last.place, questions=(why,))
-    size = size_of(last, asked)
-    unit, unit_rule, unit_question = loss_unit(last, series, asked)
-    tokens, tokens_rule, tokens_missing = _tokens(last, series, facts, asked)
-    targets, loss_note = _targets(series)
+    run = _whole(line)
+    if absent := _absent(run):
+        return Missing(run=run.name, tool=run.tool, place=run.place, questions=(absent,))
+    size = size_of(run, asked)
+    unit, unit_rule, unit_question = loss_unit(run, run.series, asked)
+    tokens, tokens_rule, tokens_missing = _tokens(run, asked)
+    targets, note = _targets(run.series)
+    flops, flops_key = _flops(run.series)
     questions = [size.missing, unit_question, tokens_missing]
     if not targets:
-        questions.append(
-            "no loss is known by its name. Say which one is meant: --map 'NAME=loss'. Its metrics: "
-            f"{_some(last)}"
-        )
-    flops, flops_key = _flops(series)
-    if targets and tokens is not None and size.counts:
-        reached = float(max(one.step[-1] for one in targets.values()))
-        expected = 6 * next(iter(size.counts.values())) * _at(tokens, np.array([reached]))[0]
-        questions.append(flops_question(last, flops, expected))
-    if asked_now := tuple(question for question in questions if question):
-        return Missing(
-            run=last.name or last.run_id, tool=last.tool, place=last.place, questions=asked_now
-        )
+        questions.append(_which_loss(run))
+    elif tokens is not None and size.counts:
+        questions.append(flops_question(run, flops, _flops_6nd(size, tokens, targets)))
+    if left := tuple(question for question in questions if question):
+        return Missing(run=run.name, tool=run.tool, place=run.place, questions=left)
     assert tokens is not None
     factor = math.log(2) if unit == "bits" else 1.0
-    points = _points(targets, factor, tokens, flops, series.get("lr"))
-    rules = {word: f"{last.place}: {key}" for word, key in last.keys.items()}
-    rules |= {
-        "names": last.preset.name,
-        "loss unit": unit_rule,
-        "n_tokens": tokens_rule,
-        "n_params": size.rule,
-    }
+    points = _points(targets, factor, tokens, flops, run.series.get("lr"))
+    rules = {word: f"{run.place}: {key}" for word, key in run.keys.items()}
+    rules |= {"names": run.preset.name, "loss unit": unit_rule, "n_tokens": tokens_rule}
+    rules["n_params"] = size.rule
     if flops is not None:
-        rules["flops"] = f"{last.place}: {flops_key}"
-    return _run(line, targets, points, size, rules, facts, loss_note)
-
-
-def _run(
-    line: Sequence[Segment], targets: Mapping[str, Series], points: Mapping[str, Array],
-    size: Size, rules: Mapping[str, str], facts: Mapping[str, Any], note: str,
-) -> ImportedRun:  # fmt: skip
-    last = line[-1]
-    problems = [text for one in line for text in one.problems]
-    problems += [*size.notes, *([note] if note else [])]
-    if is_orphan(line):
-        problems.append(
-            f"begins at step {line[0].first_step}: an earlier attempt is not here. Import both "
-            "at once"
-        )
-    ends = [one.value[np.argmax(one.step)] for word, one in targets.items() if "loss" in word]
-    diverged = any(not math.isfinite(value) for value in ends)
-    kept = {word: _plain(facts[word]) for word in _KEPT if word in facts}
+        rules["flops"] = f"{run.place}: {flops_key}"
     return ImportedRun(
-        id=line[0].ident, tool=last.tool, name=last.name,
-        state="diverged" if diverged else last.state,
-        n_params=size.counts, facts={w: v for w, v in kept.items() if v is not None},
-        points=points, finals=dict(last.finals), provenance=dict(rules),
-        segments=tuple(one.ident for one in line),
-        problems=tuple(dict.fromkeys(problems))[:MOST_PROBLEMS],
+        id=line[0].ident, tool=run.tool, name=run.name, state=_state(run, targets),
+        n_params=size.counts, facts=_facts(run), points=points, finals=dict(run.finals),
+        provenance=rules, segments=tuple(one.ident for one in line),
+        problems=_problems(line, (*size.notes, note)),
     )  # fmt: skip
+
+
+def _whole(line: Sequence[Segment]) -> Segment:
+    """All attempts as one: what the later ones say holds."""
+    return replace(
+        line[-1],
+        series=stitched(line),
+        facts={word: value for one in line for word, value in one.facts.items()},
+        finals={word: value for one in line for word, value in one.finals.items()},
+        keys={word: key for one in line for word, key in one.keys.items()},
+        config={key: value for one in line for key, value in one.config.items()},
+    )
+
+
+def _absent(run: Segment) -> str:
+    """Why there is no training to understand; "" where there is one."""
+    if run.state == "deleted":
+        return f"it was deleted in {run.tool}"
+    if not run.series and run.finals:
+        return "it is an evaluation of a training that is not here. Import both at once"
+    return ""
+
+
+def _which_loss(run: Segment) -> str:
+    some = ", ".join(sorted(run.names)[:12]) or "none"
+    return (
+        "no loss is known by its name. Say which one is meant: --map 'NAME=loss'. Its metrics: "
+        f"{some}"
+    )
+
+
+def _flops_6nd(size: Size, tokens: Series, targets: Mapping[str, Series]) -> float:
+    """6·N·D at the end."""
+    reached = float(max(one.step[-1] for one in targets.values()))
+    return float(6 * next(iter(size.counts.values())) * _at(tokens, np.array([reached]))[0])
+
+
+def _state(run: Segment, targets: Mapping[str, Series]) -> str:
+    """As the tool has it, but diverged where the last loss is no number."""
+    ends = [targets[word].value[-1] for word in _WHOLE if word in targets]
+    return run.state if all(map(math.isfinite, ends)) else "diverged"
+
+
+def _facts(run: Segment) -> dict[str, Any]:
+    kept = {word: _plain(run.facts[word]) for word in _KEPT if word in run.facts}
+    return {word: value for word, value in kept.items() if value is not None}
+
+
+def _problems(line: Sequence[Segment], notes: Sequence[str]) -> tuple[str, ...]:
+    found = [text for one in line for text in one.problems]
+    found += [note for note in notes if note]
+    if is_orphan(line):
+        first = line[0].first_step
+        found.append(f"begins at step {first}: an earlier attempt is not here. Import both at once")
+    return tuple(dict.fromkeys(found))[:MOST_PROBLEMS]
 
 
 def _targets(series: Mapping[str, Series]) -> tuple[dict[str, Series], str]:
@@ -135,31 +157,29 @@ def _mean(parts: Sequence[Series]) -> Series:
     )
 
 
-def _tokens(
-    segment: Segment, series: Mapping[str, Series], facts: Mapping[str, Any], asked: Asked
-) -> tuple[Series | None, str, str]:
+def _tokens(run: Segment, asked: Asked) -> tuple[Series | None, str, str]:
     """Tokens along the steps, how they are known; or what is missing."""
-    given = given_for(asked.batch_tokens, segment.run_id, segment.name)
-    batch, length = number(facts.get("batch_sequences")), number(facts.get("sequence_length"))
-    place = segment.place
+    given = given_for(asked.batch_tokens, *run.names_of_run)
+    batch, length = number(run.facts.get("batch_sequences")), number(run.facts.get(_LENGTH))
+    series, place = run.series, run.place
     if given is not None:
         return _steps_times(series, given), f"--batch-tokens {given:.6g} times step", ""
-    if question := tokens_question(segment, series):
+    if question := tokens_question(run, series):
         return None, "", question
     if "n_tokens" in series:
-        return series["n_tokens"], f"{place}: {segment.keys['n_tokens']}", ""
+        return series["n_tokens"], f"{place}: {run.keys['n_tokens']}", ""
     if "n_sequences" in series and length is not None:
         one = series["n_sequences"]
-        rule = f"{place}: {segment.keys['n_sequences']} times sequence length {length:.0f}"
+        rule = f"{place}: {run.keys['n_sequences']} times sequence length {length:.0f}"
         return Series(step=one.step, value=one.value * length, wall_s=one.wall_s), rule, ""
-    per_step = number(facts.get("batch_tokens"))
+    per_step = number(run.facts.get("batch_tokens"))
     if per_step is not None and per_step >= 1:
-        rule = f"{place}: {segment.keys.get('batch_tokens')} {per_step:.6g} times step"
+        rule = f"{place}: {run.keys.get('batch_tokens')} {per_step:.6g} times step"
         return _steps_times(series, per_step), rule, ""
     if batch is not None and length is not None and batch * length >= 1:
         rule = f"{place}: batch {batch:.0f} times sequence length {length:.0f} times step"
         return _steps_times(series, batch * length), rule, ""
-    remedy = f"Give the tokens of a step: --batch-tokens '{segment.name or segment.run_id}=COUNT'"
+    remedy = f"Give the tokens of a step: --batch-tokens '{run.name}=COUNT'"
     return None, "", f"nothing says how many tokens it has seen. {remedy}"
 
 
@@ -231,10 +251,6 @@ def _held(one: Series, step: Array) -> Array:
     place = np.searchsorted(one.step, step, side="right") - 1
     known = np.where(place < 0, math.nan, one.value[np.maximum(place, 0)])
     return np.where(np.isfinite(known), known, math.nan)
-
-
-def _some(segment: Segment) -> str:
-    return ", ".join(sorted(segment.names)[:12]) or "none"
 
 
 def _plain(value: Any) -> Any:
