@@ -156,6 +156,27 @@ def test_strange_numbers_and_names_break_nothing(tmp_path):
     assert {run.name for run in reading.runs} == {evil, "ok"}
 
 
+@pytest.mark.parametrize("along", ["Step", "tokens"])
+def test_the_export_of_a_chart_of_wandb(tmp_path, along):
+    path = tmp_path / "wandb_export.csv"
+    steps, unit = (50, 100), 1 if along == "Step" else 1000
+    rows = [f'"{s * unit}","{4 - s / 100}","4","5","{3 - s / 100}","",""' for s in steps]
+    names = ("r - one - val_loss", "r - one - val_loss__MIN", "r - one - val_loss__MAX",
+             "two - val_loss", "two - val_loss__MIN", "two - val_loss__MAX")  # fmt: skip
+    path.write_text(",".join(f'"{name}"' for name in (along, *names)) + "\n" + "\n".join(rows))
+    asked = Asked(
+        n_params=(("r - one", 1e6), ("two", 2e6)), convention="total",
+        batch_tokens=(("*", 1000.0),) if along == "Step" else (),
+    )  # fmt: skip
+    first, second = read_foreign([tmp_path], asked).runs
+    assert (first.name, second.name) == ("r - one", "two")
+    assert first.points["loss"].tolist() == [3.5, 3.0]
+    assert first.points["n_tokens"].tolist() == [50_000, 100_000]
+    assert second.points["loss"].tolist() == [2.5, 2.0]
+    assert any("export of a chart" in text for text in first.problems)
+    assert read_runs(path, asked=asked)["n_params"].tolist() == [1e6, 2e6]
+
+
 def test_text_among_numbers_is_left_out_and_told(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text(

@@ -219,6 +219,19 @@ def test_nanochat_counts_its_own_steps():
     assert row["bpb"] == 1.0
 
 
+def test_steps_are_the_frameworks_where_wandb_counts_its_calls():
+    """The Trainer's callback logs without a step: evaluations are calls of their own."""
+    calls, steps = [0, 1, 2, 3], [50, 50, 100, 100]
+    run = taken(foreign(series={
+        "train/loss": series([0, 2], [5.0, 4.0]), "eval/loss": series([1, 3], [4.9, 3.9]),
+        "train/global_step": series(calls, steps),
+    }))  # fmt: skip
+    assert run.provenance["names"] == "hf_trainer"
+    assert run.points["step"].tolist() == [50, 100]
+    assert run.points["loss"].tolist() == [4.9, 3.9]
+    assert run.points["train_loss"].tolist() == [5.0, 4.0]
+
+
 def test_rows_are_counted_alike_or_refused():
     whole = taken(foreign("a"))
     total = taken(foreign("b", config={**without("d_model"), "n_params_total": 5e6}))

@@ -18,6 +18,7 @@ _MOST_JSON = 1 << 28
 _MOST_CELLS = 30_000_000
 """About a gigabyte of memory."""
 _MOST_COLUMNS = 20_000
+_SPELLED = ("nan", "inf", "infinity")
 _FIRST = 200
 """Lines of a log in which every metric has been logged."""
 
@@ -52,6 +53,18 @@ def columns_of(path: Path, problems: list[str]) -> dict[str, list[Any]]:
     if not n:
         raise RunError(f"{path}: no row. Name a table with some.")
     return table
+
+
+def number_of(value: Any) -> float | None:
+    """A cell as a number; NaN and infinities may be spelled out, as JSON cannot hold them."""
+    if value is None or type(value) is float:
+        return value
+    if isinstance(value, str) and value.strip().lower().lstrip("+-") not in _SPELLED:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def names_of(path: Path) -> list[str]:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop._errors import InputError, MissingExtraError
+from isoflop.runs.charts import chart_runs, charted
 from isoflop.runs.foreign import ForeignRun, Series
 from isoflop.runs.presets import generic, presets
 from isoflop.runs.readers import READERS
-from isoflop.runs.table_files import JSON_LINES, SUFFIXES, columns_of, names_of
+from isoflop.runs.table_files import JSON_LINES, SUFFIXES, columns_of, names_of, number_of
 from isoflop.runs.vocabulary import meaning
 
 KIND = "table"
@@ -30,7 +31,6 @@ _LABELS: Mapping[str, tuple[str, ...]] = {
     "group": ("group",),
     "state": ("state",),
 }
-_SPELLED = ("nan", "inf", "infinity")
 _TIMES = ("_timestamp", "timestamp", "wall_time", "time")
 _STATES = {"finished": "done", "done": "done", "running": "running", "crashed": "failed",
            "failed": "failed", "killed": "failed", "preempted": "failed"}  # fmt: skip
@@ -60,7 +60,10 @@ def is_plain_table(path: Path) -> bool:
         return False
     if path.suffix.lower() not in (*SUFFIXES, *OTHER_TABLES):
         return True  # of any name, as ever: a CSV
-    names = set(names_of(path))
+    columns = names_of(path)
+    if charted(columns):
+        return False
+    names = set(columns)
     ours = names & set(_PLAIN)
     log = names.intersection(_LABELS["step"]) and "n_params" not in names
     known = any(meaning(name, {**generic().config, **generic().metrics}) for name in names)
@@ -74,6 +77,7 @@ def has_losses(path: Path, columns: Mapping[str, str]) -> bool:
     """
     try:
         names = names_of(path)
+        names += [metric for _, metric in charted(names).values()]
     except (InputError, MissingExtraError):
         return True
     tables = (columns, *({**one.config, **one.metrics} for one in presets()))
@@ -109,6 +113,9 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator
     problems: list[str] = []
     table = columns_of(path, problems)
     labels = _labels(table, columns or {})
+    if names := charted(list(table)):
+        yield from chart_runs(path, table, names, labels.get("step"))
+        return
     for name, rows in _runs_of(table, labels, columns or {}):
         yield _run(path, table, labels, name=name, rows=rows, problems=tuple(problems))
 
@@ -170,7 +177,7 @@ def _run(
         whole = there.all() or not (there & counted).any()
         if given and whole and all(value == given[0] for value in given):
             config[key] = given[0]
-        numbers = [_number(value) for value in values]
+        numbers = [number_of(value) for value in values]
         spelled = np.array([number is not None for number in numbers])
         kept = spelled & counted
         if kept.any():
@@ -211,20 +218,8 @@ def _steps(
     return np.where(counted, values, 0).astype(np.int64), counted
 
 
-def _number(value: Any) -> float | None:
-    """A cell as a number; NaN and infinities may be spelled out, as JSON cannot hold them."""
-    if value is None or type(value) is float:
-        return value
-    if isinstance(value, str) and value.strip().lower().lstrip("+-") not in _SPELLED:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def _time(value: Any) -> float:
-    found = _number(value)
+    found = number_of(value)
     return math.nan if found is None else found
 
 
