@@ -142,6 +142,18 @@ def test_a_mean_of_domains_stands_for_the_loss_that_none_logged():
     assert any("mean of loss_c4, loss_pile" in text for text in run.problems)
 
 
+def test_a_perplexity_alone_gives_the_loss():
+    steps = range(0, 101, 10)
+    run = taken(foreign(series={
+        "val_ppl": series(steps, np.exp(curve(steps))), "train_loss": series(steps, curve(steps)),
+    }))  # fmt: skip
+    np.testing.assert_allclose(run.points["loss"], curve(steps[1:]), rtol=1e-14)
+    assert any("ln of the perplexity" in text for text in run.problems)
+    # A perplexity has no unit: --unit speaks of losses.
+    bits = taken(foreign(series={"val_ppl": series(steps, np.exp(curve(steps)))}), unit="bits")
+    assert bits.points["loss"][-1] == pytest.approx(curve([100])[0], rel=1e-14)
+
+
 def test_a_training_loss_alone_is_taken_and_said_to_be_one():
     run = taken(foreign(metric="train_loss"))
     assert run.points["loss"][-1] == curve([100])[0]

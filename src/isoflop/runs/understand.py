@@ -46,7 +46,8 @@ def understand(line: Sequence[Segment], asked: Asked) -> ImportedRun | Missing:
     size = size_of(run, asked)
     unit, unit_rule, unit_question = loss_unit(run, run.series, asked)
     tokens, tokens_rule, tokens_missing = _tokens(run, asked)
-    targets, note = _targets(run.series)
+    factor = math.log(2) if unit == "bits" else 1.0
+    targets, note = _targets(run.series, factor)
     flops, flops_key = _flops(run.series)
     questions = [size.missing, unit_question, tokens_missing]
     if not targets:
@@ -56,7 +57,6 @@ def understand(line: Sequence[Segment], asked: Asked) -> ImportedRun | Missing:
     if left := tuple(question for question in questions if question):
         return Missing(run=run.name, tool=run.tool, place=run.place, questions=left)
     assert tokens is not None
-    factor = math.log(2) if unit == "bits" else 1.0
     points = _points(targets, factor, tokens, flops, run.series.get("lr"))
     rules = {word: f"{run.place}: {key}" for word, key in run.keys.items()}
     rules |= {"names": run.preset.name, "loss unit": unit_rule, "n_tokens": tokens_rule}
@@ -126,7 +126,7 @@ def _problems(line: Sequence[Segment], notes: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))[:MOST_PROBLEMS]
 
 
-def _targets(series: Mapping[str, Series]) -> tuple[dict[str, Series], str]:
+def _targets(series: Mapping[str, Series], factor: float) -> tuple[dict[str, Series], str]:
     """What a point is made of, `loss` among it; and what to say of where that is from."""
     found = {
         word: one
@@ -135,7 +135,16 @@ def _targets(series: Mapping[str, Series]) -> tuple[dict[str, Series], str]:
         if one.step.size
     }
     domains = [word for word in found if word.startswith("loss_")]
-    if "loss" in found or not found:
+    if "loss" in found:
+        return found, ""
+    if "perplexity" in series and series["perplexity"].step.size:
+        one = series["perplexity"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found["loss"] = replace(
+                one, value=np.log(one.value) / factor
+            )  # nats, whatever the losses
+        return found, "loss is ln of the perplexity that was logged"
+    if not found:
         return found, ""
     if domains:
         found["loss"] = _mean([found[word] for word in domains])

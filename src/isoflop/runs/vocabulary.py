@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from isoflop._errors import InputError
 from isoflop.accounting.params import PARAM_CONVENTIONS
 
-MEASURED = ("loss", "train_loss", "bpb", "lr", "n_unique_tokens")
+MEASURED = ("loss", "train_loss", "bpb", "perplexity", "lr", "n_unique_tokens")
 """Series kept as points."""
 PROGRESS: Mapping[str, tuple[str, float]] = {
     "n_tokens": ("n_tokens", 1.0),
