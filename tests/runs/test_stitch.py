@@ -18,6 +18,7 @@ def test_a_restart_under_a_new_id_takes_the_place_of_what_it_does_again():
     )
     run = taken(second, first)
     assert run.segments == ("a", "b")
+    assert run.provenance["attempts"] == "wandb/a; wandb/b"
     assert (run.id, run.state) == ("a", "done")
     assert run.points["step"].tolist() == list(range(10, 101, 10))
     expected = curve(range(10, 50, 10)) + curve(again, 0.05)

@@ -1,6 +1,7 @@
 """Appends, cuts at any byte, restarts in any order: nothing complete lost, nothing doubled."""
 
 import math
+import multiprocessing
 import tempfile
 from pathlib import Path
 
@@ -54,6 +55,28 @@ def test_a_run_folder_holds_what_was_complete(actions):
                 assert folder.mend() == (held[-1].step if held else -1)
             assert folder.points() == held
             assert folder.last() == (held[-1] if held else None)
+
+
+def append_rows(place, rows):
+    folder = RunFolder(Path(place))
+    for step in range(1, rows + 1):
+        folder.append(point(step, 3.0 / step))
+
+
+def test_writers_of_different_runs_do_not_meet(tmp_path):
+    places = [tmp_path / str(number) for number in range(8)]
+    for place in places:
+        place.mkdir()
+    writers = [
+        multiprocessing.get_context("spawn").Process(target=append_rows, args=(str(place), 300))
+        for place in places
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    wanted = [point(step, 3.0 / step) for step in range(1, 301)]
+    assert all(RunFolder(place).points() == wanted for place in places)
 
 
 def imported(points):

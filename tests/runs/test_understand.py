@@ -160,6 +160,22 @@ def test_a_training_loss_alone_is_taken_and_said_to_be_one():
     assert any("single batches" in text for text in run.problems)
 
 
+def test_losses_of_two_tokenizers_are_told_apart():
+    from isoflop.fitting import fit
+
+    steps = range(0, 101, 10)
+    runs = []
+    for i in range(8):
+        config = {**CONFIG, "d_model": 128 * (i + 1), "tokenizer": f"/home/me/{'ab'[i % 2]}.model"}
+        logged = {"loss": series(steps, np.array(curve(steps)) - 0.1 * i)}
+        runs.append(taken(foreign(str(i), config=config, series=logged)))
+    rows = imported_rows(runs, "final")
+    assert {row["tokenizer"] for row in rows} == {"a.model", "b.model"}
+    table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    found = fit(table, law="chinchilla", n_draws=20)
+    assert "mixed_metrics" in {problem.code for problem in found.problems}
+
+
 def test_diverged_unfinished_and_complete_runs():
     steps = list(range(0, 101, 10))
     bad = foreign(series={"loss": series(steps, [*curve(steps[:-1]), math.nan])})

@@ -15,7 +15,16 @@ from isoflop.runs.vocabulary import BY_NAME
 
 _NEAR_END = 0.99
 """From this share of the steps on a measurement is of the finished model."""
-_COLUMNS = ("batch_tokens", "width", "depth", "n_heads", "seed", "vocab_size", "schedule")
+_COLUMNS = (
+    "batch_tokens",
+    "width",
+    "depth",
+    "n_heads",
+    "seed",
+    "vocab_size",
+    "schedule",
+    "tokenizer",
+)
 _MEASURED = ("loss", "train_loss", "bpb")
 _OWN = ("step", "n_tokens", "flops", "lr", "unix_s")
 

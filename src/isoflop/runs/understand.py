@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ def understand(line: Sequence[Segment], asked: Asked) -> ImportedRun | Missing:
     rules = {word: f"{run.place}: {key}" for word, key in run.keys.items()}
     rules |= {"names": run.preset.name, "loss unit": unit_rule, "n_tokens": tokens_rule}
     rules["n_params"] = size.rule
+    if len(line) > 1:
+        rules["attempts"] = "; ".join(one.place for one in line)
     if flops is not None:
         rules["flops"] = f"{run.place}: {flops_key}"
     return ImportedRun(
@@ -267,4 +270,8 @@ def _plain(value: Any) -> Any:
     found = number(value)
     if found is not None:
         return int(found) if found == int(found) and abs(found) < 2**53 else found
-    return str(value)[:200] if not isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return value
+    text = str(value)[:200]
+    # The name of a file is told, not where it lay on some machine.
+    return PurePath(text).name if text.startswith("/") else text

@@ -28,6 +28,7 @@ SHAPE = (
 )  # fmt: skip
 SETTINGS = (
     "batch_tokens", "batch_sequences", "sequence_length", "n_steps", "lr", "seed", "schedule",
+    "tokenizer",
 )  # fmt: skip
 LABELS = ("run", "step", "group", "name", "state", "kind", "trunk")
 """Columns of a table that say which run and which of its points a row is."""
