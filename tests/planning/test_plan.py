@@ -344,3 +344,13 @@ def test_a_law_of_repeats_plans_with_new_tokens_and_says_so() -> None:
     (said,) = [problem for problem in made.problems if problem.code == "repeated_data"]
     assert f"{made.n_tokens.value:.3g} distinct ones" in said.text
     assert not [problem for problem in tied.problems if problem.code == "repeated_data"]
+
+
+def test_a_law_that_falls_without_bound_at_an_end_is_planned_between_the_ends() -> None:
+    """Farseer's form, refitted, has its lowest loss at one token on 1.7e20 parameters."""
+    source = find_published("farseer_refit").estimate
+    made = plan(source, flops=1e21)
+    assert 1e8 < made.n_params.value < 1e11
+    factors = np.array([0.9, 1.0, 1.1])
+    inputs = {"n_params": made.n_params.value * factors, "n_tokens": made.n_tokens.value / factors}
+    assert int(np.argmin(source.predict(inputs, of="mean").mean)) == 1

@@ -159,7 +159,8 @@ def build(
 
     Raises:
         InputError: no shape of the rule within a factor two; a batch that cannot occupy the
-            devices; a model that does not fit into their memory.
+            devices; a model that does not fit into the memory of the given ones (where none are
+            given, that is a problem of the result).
     """
     require_counts(given({"n_devices": n_devices}))
     asked = _Asked(
@@ -173,7 +174,7 @@ def build(
     wanted, best = _drafts(asked, near)
     if best.placement is None:
         raise refuse_devices(best.shape, best.site, n_devices or 1)
-    if best.p_fits < HOPELESS:
+    if n_devices is not None and best.p_fits < HOPELESS:
         raise refuse_memory(best.shape, best.site, best.placement)
     return _built(asked, best, best.placement, wanted=wanted)
 
@@ -316,7 +317,8 @@ def _memory_problems(place_: Placement, device: Accelerator) -> tuple[Problem, .
             text=f"The fullest device needs {memory.median / BYTES_PER_GB:.3g} GB (90 %: "
             f"{memory.low / BYTES_PER_GB:.3g} to {memory.high / BYTES_PER_GB:.3g}) of "
             f"{device.memory_gb:g} GB: it fits with odds of {place_.p_fits:.2f}.",
-            remedy="Take more devices, a smaller micro-batch or a shorter context.",
+            remedy="Take more devices, devices with more memory, a larger batch_tokens to occupy "
+            "them, or a shorter context.",
             affects=("allocation",),
         ),
     )

@@ -143,9 +143,8 @@ def _targets(series: Mapping[str, Series], factor: float) -> tuple[dict[str, Ser
     if "perplexity" in series and series["perplexity"].step.size:
         one = series["perplexity"]
         with np.errstate(divide="ignore", invalid="ignore"):
-            found["loss"] = replace(
-                one, value=np.log(one.value) / factor
-            )  # nats, whatever the losses
+            # In nats, whatever the losses are in.
+            found["loss"] = replace(one, value=np.log(one.value) / factor)
         return found, "loss is ln of the perplexity that was logged"
     if not found:
         return found, ""
