@@ -190,6 +190,34 @@ def test_text_among_numbers_is_left_out_and_told(tmp_path):
     assert "val_loss: no number in 1 rows, which were left out" in run.problems
 
 
+def test_a_file_that_goes_while_it_is_read_stops_no_other(tmp_path, log, monkeypatch):
+    from isoflop.runs import sources
+
+    (log.parent / "gone.csv").write_text("step,val_loss\n1,2\n")
+    whole = sources.read_table
+
+    def read(path, columns):
+        if path.name == "gone.csv":
+            path.unlink()
+        return whole(path, columns)
+
+    monkeypatch.setattr(sources, "read_table", read)
+    reading = read_foreign([log.parent])
+    assert [run.name for run in reading.runs] == ["small"]
+    (bad,) = reading.bad
+    assert "cannot be read (No such file or directory)" in bad.reason
+
+
+def test_parquet_without_its_package_stops_no_other(tmp_path, log, monkeypatch):
+    import sys
+
+    (log.parent / "x.parquet").write_bytes(b"PAR1 and more")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    reading = read_foreign([log.parent])
+    assert [run.name for run in reading.runs] == ["small"]
+    assert "pip install 'isoflop[data]'" in reading.bad[0].reason
+
+
 def test_an_unknown_place_and_an_empty_one(tmp_path):
     with pytest.raises(RunError, match="no such folder or file"):
         read_foreign([tmp_path / "none"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from isoflop._errors import InputError, RunError
+from isoflop._errors import InputError, MissingExtraError, RunError
 from isoflop.runs.foreign import ForeignRun
 from isoflop.runs.imported import SOURCE
 from isoflop.runs.presets import is_known
@@ -58,6 +58,8 @@ def find_sources(root: Path, columns: Mapping[str, str] | None = None) -> list[S
     """
     if not root.exists():
         raise RunError(f"{root}: no such folder or file. Check the path.")
+    if not os.access(root, os.R_OK):
+        raise RunError(f"{root}: may not be read. Ask for the right to, or copy it.")
     if any(map(is_store, (root, *root.glob("*"), *root.glob("runs/*")))):
         raise RunError(f"{root}: holds runs of isoflop's already. To write them as a table: --to.")
     kinds = [kind for kind, reader in READERS.items() if reader.sniff(root)]
@@ -96,7 +98,10 @@ def read_source(
                 yield BadSource(place=shown, reason=run.problems[0])
                 continue
             yield replace(run, place=shown, run_id=_portable(run.run_id, home))
-    except InputError as error:
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}). Check it."
+        yield BadSource(place=_shown(str(source.path), source), reason=reason)
+    except (InputError, MissingExtraError) as error:
         place = f"{source.kind}:{source.server}" if source.server else str(source.path)
         yield BadSource(place=_shown(place, source), reason=str(error))
 

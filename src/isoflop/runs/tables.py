@@ -40,8 +40,11 @@ def is_table(path: Path) -> bool:
     """Whether a file is a table, by its name and its first bytes."""
     if not path.is_file() or path.suffix.lower() not in SUFFIXES:
         return False
-    with path.open("rb") as stream:
-        head = stream.read(4096)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4096)
+    except OSError:
+        return False  # nobody can tell
     if path.suffix.lower() == ".parquet":
         return head.startswith(b"PAR1")
     if b"\0" in head:
