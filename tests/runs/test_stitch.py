@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+import pytest
 from foreign_runs import CONFIG, curve, foreign, read, series, taken
 
 from isoflop.runs import ImportedRun
+from isoflop.runs.rows import imported_rows
 
 GROUPED = {**CONFIG, "wandb.group": "g"}
 
@@ -84,6 +86,32 @@ def test_a_branch_of_another_size_is_not_taken_for_a_restart():
     found = read(first, other)
     assert [one.id for one in found] == ["a", "b"]
     assert any("begins at step 50" in text for text in found[1].problems)
+
+
+@pytest.mark.parametrize("state", ["done", "unknown"])
+def test_a_cooldown_beside_a_training_that_went_on_is_its_branch(state):
+    trunk = foreign("a", config=GROUPED, at=0.0, state=state)
+    steps = range(50, 81, 10)
+    branches = [
+        foreign(name, config=GROUPED, state="done", steps=steps, at=500.0 + i,
+                series={"loss": series(steps, curve(steps, -0.01 * (1 + i)), 500.0 + i)})
+        for i, name in enumerate("bc")
+    ]  # fmt: skip
+    found = {one.id: one for one in read(trunk, *branches)}
+    assert found["a"].points["step"].tolist() == list(range(10, 101, 10))
+    for name in "bc":
+        assert found[name].facts["trunk"] == found["a"].run_id
+        assert found[name].points["step"].tolist() == list(steps)
+        assert not any("begins at" in text for text in found[name].problems)
+    rows = imported_rows(list(found.values()), "final")
+    assert {row["trunk"] for row in rows} == {found["a"].run_id}
+    assert len({row["run"] for row in rows}) == 3
+
+
+def test_a_finished_training_that_is_carried_on_is_one():
+    first = foreign("a", config=GROUPED, steps=range(0, 71, 10), at=0.0, state="done")
+    second = foreign("b", config=GROUPED, steps=range(70, 121, 10), at=99.0)
+    assert taken(first, second).segments == ("a", "b")
 
 
 def test_with_two_that_it_might_go_on_from_nothing_is_guessed():

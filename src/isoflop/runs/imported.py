@@ -5,7 +5,6 @@ JSON object a point, appended. A point whose step is not above the last one take
 from its step on: a training that was restarted is continued by appending.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from isoflop import _lock
 from isoflop._errors import RunError
 from isoflop._types import Array
 from isoflop.runs.folder import LOCK, read_json, write_json_atomically
+from isoflop.runs.segment import training_id
 
 SOURCE = "source.json"
 METRICS = "metrics.jsonl"
@@ -55,8 +55,8 @@ class ImportedRun:
 
     @property
     def run_id(self) -> str:
-        """First 12 hex digits of the SHA-256 of tool and id: the name of its folder."""
-        return hashlib.sha256(f"{self.tool}\0{self.id}".encode()).hexdigest()[:12]
+        """The name of its folder."""
+        return training_id(self.tool, self.id)
 
     @property
     def is_complete(self) -> bool:

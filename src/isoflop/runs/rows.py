@@ -66,7 +66,7 @@ def _curve(run: ImportedRun, convention: str) -> Iterator[dict[str, Any]]:
     loss = run.points.get("loss", np.full(rate.size, math.nan))
     seen = np.isfinite(loss) & known
     last = np.flatnonzero(seen)[-1] if seen.any() else -1
-    same = {"run": run.run_id, "trunk": run.run_id, "n_params": run.n_params[convention]}
+    same = {"run": run.run_id, "trunk": _trunk(run), "n_params": run.n_params[convention]}
     for index in np.flatnonzero(known).tolist():
         at = {"n_tokens": float(run.points["n_tokens"][index]), "lr": float(rate[index])}
         yield {**same, "kind": "schedule", **at, "loss": math.nan}
@@ -134,7 +134,7 @@ def _rows(run: ImportedRun, kind: str, convention: str) -> Iterator[dict[str, An
 def _row(run: ImportedRun, index: int, convention: str) -> dict[str, Any]:
     n_params, n_tokens = run.n_params[convention], float(run.points["n_tokens"][index])
     row: dict[str, Any] = {
-        "run": run.run_id, "trunk": run.run_id, "kind": "", "run_name": run.name,
+        "run": run.run_id, "trunk": _trunk(run), "kind": "", "run_name": run.name,
         "n_params": n_params, "n_tokens": n_tokens, "flops": float(flops_6nd(n_params, n_tokens)),
         "n_params_convention": convention, "flops_convention": "6nd",
     }  # fmt: skip
@@ -147,6 +147,11 @@ def _row(run: ImportedRun, index: int, convention: str) -> dict[str, Any]:
     return row | {
         name: float(column[index]) for name, column in run.points.items() if name not in _OWN
     }
+
+
+def _trunk(run: ImportedRun) -> str:
+    """What it shares its noise with: the training that it branched from, or its own."""
+    return str(run.facts.get("trunk", run.run_id))
 
 
 def _peak(run: ImportedRun) -> float | None:

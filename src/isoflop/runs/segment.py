@@ -1,5 +1,6 @@
 """`Segment`: one attempt of a training, its metrics and settings in our words."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,11 @@ class Segment:
         return self.group or self.run_id
 
     @property
+    def training_id(self) -> str:
+        """The id of its training in the store."""
+        return training_id(self.tool, self.ident)
+
+    @property
     def names_of_run(self) -> tuple[str, ...]:
         """What the user may call its training."""
         return self.name, self.ident, self.run_id
@@ -73,6 +79,11 @@ class Segment:
         """Unix time of its first value; NaN where no times are known."""
         times = [float(one.wall_s[0]) for one in self.series.values() if one.wall_s.size]
         return min((time for time in times if math.isfinite(time)), default=math.nan)
+
+
+def training_id(tool: str, ident: str) -> str:
+    """First 12 hex digits of the SHA-256 of tool and the tool's own id."""
+    return hashlib.sha256(f"{tool}\0{ident}".encode()).hexdigest()[:12]
 
 
 def segment_of(run: ForeignRun, asked: Asked) -> Segment:

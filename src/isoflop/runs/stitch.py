@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ def lineages(segments: Iterable[Segment]) -> list[tuple[Segment, ...]]:
 
     Attempts are held together by the tool; or they share a label (a name, a user's group) and
     settings, and the later begins within the steps of the earlier with losses like its. Runs of
-    one label that all begin at the start are trainings of their own: seeds, cells of a sweep.
+    one label that all begin at the start are trainings of their own: seeds, cells of a sweep. One
+    that begins in the middle of a training that went on is its branch: its fact `trunk` says so.
     """
     by_id: dict[tuple[str, str], list[Segment]] = {}
     for one in segments:
@@ -31,7 +33,10 @@ def lineages(segments: Iterable[Segment]) -> list[tuple[Segment, ...]]:
     fresh = [line for line in lines if _begins(line[0])]
     for line in sorted((line for line in lines if not _begins(line[0])), key=_order_of_line):
         earlier = [other for other in fresh if _goes_on(other, line)]
-        if len(earlier) == 1:
+        if len(earlier) == 1 and _is_branch(earlier[0], line):
+            trunk = earlier[0][0]
+            fresh.append([_with_trunk(one, trunk) for one in line])
+        elif len(earlier) == 1:
             earlier[0].extend(line)
         else:
             fresh.append(line)
@@ -39,8 +44,8 @@ def lineages(segments: Iterable[Segment]) -> list[tuple[Segment, ...]]:
 
 
 def is_orphan(line: Sequence[Segment]) -> bool:
-    """Whether a training's first attempt begins in the middle: what was before is not here."""
-    return not _begins(line[0])
+    """Whether a training's first attempt begins in the middle, and what was before is not here."""
+    return not _begins(line[0]) and "trunk" not in line[0].facts
 
 
 def stitched(line: Sequence[Segment]) -> dict[str, Series]:
@@ -91,6 +96,19 @@ def _goes_on(line: Sequence[Segment], later: Sequence[Segment]) -> bool:
     gap = 2 * max(_interval(last), _interval(first), 1)
     reaches = last.last_step + gap >= first.first_step > line[0].first_step
     return reaches and _agree(last.facts, first.facts) and _alike(last.series, first.series)
+
+
+def _is_branch(line: Sequence[Segment], later: Sequence[Segment]) -> bool:
+    """Whether the earlier went on without the later, which then is no restart of it."""
+    last, first = line[-1], later[0]
+    if last.state == "done":
+        return last.last_step > first.first_step + 2 * max(_interval(last), _interval(first), 1)
+    return last.state == "unknown" and later[-1].last_step <= last.last_step
+
+
+def _with_trunk(segment: Segment, trunk: Segment) -> Segment:
+    keys = {**segment.keys, "trunk": f"begins in the middle of {trunk.name}"}
+    return replace(segment, facts={"trunk": trunk.training_id, **segment.facts}, keys=keys)
 
 
 def _alike(a: Mapping[str, Series], b: Mapping[str, Series]) -> bool:

@@ -28,9 +28,9 @@ SHAPE = (
 )  # fmt: skip
 SETTINGS = (
     "batch_tokens", "batch_sequences", "sequence_length", "n_steps", "lr", "seed", "schedule",
-    "tokenizer",
+    "tokenizer", "trunk",
 )  # fmt: skip
-LABELS = ("run", "step", "group", "name", "state", "kind", "trunk")
+LABELS = ("run", "step", "group", "name", "state")
 """Columns of a table that say which run and which of its points a row is."""
 FACTS = (*COUNTS, *SHAPE, *SETTINGS)
 _WRAPPERS = ("config.", "config/", "args.", "args/", "hparams.", "hyperparameters.")
