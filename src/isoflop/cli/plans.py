@@ -49,9 +49,11 @@ def plan_for(source: Path | None, law: str | None, asked: Asked, *, force: bool)
     """
     refuse_half(asked.wishes.get("score"), asked.task)
     given = asked.given | {"force": force}
-    is_table = source is not None and source.is_file() and source.suffix != ".toml"
+    from isoflop.cli.verbs import analysis_of, is_table
+
+    from_table = source is not None and is_table(source)
     own = law is not None and is_own(law)
-    if own and not is_table:
+    if own and not from_table:
         raise InputError(
             f"--law {law} needs a CSV of runs to fit, or a card made with it. Name one."
         )
@@ -59,7 +61,7 @@ def plan_for(source: Path | None, law: str | None, asked: Asked, *, force: bool)
         raise InputError(f"give a source or --law, but got {source} and --law {law}. Drop one.")
     if asked.task is not None:
         return _for_score(source, law, asked.task, given)
-    if law is None and not is_table:
+    if law is None and not from_table:
         from isoflop.study import open_study, plan_study
 
         return plan_study(open_study(source or Path("."), None, []), **given)
@@ -79,8 +81,6 @@ def plan_for(source: Path | None, law: str | None, asked: Asked, *, force: bool)
 
         function = own_function(law) if law is not None else None
         return plan(read_law_card(source, law=function), **given)
-    from isoflop.cli.verbs import analysis_of
-
     return plan(analysis_of(source, [law] if law else []).fit, **given)
 
 
