@@ -41,6 +41,8 @@ class Draft:
     rates: Rates
     ratio: float
     """Exact-causal FLOPs over 6·N·D."""
+    kept: float = 1.0
+    """See `Model`."""
     build: Build | None = None
     lifetime: Lifetime | None = None
     limited: Limited | None = None
@@ -85,32 +87,31 @@ def _in_time(estimate: Estimate, request: Request) -> Request:
     """
     limits = {name: value for name, value in request.limits.items() if name != "max_days"}
     draft = _settled(estimate, replace(request, limits=limits))
-    n_devices = draft.rates.n_devices
-    while _days_short(request, draft, n_devices) > 1 and draft.build is not None:
+    n_devices, kept = draft.rates.n_devices, draft.kept
+    while _days_short(request, draft, n_devices, kept) > 1 and draft.build is not None:
         try:
-            _build_on(estimate, request, draft, 2 * n_devices)
+            made = _build_on(estimate, request, draft, 2 * n_devices)
         except InputError:
             break
-        n_devices *= 2
+        n_devices, kept = made.layout.n_devices, _kept(made, request)
     return replace(request, machine=replace(request.machine, n_devices=n_devices))
 
 
-def _days_short(request: Request, draft: Draft, n_devices: int) -> float:
+def _days_short(request: Request, draft: Draft, n_devices: int, kept: float) -> float:
     """Compute of a draft over what `max_days` on that many devices allow."""
     build, n_params = draft.build, float(np.exp(draft.solution.log_params))
     cost = rates(
         request.machine,
         n_devices=n_devices,
-        flops_per_token=FLOPS_PER_PARAM_TOKEN
-        * float(np.exp(draft.solution.log_params))
-        * draft.ratio,
+        flops_per_token=FLOPS_PER_PARAM_TOKEN * n_params * draft.ratio,
         ratio=draft.ratio,
         size=SAMPLES,
         level=request.level,
         moe=build is not None and build.architecture.experts is not None,
-        kept=1.0 if build is None else beside_usual(n_devices),
+        kept=kept,
     )
-    most = cost.flops_for("days", request.limits["max_days"], request.sure)
+    # A per cent of room: draws are fewer here, and the shape may be another in the end.
+    most = 0.99 * cost.flops_for("days", request.limits["max_days"], request.sure)
     return float(np.exp(draft.solution.log_flops) / most)
 
 
@@ -290,6 +291,7 @@ def _solved(estimate: Estimate, request: Request, model: Model) -> Draft:
         solution=solution,
         rates=cost,
         ratio=model.ratio,
+        kept=model.kept,
         lifetime=lifetime,
         limited=limited,
         score=score,
@@ -355,7 +357,7 @@ def _enough(request: Request, draft: Draft) -> int:
     """Devices that would meet the deadline, at the MFU of so many."""
     n_devices = draft.rates.n_devices
     for _ in range(_ROUNDS * 4):
-        short = _days_short(request, draft, n_devices)
+        short = _days_short(request, draft, n_devices, draft.kept * beside_usual(n_devices))
         if short <= 1:
             break
         n_devices = ceil(n_devices * max(short, 1.01))

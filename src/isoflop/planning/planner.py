@@ -27,7 +27,7 @@ from isoflop.planning.problems import plan_problems
 from isoflop.planning.rates import BUDGETS, Machine
 from isoflop.planning.request import Request
 from isoflop.planning.revealed import revealed_demand
-from isoflop.planning.risk import Chain, risk
+from isoflop.planning.risk import Chain, Risk, risk
 from isoflop.planning.score import TwoSteps
 from isoflop.planning.served import ServingWish
 from isoflop.planning.solve import Solution, interval
@@ -306,15 +306,7 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
         lifetime=draft.lifetime,
         limited=limited,
         near_optimal=near_sizes(estimate, compute.value) if chosen and plain else (),
-        risk=risk(
-            estimate,
-            chain,
-            _wishes(request, given.get("loss")),
-            sure=request.sure,
-            level=request.level,
-            chosen=chosen and plain,
-            p_fits=None if draft.build is None else draft.build.p_fits,
-        ),
+        risk=_risk(estimate, chain, request, draft, given),
         build=draft.build,
         problems=estimate.problems
         + plan_problems(
@@ -328,6 +320,26 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
         level=request.level,
         data_sha256=estimate.data_sha256,
     )
+
+
+def _risk(
+    estimate: Estimate, chain: Chain, request: Request, draft: Draft, given: Mapping[str, float]
+) -> Risk:
+    """Odds, shares, regret; where money is for training and serving, its odds are those of both."""
+    plain = draft.lifetime is None and draft.limited is None
+    found = risk(
+        estimate,
+        chain,
+        _wishes(request, given.get("loss")),
+        sure=request.sure,
+        level=request.level,
+        chosen=plain and not request.fixed,
+        p_fits=None if draft.build is None else draft.build.p_fits,
+    )
+    money = None if draft.lifetime is None else draft.lifetime.money
+    if money is None or money.p_over is None:
+        return found
+    return replace(found, odds={"usd": money.p_over, **found.odds})
 
 
 def _buys(request: Request, draft: Draft) -> Interval | None:
