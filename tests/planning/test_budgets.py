@@ -125,9 +125,13 @@ def test_without_a_number_of_devices_as_many_are_taken_as_meet_the_deadline(goal
     assert "max_days" not in made.binding
     assert made.days.value <= 14
     half = made.n_devices // 2
-    if half >= 8 and "loss" in goal:
-        with pytest.raises(InputError, match="max_days"):
-            plan(LAW, max_days=14, n_devices=half, **goal, **beside)
+    if half < 8 or "loss" not in goal:
+        return
+    if "inference_tokens" in beside:  # a larger model trains sooner, and is dearer to serve
+        assert plan(LAW, max_days=14, n_devices=half, **goal, **beside).binding == ("max_days",)
+        return
+    with pytest.raises(InputError, match="max_days"):
+        plan(LAW, max_days=14, n_devices=half, **goal, **beside)
 
 
 def test_what_would_be_built_keeps_the_limits_too():

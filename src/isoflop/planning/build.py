@@ -69,6 +69,9 @@ class Held:
     max_tokens: float = inf
     allowed: Callable[[Architecture], bool] = lambda shape: True
     """Whether a shape will do otherwise, such as for its latency."""
+    refuse: bool = True
+    """Whether devices that cannot hold the model are refused; where they were not the user's
+    choice, that is a problem of the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +190,7 @@ def build(
     wanted, best = _drafts(asked, near)
     if best.placement is None:
         raise refuse_devices(best.shape, best.site, n_devices or 1)
-    if n_devices is not None and best.p_fits < HOPELESS:
+    if n_devices is not None and asked.held.refuse and best.p_fits < HOPELESS:
         raise refuse_memory(best.shape, best.site, best.placement)
     return _built(asked, best, best.placement, wanted=wanted)
 

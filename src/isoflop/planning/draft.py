@@ -101,7 +101,8 @@ def _in_time(estimate: Estimate, request: Request) -> Request:
         except InputError:
             break
         n_devices, kept = made.layout.n_devices, _kept(made, request)
-    return replace(request, machine=replace(request.machine, n_devices=n_devices))
+    machine = replace(request.machine, n_devices=n_devices)
+    return replace(request, machine=machine, devices_chosen=True)
 
 
 def _days_short(request: Request, draft: Draft, n_devices: int, kept: float) -> float:
@@ -190,6 +191,7 @@ def _build_on(estimate: Estimate, request: Request, draft: Draft, n_devices: int
             max_params=limits.get("max_n_params", np.inf),
             max_tokens=max_tokens,
             allowed=_served_in_time(request.serving),
+            refuse=not request.devices_chosen,
         ),
     )
 

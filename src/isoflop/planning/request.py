@@ -36,6 +36,8 @@ class Request:
     unique_tokens: float | None = None
     second: Estimate | None = None
     """With a score: the law of it on a loss."""
+    devices_chosen: bool = False
+    """Whether the number of devices is the planner's choice and not the user's."""
     sure: float = SURE
     level: float = LEVEL
 
