@@ -1,0 +1,181 @@
+"""`isoflop watch`: freezes once, follows to the end, and its exit codes are the verdict's."""
+
+import json
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from isoflop.cli.entry import run
+from isoflop.cli.output import Output
+from isoflop.cli.watching import follow
+from isoflop.monitoring import curve_of_folder, judge, read_frozen
+
+STUDY = Path(__file__).parents[2] / "examples" / "results" / "cpu-study"
+RUN = "fc7a5c893a22"
+TRUNK = "12c73a6a9112"
+
+
+def running(study, share, *, scale=1.0):
+    """Cut the held-out run back to a share of its tokens; points of its last half times `scale`."""
+    place = study / "runs" / TRUNK / "metrics.jsonl"
+    points = [json.loads(line) for line in place.read_text().splitlines()]
+    points = [point for point in points if point["n_tokens"] <= share * 11_499_520]
+    for point in points:
+        if point["n_tokens"] > 0.2 * 11_499_520:
+            point["loss"] *= scale
+    place.write_text("".join(json.dumps(point) + "\n" for point in points))
+    (study / "runs" / RUN / "metrics.jsonl").unlink()
+    (study / "runs" / RUN / "status.json").unlink()
+    (study / "runs" / TRUNK / "status.json").unlink()
+    return study / "runs" / RUN
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    """A study whose held-out run was watched from its beginning."""
+    study = tmp_path_factory.mktemp("watched") / "study"
+    shutil.copytree(STUDY, study)
+    place = running(study, 0.05)
+    assert run(["watch", str(place), "--once"]) == 0
+    return study
+
+
+@pytest.fixture
+def study(frozen, tmp_path):
+    """The same at 60 % of its tokens, with its forecast frozen before."""
+    made = tmp_path / "study"
+    shutil.copytree(STUDY, made)
+    shutil.copy(frozen / "runs" / RUN / "watch.json", made / "runs" / RUN)
+    return made
+
+
+def result(capsys):
+    return json.loads(capsys.readouterr().out)["result"]
+
+
+def test_the_forecast_is_frozen_before_most_of_the_run(frozen):
+    found = read_frozen(frozen / "runs" / RUN)
+    assert 0 < found.begun_tokens < 0.05 * found.band.end
+    assert found.band.end == 11_499_520
+    assert not found.band.n_params < 358_400, "the watched size was never trained"
+
+
+def test_a_healthy_run_exits_with_0_and_says_where_it_will_end(study, capsys):
+    place = running(study, 0.6)
+    assert run(["watch", str(place), "--once", "--json"]) == 0
+    found = result(capsys)
+    assert found["state"] in ("on_track", "plateau_by_schedule")
+    assert found["final"]["low"] < 2.1989 < found["final"]["high"]
+    width = [found[name]["high"] - found[name]["low"] for name in ("final", "final_frozen")]
+    assert width[0] < 0.7 * width[1]
+
+
+def test_a_run_that_left_its_law_exits_with_4(study, capsys):
+    assert run(["watch", str(running(study, 0.8, scale=1.06)), "--once", "--json"]) == 4
+    assert result(capsys)["rung_at"] is not None
+
+
+def test_a_diverged_run_exits_with_5(study):
+    place = running(study, 0.6)
+    (place / "status.json").write_text(json.dumps({"state": "diverged", "reason": "nan"}))
+    assert run(["watch", str(place), "--once"]) == 5
+
+
+def test_a_silent_run_exits_with_6(study):
+    place = running(study, 0.6)
+    (place / "status.json").write_text(json.dumps({"state": "running", "heartbeat": 1.0}))
+    assert run(["watch", str(place), "--once"]) == 6
+
+
+def test_another_level_than_the_frozen_one_is_refused(study, capsys):
+    assert run(["watch", str(running(study, 0.6)), "--once", "--level", "0.2"]) == 2
+    assert "frozen with level 0.05" in capsys.readouterr().err
+
+
+def test_a_changed_forecast_is_refused_and_kept(study, capsys):
+    path = study / "runs" / RUN / "watch.json"
+    data = json.loads(path.read_text())
+    data["forecast"]["log_loss"][-1] += 0.1
+    path.write_text(json.dumps(data))
+    assert run(["watch", str(study / "runs" / RUN), "--once"]) == 2
+    assert "was changed after it was frozen" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == data
+
+
+def test_nothing_is_written_for_a_run_that_has_ended(tmp_path, capsys):
+    shutil.copytree(STUDY, tmp_path / "s")
+    before = sorted(path.name for path in (tmp_path / "s" / "runs" / RUN).iterdir())
+    assert run(["watch", str(tmp_path / "s" / "runs" / RUN), "--law", "luo_100m", "--once"]) in (
+        0,
+        4,
+    )
+    assert sorted(path.name for path in (tmp_path / "s" / "runs" / RUN).iterdir()) == before
+    assert "not before the run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--law", "hoffmann"], "luo_25m"),
+        (["--law", "nobody"], "nobody"),
+        (["--law", "luo_100m", "--study", "x"], "exclude"),
+        (["--webhook", "file:///x"], "webhook"),
+        (["--law", "luo_100m", "--level", "7"], "level"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_a_line(tmp_path, capsys, options, named):
+    shutil.copytree(STUDY, tmp_path / "s")
+    assert run(["watch", str(tmp_path / "s" / "runs" / RUN), "--once", *options]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert "Traceback" not in error
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, capsys):
+    assert run(["watch", str(tmp_path / "none"), "--once"]) == 2
+    assert "none" in capsys.readouterr().err
+
+
+def test_every_new_state_is_posted_once(study):
+    received = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    place = running(study, 0.6)
+    known = read_frozen(place)
+
+    def look():
+        curve = curve_of_folder(place)
+        return curve, judge(known.band, curve, level=known.level, sha256=known.sha256)
+
+    states = iter([None, None, "diverged"])
+
+    def sleep(_seconds):
+        state = next(states)
+        if state is not None:
+            (place / "status.json").write_text(json.dumps({"state": state, "reason": "nan"}))
+
+    try:
+        out = Output("watch", as_json=True)
+        url = f"http://127.0.0.1:{server.server_port}/"
+        last = follow(out, look, known, url, once=False, sleep=sleep)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert last.state == "diverged"
+    assert [one["exit_code"] for one in received] == [0, 5]
+    assert received[-1]["sha256"] == known.sha256
