@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,14 +118,10 @@ def watch_path(place: Path) -> Path:
 
 def _write_once(path: Path, text: str) -> None:
     """All of the text under a name that was free, or an error: of two writers one wins."""
-    temporary: Path | None = None
+    # A name of its own for every writer: threads of one process are writers, too.
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        # A name of its own for every writer: threads of one process are writers, too.
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f"{path.name}.", delete=False
-        ) as stream:
-            temporary = Path(stream.name)
-            stream.write(text)
+        temporary.write_text(text, encoding="utf-8")
         os.link(temporary, path)
     except FileExistsError:
         raise RunError(
@@ -137,8 +133,7 @@ def _write_once(path: Path, text: str) -> None:
             error
         )
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _digest(body: dict[str, Any]) -> str:
