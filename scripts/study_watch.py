@@ -1,4 +1,4 @@
-"""Hundreds of real trainings watched: false alarms, what harms are seen and how soon, where it ends.
+"""Hundreds of real trainings watched: false alarms, what harms are seen how soon, where it ends.
 
 `make study-watch`: pilots of five widths give a law along a run and its noise; then runs of two
 widths never trained, under two schedules and two lengths, are watched against forecasts made from
@@ -10,7 +10,7 @@ exceeds), and a power of tokens through the curve so far for the final loss.
 The last line:
 
     false           share of healthy runs that ring at 5 % stated, its 95 % interval; naive beside
-    <harm>          share of harmed runs that ring after the harm, median delay [% of the run]; naive
+    <harm>          share of harmed runs that ring after the harm, median delay [% of the run]
     final_25/50/75  at that share of the run: median error of the final loss [%], share of 90 %
                     intervals that hold it, median error of the naive extrapolation [%]
 
@@ -86,8 +86,8 @@ CONFIG = StudyConfig(
     ),
     model=ModelSection(depth=1, n_heads=2, context=32),
     train=TrainSection(
-        batch_tokens=BATCH, base_lr=0.02, base_width=16, lr_width_exponent=-0.5, warmup_tokens=16_384,
-        cooldown_fraction=COOLDOWN,
+        batch_tokens=BATCH, base_lr=0.02, base_width=16, lr_width_exponent=-0.5,
+        warmup_tokens=16_384, cooldown_fraction=COOLDOWN,
     ),
     ladder=LadderSection(widths=PILOT_WIDTHS, tokens=(409_600,)),
 )  # fmt: skip

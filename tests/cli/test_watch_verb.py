@@ -71,6 +71,10 @@ def test_a_healthy_run_exits_with_0_and_says_where_it_will_end(study, capsys):
     assert found["final"]["low"] < 2.1989 < found["final"]["high"]
     width = [found[name]["high"] - found[name]["low"] for name in ("final", "final_frozen")]
     assert width[0] < 0.7 * width[1]
+    ahead = found["going_on"]
+    assert ahead["loss"]["value"] == pytest.approx(found["final"]["value"] - ahead["gain"]["value"])
+    assert 0 <= ahead["odds"] <= 1
+    assert ahead["new_n_params"] * ahead["new_n_tokens"] * 6 == pytest.approx(ahead["flops"])
 
 
 def test_a_run_that_left_its_law_exits_with_4(study, capsys):

@@ -11,7 +11,7 @@ from isoflop.cli.output import Output, plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from isoflop.monitoring import Frozen, MeasuredCurve, Verdict
+    from isoflop.monitoring import Frozen, GoingOn, MeasuredCurve, Verdict
 
 LOOK_EVERY_S = 5.0
 WIDTH, HEIGHT = 72, 14
@@ -177,10 +177,27 @@ def view_parts(
         ("points judged", f"{verdict.n_judged}; {verdict.n_left_out} left out"),
         ("forecast", f"{frozen.band.law}, sha256 {frozen.sha256[:12]}"),
     ]
+    if verdict.going_on is not None:
+        rows += _going_on(verdict.going_on)
     if frozen.begun_tokens:
         rows.append(("forecast made at", f"{si(frozen.begun_tokens)} tokens, not before the run"))
     heading = (f"run {verdict.run}", "")
     return [verdict.text, chart(curve, frozen), table_of("", heading, rows)]
+
+
+def _going_on(made: "GoingOn") -> list[tuple[str, str]]:
+    """The gain of going on and its rival, for the same further compute."""
+    from isoflop.cli.render import si
+
+    ahead = made.ahead
+    new = f"{si(ahead.new_params)} parameters, {si(ahead.new_tokens)} tokens"
+    odds = f"{100 * made.odds:.0f} % odds that going on is better"
+    return [
+        (f"gone on to {si(ahead.on_tokens)} tokens", _interval(made.loss)),
+        ("  gain", f"{_interval(made.gain)}, perplexity {made.perplexity_gain:.3g}"),
+        (f"a new run: {new}", _interval(made.new_loss)),
+        (f"  for the same {ahead.flops:.2g} FLOPs", odds),
+    ]
 
 
 def chart(curve: "MeasuredCurve", frozen: "Frozen") -> str:

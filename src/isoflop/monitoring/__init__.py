@@ -7,9 +7,13 @@ What to use when:
 - `freeze`, `read_frozen`: the band as `watch.json`, hashed, written once; `seal`: hashed only.
 - `curve_of_folder`, `curve_of`: what the run has shown so far, ours or another tool's.
 - `judge`: band and curve -> `Verdict`, with an alarm that holds its level however often one looks.
+- `stop_or_go`: an estimate of final losses and a run -> go on, stop, or a larger model, with odds;
+  `look_ahead`, `going_on`: the same by the law along a run, moved by the curve so far.
+  `metric_gain`: what any metric still gains a doubling of tokens.
 - `post`: a verdict to a webhook.
 """
 
+from isoflop.monitoring.ahead import Ahead, GoingOn, going_on, look_ahead
 from isoflop.monitoring.alarm import Alarm, Change, watch
 from isoflop.monitoring.band import (
     STATED_NOISE,
@@ -30,6 +34,7 @@ from isoflop.monitoring.freeze import (
 from isoflop.monitoring.noise import CurveNoise, Deviations, calibrate_noise
 from isoflop.monitoring.planned import Planned, planned_run
 from isoflop.monitoring.sources import MeasuredCurve, curve_of, curve_of_folder
+from isoflop.monitoring.stop_or_go import StopOrGo, Way, metric_gain, stop_or_go
 from isoflop.monitoring.verdict import EXIT_CODES, Verdict, judge
 from isoflop.monitoring.webhook import check_url, post
 
@@ -37,29 +42,37 @@ __all__ = [
     "EXIT_CODES",
     "STATED_NOISE",
     "WATCH_FILE",
+    "Ahead",
     "Alarm",
     "Band",
     "Change",
     "CurveNoise",
     "Deviations",
     "Frozen",
+    "GoingOn",
     "MeasuredCurve",
     "Planned",
     "Seen",
+    "StopOrGo",
     "Verdict",
+    "Way",
     "calibrate_noise",
     "check_url",
     "curve_of",
     "curve_of_folder",
     "forecast_band",
     "freeze",
+    "going_on",
     "judge",
+    "look_ahead",
+    "metric_gain",
     "noise_of_pilots",
     "planned_run",
     "post",
     "published_band",
     "read_frozen",
     "seal",
+    "stop_or_go",
     "watch",
     "watch_path",
 ]

@@ -17,6 +17,7 @@ from isoflop._types import LEVEL, Array, Interval, Prediction, Problem
 from isoflop.fitting import CurveFit
 from isoflop.fitting.as_json import read_problem, to_plain
 from isoflop.laws import CURVE_LAWS, LrPath, Published
+from isoflop.monitoring.ahead import Ahead
 from isoflop.monitoring.noise import CurveNoise
 
 GRID = 160
@@ -52,6 +53,8 @@ class Band:
     source: str
     """What the law was fitted to, or who published it."""
     problems: tuple[Problem, ...] = ()
+    ahead: Ahead | None = None
+    """What lies beyond the end; None where the run cannot go on, or nobody asked."""
 
     def __post_init__(self) -> None:
         assert self.n_tokens.shape == self.log_loss.shape == self.lr_share.shape
@@ -150,6 +153,7 @@ class Band:
                 theta={str(name): float(value) for name, value in data["theta"].items()},
                 source=str(data["source"]),
                 problems=tuple(map(read_problem, data["problems"])),
+                ahead=None if data["ahead"] is None else Ahead.from_json(data["ahead"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
             raise InputError(

@@ -8,13 +8,14 @@ from isoflop.accounting import count_params
 from isoflop.laws import LrPath
 from isoflop.runs import RunFolder
 from isoflop.runs.table import run_folders
-from isoflop.specs import RunConfig
+from isoflop.specs import RunConfig, Schedule
 
 
 class Planned(NamedTuple):
-    """Size [parameters], learning rate to the end, and tokens a step."""
+    """Size [parameters], schedule, learning rate to the end, and tokens a step."""
 
     n_params: float
+    schedule: Schedule
     path: LrPath
     batch_tokens: int
     lineage: str
@@ -31,6 +32,7 @@ def planned_run(folder: RunFolder) -> Planned:
     end = _end_of_trunk(folder) if config.is_trunk else config.n_tokens
     return Planned(
         n_params=float(count_params(config.shape).under("active")),
+        schedule=config.schedule,
         path=LrPath.of(config.schedule, config.optimiser.lr, end),
         batch_tokens=config.optimiser.batch_tokens,
         lineage=config.trunk or folder.run_id,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from isoflop._types import LEVEL, Interval, Problem
+from isoflop.monitoring.ahead import GoingOn, going_on
 from isoflop.monitoring.alarm import Alarm, watch
 from isoflop.monitoring.band import Band, Seen
 from isoflop.monitoring.cause import likely_cause
@@ -70,6 +71,8 @@ class Verdict:
     """Points before the law holds, beyond the planned end, or that are no loss."""
     sha256: str
     """Of the frozen forecast."""
+    going_on: GoingOn | None = None
+    """What more tokens would bring; None where the forecast does not look beyond the end."""
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -89,6 +92,7 @@ class Verdict:
             **{name: getattr(self, name) for name in names},
             **{name: _interval(getattr(self, name)) for name in intervals},
             "exit_code": self.exit_code,
+            "going_on": None if self.going_on is None else self.going_on.to_json(),
             "level": self.alarm.level,
             "evidence": self.alarm.evidence,
             "rung_at": self.alarm.rung_at,
@@ -123,6 +127,7 @@ def judge(
     cause = "" if alarm.change is None else likely_cause(alarm.change, band, curve)
     state = _state(band, curve, alarm, silent, seen)
     at = float(curve.n_tokens[-1]) if curve.n_tokens.size else 0.0
+    final = band.final(seen)
     return Verdict(
         state=state,
         run=curve.run,
@@ -131,7 +136,7 @@ def judge(
         share=at / band.end,
         loss=None if last is None else float(curve.loss[last]),
         expected=_expected(band, curve, last),
-        final=band.final(seen),
+        final=final,
         final_frozen=band.final(Seen(*(np.zeros(0),) * 3)),
         alarm=alarm,
         cause=cause,
@@ -139,6 +144,7 @@ def judge(
         n_judged=int(seen.counts.sum()),
         n_left_out=int(curve.n_tokens.size - curve.usable(band).sum()),
         sha256=sha256,
+        going_on=None if band.ahead is None else going_on(band.ahead, final, band.noise),
         problems=band.problems,
     )
 

@@ -1,5 +1,6 @@
 """The forecast of a run from a study's pilots: their whole curves, none of the run's own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from isoflop._errors import RunError
 from isoflop._types import Table
 from isoflop.fitting import fit_curves
-from isoflop.monitoring import Band, Planned, forecast_band, noise_of_pilots
+from isoflop.monitoring import Band, Planned, forecast_band, look_ahead, noise_of_pilots
 from isoflop.runs import read_curves
 from isoflop.study.arms import arm_jobs
 from isoflop.study.folder import open_study
@@ -27,7 +28,9 @@ def band_of_study(source: Path, run: Planned, *, seed: int = 0) -> Band:
     fit = fit_curves(table, seed=seed)
     noise = noise_of_pilots(table, fit)
     what = f"{fit.n_curves} curves of {source}"
-    return forecast_band(fit, run.path, run.n_params, noise, source=what)
+    band = forecast_band(fit, run.path, run.n_params, noise, source=what)
+    ahead = look_ahead(fit, run.schedule, float(run.path.lr.max()), run.n_params)
+    return replace(band, ahead=ahead)
 
 
 def pilot_curves(source: Path, *, without: str) -> Table:
