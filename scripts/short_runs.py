@@ -71,9 +71,11 @@ def seconds_of(root: Path, config: RunConfig) -> float:
     return float(read_json(curve_path(root, config), remedy="Delete it.")[HEALTHY]["seconds"])
 
 
-def curve_table(root: Path, configs: Sequence[RunConfig]) -> dict[str, np.ndarray]:
-    """The healthy curves as `fit_curves` takes them."""
-    rows = [row for config in configs for row in _rows(root, config)]
+def curve_table(
+    root: Path, configs: Sequence[RunConfig], *, every: int = 1
+) -> dict[str, np.ndarray]:
+    """The healthy curves as `fit_curves` takes them, counted back from their ends by `every`."""
+    rows = [row for config in configs for row in _rows(root, config, every)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -87,13 +89,15 @@ def n_params(config: RunConfig) -> float:
     return float(count_params(config.shape).under("active"))
 
 
-def _rows(root: Path, config: RunConfig) -> Iterator[dict[str, Any]]:
+def _rows(root: Path, config: RunConfig, every: int) -> Iterator[dict[str, Any]]:
     curve, path = read_curves_of(root, config)[HEALTHY], lr_path(config)
     same = {"run": config.run_id, "trunk": config.run_id, "n_params": n_params(config)}
     for at, lr in zip(path.n_tokens.tolist(), path.lr.tolist(), strict=True):
         yield {**same, "kind": "schedule", "n_tokens": at, "lr": lr, "loss": np.nan}
     last = curve.n_tokens.size - 1
     for i, (at, loss) in enumerate(zip(curve.n_tokens.tolist(), curve.loss.tolist(), strict=True)):
+        if (last - i) % every:
+            continue
         kind = "final" if i == last else "intermediate"
         rate = float(path.rate(np.array([at]))[0])
         yield {**same, "kind": kind, "n_tokens": at, "lr": rate, "loss": loss}

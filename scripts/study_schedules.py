@@ -25,7 +25,7 @@ from isoflop.fitting import CurveFit, fit_curves
 from isoflop.ladders.design import CorpusFacts
 from isoflop.specs import RunConfig, Schedule
 from short_runs import HEALTHY, Task, curve_table, lr_path, n_params, read_curves_of, run_all
-from study_watch import BATCH, CONFIG, PILOT_WIDTHS, WIDTHS, config_of
+from study_watch import BATCH, CONFIG, FITTED_EVERY, PILOT_WIDTHS, WIDTHS, config_of
 
 ROOT = Path("demo-schedules")
 SEEN = (("constant", 614_400), ("cosine", 307_200), ("cosine", 614_400))
@@ -97,7 +97,7 @@ def main() -> None:
     same = runs_of(facts, PILOT_WIDTHS, TOLD, options.scale)
     new = runs_of(facts, WIDTHS, TOLD, options.scale)
     run_all(root, [Task(config=config) for config in (*seen, *same, *new)], options.processes)
-    table, words = curve_table(root, seen), []
+    table, words = curve_table(root, seen, every=FITTED_EVERY), []
     for law in LAWS:
         fit = fit_curves(table, law=law)
         inside, beyond = (errors(fit, root, configs) for configs in (same, new))

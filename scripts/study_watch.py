@@ -67,11 +67,13 @@ ROOT = Path("demo-watch")
 HEALTHY_RUNS, HARMED_RUNS = 200, 32
 FIRST_SEED = 1000
 LEVEL = 0.05
-PILOT_WIDTHS, WIDTHS = (8, 12, 16, 20, 24), (32, 40)
+PILOT_WIDTHS, WIDTHS = (12, 16, 20, 24, 28), (36, 44)
 BATCH = 512
 PILOTS = (("wsd", 204_800), ("wsd", 409_600), ("cosine", 307_200), ("cosine", 409_600))
 LENGTHS = (307_200, 460_800)
 COOLDOWN = 0.2
+FITTED_EVERY = 4
+"""Every fourth evaluation of the pilots is fitted: neighbours tell the law little more."""
 SHARES = (0.25, 0.5, 0.75)
 SMOOTHED = 5
 """Evaluations over which the naive watcher smooths."""
@@ -167,7 +169,7 @@ def rise_of(curve: MeasuredCurve, first: float) -> Array:
 def judge_of(root: Path, pilots: Sequence[RunConfig]) -> Judge:
     """Fit the pilots' curves and calibrate both watchers on them."""
     table = curve_table(root, pilots)
-    fit = fit_curves(table)
+    fit = fit_curves(curve_table(root, pilots, every=FITTED_EVERY))
     curves = [read_curves_of(root, config)[HEALTHY] for config in pilots]
     rises = [float(rise_of(curve, fit.first_tokens).max(initial=0.0)) for curve in curves]
     return Judge(fit, noise_of_pilots(table, fit), float(np.quantile(rises, 1 - LEVEL)))

@@ -17,22 +17,22 @@ AT = np.linspace(FIRST, END, 120)
 MIDDLE = 0.5 * END
 
 
-def path():
+def path(end=END):
     """Warm-up, hold and a cooldown over the last fifth."""
-    tokens = [0.0, WARM, *np.linspace(0.8 * END, END, 9)]
+    tokens = [0.0, WARM, *np.linspace(0.8 * end, end, 9)]
     return LrPath(n_tokens=np.array(tokens), lr=np.array([0.0, 1.0, *np.linspace(1, 0, 9)]))
 
 
-def log_law(at, factor=1.0, since=MIDDLE):
+def log_law(at, factor=1.0, since=MIDDLE, size=SIZE, planned=None):
     """The law's log loss at token counts; the rate is `factor` times the planned from `since` on.
 
     The smooth rate follows within the law's memory; the sum of rates grows faster.
     """
     age = np.maximum(at - since, 0.0)
-    planned = path()
+    planned = planned or path()
     begun = planned.lr_sum(np.minimum(at, since))
     columns = {
-        "n_params": np.full(at.size, SIZE),
+        "n_params": np.full(at.size, size),
         "lr_sum": begun + factor * (planned.lr_sum(at) - begun),
         "lr_smooth": planned.lr_smooth(at, MEMORY) * (1 + (factor - 1) * -np.expm1(-age / MEMORY)),
     }
@@ -56,7 +56,7 @@ def band(noise=NOISE):
     )
 
 
-def healthy(rng, at=AT, noise=NOISE):
+def healthy(rng, at=AT, noise=NOISE, **law):
     """Log loss of a run with an offset of its own and AR(1) noise: no smooth bend, normal."""
     step = np.exp(-np.diff(at) / noise.memory)
     wander = np.empty(at.size)
@@ -64,7 +64,7 @@ def healthy(rng, at=AT, noise=NOISE):
     for i, keep in enumerate(step, start=1):
         wander[i] = keep * wander[i - 1] + np.sqrt(1 - keep**2) * rng.standard_normal()
     white = noise.white * rng.standard_normal(at.size)
-    return log_law(at) + noise.offset * rng.standard_normal() + noise.drift * wander + white
+    return log_law(at, **law) + noise.offset * rng.standard_normal() + noise.drift * wander + white
 
 
 def rate_tripled(at=AT):
@@ -77,3 +77,24 @@ def curve(log_loss, at=AT, **changes):
     nan = np.full(at.size, np.nan)
     made = MeasuredCurve(run="r", n_tokens=at, loss=np.exp(log_loss), lr=nan, wall_s=nan)
     return replace(made, **changes)
+
+
+SIZES, ENDS, POINTS = (4e4, 7e4, 1.2e5, 2e5, 3.5e5), (4e6, 1.2e7), 14
+
+
+def pilots(rng, noise=NOISE):
+    """A table of curves of smaller sizes, every run with an offset and noise of its own."""
+    rows = []
+    for size in SIZES:
+        for end in ENDS:
+            planned, at = path(end), np.linspace(end / POINTS, end, POINTS)
+            logs = healthy(rng, at, noise, size=size, planned=planned)
+            name = f"{size:.0f}-{end:.0f}"
+            for tokens, rate in zip(planned.n_tokens, planned.lr, strict=True):
+                rows.append((name, "schedule", size, tokens, rate, np.nan))
+            for tokens, log_loss in zip(at, logs, strict=True):
+                rate = float(planned.rate(np.array([tokens]))[0])
+                kind = "final" if tokens == end else "intermediate"
+                rows.append((name, kind, size, tokens, rate, np.exp(log_loss)))
+    names = ("run", "kind", "n_params", "n_tokens", "lr", "loss")
+    return dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))

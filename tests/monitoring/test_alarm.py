@@ -78,7 +78,7 @@ def test_the_level_holds_at_20_percent_and_for_many_runs():
 
 
 def test_a_tripled_rate_rings_soon():
-    share, delays, alarms = ringing(rate_tripled(), 100, seed=5)
+    share, delays, alarms = ringing(rate_tripled(), 40, seed=5)
     assert share == 1.0
     assert np.median(delays) <= 0.03  # of the run
     assert alarms[0].change.size > 0
@@ -86,7 +86,7 @@ def test_a_tripled_rate_rings_soon():
 
 
 def test_a_jump_of_two_percent_rings():
-    share, delays, alarms = ringing(0.02 * (AT >= MIDDLE), 100, seed=6)
+    share, delays, alarms = ringing(0.02 * (AT >= MIDDLE), 40, seed=6)
     assert share >= 0.95
     assert np.median(delays) <= 0.05
     sizes = [one.change.size for one in alarms if one.rings]
@@ -94,7 +94,7 @@ def test_a_jump_of_two_percent_rings():
 
 
 def test_a_slower_slope_rings():
-    share, delays, _ = ringing(0.04 * np.maximum(AT / MIDDLE - 1, 0), 100, seed=7)
+    share, delays, _ = ringing(0.04 * np.maximum(AT / MIDDLE - 1, 0), 40, seed=7)
     assert share >= 0.9
     assert np.median(delays) <= 0.3
 
