@@ -19,7 +19,7 @@ def pilots(n, seed=0, noise=TRUTH):
 
 
 def test_the_noise_of_many_pilots_is_found_again():
-    found = calibrate_noise(pilots(40))
+    found = calibrate_noise(pilots(40), freedom=40)
     assert found.offset == pytest.approx(TRUTH.offset, rel=0.35)
     assert found.drift == pytest.approx(TRUTH.drift, rel=0.25)
     assert found.white == pytest.approx(TRUTH.white, rel=0.35)
@@ -30,19 +30,18 @@ def test_the_noise_of_many_pilots_is_found_again():
 def test_the_spread_of_few_pilots_is_of_the_right_size():
     # Median over 8 sets of 6 pilots of the found over the true variance at one point.
     at = np.array([4e6])
-    ratios = [
-        calibrate_noise(pilots(6, seed)).covariance(at)[0, 0] / TRUTH.covariance(at)[0, 0]
-        for seed in range(8)
-    ]
+    found = [calibrate_noise(pilots(6, seed), freedom=6) for seed in range(8)]
+    ratios = [one.covariance(at)[0, 0] / TRUTH.covariance(at)[0, 0] for one in found]
     assert 0.5 < np.median(ratios) < 1.6
 
 
 def test_exact_pilots_have_hardly_any_noise():
     at = np.linspace(1e5, 1e6, 10)
-    found = calibrate_noise([Deviations(n_tokens=at, value=np.zeros(10))] * 4)
+    found = calibrate_noise([Deviations(n_tokens=at, value=np.zeros(10))] * 4, freedom=1)
     assert found.covariance(at)[0, 0] < 1e-8
+    assert found.freedom == 4
 
 
 def test_one_pilot_says_nothing_of_others():
     with pytest.raises(InputError, match="two pilots"):
-        calibrate_noise(pilots(1))
+        calibrate_noise(pilots(1), freedom=1)

@@ -25,12 +25,13 @@ def one():
 
 
 def test_the_noise_of_the_pilots_is_of_the_right_size(one):
-    # Offset and bend are told apart by few curves only: what a point deviates by is compared.
+    # What a point deviates by: the runs' own noise, and what a law of three or four sizes errs by
+    # at the next.
     at = np.array([1e7])
     found = np.sqrt(one[1].noise.covariance(at)[0, 0])
     true = np.hypot(NOISE.offset, np.hypot(NOISE.drift, NOISE.white))
-    assert true / 1.8 < found < 1.8 * true
-    assert one[1].noise.freedom == 10
+    assert true / 1.2 < found < 3 * true
+    assert one[1].noise.freedom == 5
 
 
 def test_a_size_never_trained_is_forecast_with_its_doubt(one):

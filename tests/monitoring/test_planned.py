@@ -20,7 +20,8 @@ def test_a_branch_is_planned_to_its_end():
     assert found.n_params == 763_392
     assert found.path.n_tokens[-1] == config.n_tokens == 11_499_520
     assert found.path.lr[-1] == 0.0
-    assert found.path.lr.max() == pytest.approx(config.optimiser.lr)
+    # The rate falls as a power of tokens from 344k on: its peak is that of the end of the warm-up.
+    assert 0.9 * config.optimiser.lr < found.path.lr.max() <= config.optimiser.lr
     assert found.batch_tokens == config.optimiser.batch_tokens
 
 

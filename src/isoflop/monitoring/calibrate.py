@@ -9,18 +9,17 @@ from isoflop.fitting.curve_table import Curves, read_curve_table
 from isoflop.fitting.one_law import LawFit, fit_law
 from isoflop.monitoring.noise import CurveNoise, Deviations, calibrate_noise
 
-LEFT_OUT = 3
-"""Largest sizes that are left out in turn: the watched run is larger still."""
-
-LEAST_SIZES = 4
-"""With fewer, no size can be spared: the deviations are those of the fit itself."""
+LEAST_SIZES = 3
+"""Sizes that a law of size is fitted to at least; every larger one is forecast from those below."""
 
 
 def noise_of_pilots(table: Table, fit: CurveFit) -> CurveNoise:
     """The noise of whole curves about the law, from the pilots that `fit` was made of.
 
-    The largest sizes are forecast from the others in turn, the rest by all together, by the law
-    and the memory of the rate of the fit's best component.
+    Every size above the three smallest is forecast from the smaller ones alone, as the watched run
+    will be from the pilots; the rest by all together. By the law and the memory of the rate of the
+    fit's best component. Runs of one size share the law's error there: the noise has as many
+    degrees of freedom as there are sizes.
 
     Raises:
         InputError: the pilots have too few curves or points.
@@ -28,29 +27,31 @@ def noise_of_pilots(table: Table, fit: CurveFit) -> CurveNoise:
     everything = read_curve_table(table)
     holds = ~everything.warmup & (everything.n_tokens >= fit.first_tokens)
     curves = everything.where(holds)
-    judges = {size: _fitted(curves, fit, without=size) for size in _spared(curves, fit)}
-    whole = _fitted(curves, fit, without=None)
+    judges = {size: _fitted(_below(curves, size), fit) for size in _foretold(curves, fit)}
+    whole = _fitted(curves, fit)
     found = []
     for trunk in np.unique(curves.trunk):
         mine = curves.where(curves.trunk == trunk)
         size = 0.0 if mine.n_params is None else float(mine.n_params[0])
         found.append(_deviations(mine, judges.get(size, whole), fit))
-    return calibrate_noise(found)
+    sizes = curves.sizes.size
+    return calibrate_noise(found, freedom=float(sizes if sizes > 1 else len(found)))
 
 
-def _spared(curves: Curves, fit: CurveFit) -> list[float]:
-    """The sizes that are left out in turn."""
-    sizes = curves.sizes
-    if sizes.size < LEAST_SIZES or "n_params" not in fit.law.inputs:
+def _foretold(curves: Curves, fit: CurveFit) -> list[float]:
+    """The sizes with enough smaller ones to be forecast from."""
+    if "n_params" not in fit.law.inputs:
         return []
-    largest: list[float] = sizes[-min(LEFT_OUT, sizes.size - LEAST_SIZES + 1) :].tolist()
-    return largest
+    larger: list[float] = curves.sizes[LEAST_SIZES:].tolist()
+    return larger
 
 
-def _fitted(curves: Curves, fit: CurveFit, without: float | None) -> LawFit:
-    if without is not None:
-        assert curves.n_params is not None
-        curves = curves.where(curves.n_params != without)
+def _below(curves: Curves, size: float) -> Curves:
+    assert curves.n_params is not None
+    return curves.where(curves.n_params < size)
+
+
+def _fitted(curves: Curves, fit: CurveFit) -> LawFit:
     return fit_law(curves.as_runs(fit.law, fit.memory), fit.law, few=STARTS)
 
 

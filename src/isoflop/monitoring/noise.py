@@ -12,7 +12,7 @@ one factor, whose inverse square is gamma distributed: the deviations are Studen
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -49,7 +49,7 @@ class CurveNoise:
     """Of the training's own noise [tokens]."""
     white: float
     freedom: float
-    """Degrees of freedom of the scale: how many curves these numbers come from."""
+    """Degrees of freedom of the scale: from how many independent pieces it is known."""
 
     def __post_init__(self) -> None:
         for name in ("offset", "smooth", "drift", "white"):
@@ -87,11 +87,12 @@ class Deviations:
         assert self.n_tokens.ndim == 1
 
 
-def calibrate_noise(pilots: Sequence[Deviations]) -> CurveNoise:
+def calibrate_noise(pilots: Sequence[Deviations], *, freedom: float) -> CurveNoise:
     """The noise that makes the pilots' deviations most likely, with a weak prior.
 
     Args:
         pilots: deviations of independent trainings, best from forecasts that did not see them.
+        freedom: how many independent pieces they amount to; at least 4 are taken.
 
     Raises:
         InputError: fewer than two pilots, or none with three points.
@@ -109,23 +110,17 @@ def calibrate_noise(pilots: Sequence[Deviations]) -> CurveNoise:
     width = np.array([sd for _, sd in _PRIOR.values()])
 
     def cost(z: Array) -> float:
-        noise = _noise_at(z, len(curves))
+        noise = _noise_at(z, freedom)
         prior = float((((z - center) / width) ** 2).sum() / 2)
         return prior - sum(_log_likelihood(noise, one) for one in curves)
 
     found = minimize(cost, center, method="L-BFGS-B", bounds=[(c - 7, c + 5) for c in center])
-    return _noise_at(found.x, len(curves))
+    return _noise_at(found.x, freedom)
 
 
-def in_units_of(noise: CurveNoise, factor: float) -> CurveNoise:
-    """The noise with every standard deviation times `factor`."""
-    names = ("offset", "smooth", "drift", "white")
-    return replace(noise, **{name: factor * getattr(noise, name) for name in names})
-
-
-def _noise_at(z: Array, n_curves: int) -> CurveNoise:
+def _noise_at(z: Array, freedom: float) -> CurveNoise:
     values = dict(zip(_PRIOR, np.exp(z).tolist(), strict=True))
-    return CurveNoise(**values, freedom=max(LEAST_FREEDOM, float(n_curves)))
+    return CurveNoise(**values, freedom=max(LEAST_FREEDOM, freedom))
 
 
 def _log_likelihood(noise: CurveNoise, one: Deviations) -> float:
