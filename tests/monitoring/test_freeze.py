@@ -61,7 +61,9 @@ def test_a_changed_forecast_is_named(tmp_path, key):
         read_frozen(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"version": 2}', "{", '{"version": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"version": 2}', "{", '{"version": 1}', '{"version": 1, "a": NaN}']
+)
 def test_what_is_no_forecast_is_refused(tmp_path, text):
     (tmp_path / WATCH_FILE).write_text(text)
     with pytest.raises(InputError, match=r"watch\.json"):

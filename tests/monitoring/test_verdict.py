@@ -69,6 +69,12 @@ def test_silence_is_a_stall_unless_the_run_has_ended(logs):
     assert judge(band(), beating, now=1061.0).state == "stalled"
 
 
+def test_a_run_that_failed_has_stalled(logs):
+    verdict = judge(band(), curve(logs, state="failed", reason="disk full"))
+    assert (verdict.state, verdict.exit_code) == ("stalled", 6)
+    assert "disk full" in verdict.text
+
+
 def test_flat_before_the_cooldown_is_a_plateau_by_schedule(logs):
     keep = AT <= 0.78 * END
     verdict = judge(band(), curve(logs[keep], AT[keep]))

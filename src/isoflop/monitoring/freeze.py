@@ -93,7 +93,11 @@ def read_frozen(place: Path) -> Frozen:
         found = data.get("version") if isinstance(data, dict) else type(data).__name__
         raise InputError(f"{path}: version {found!r} is not known. Read it with a newer isoflop.")
     body = {key: value for key, value in data.items() if key != "sha256"}
-    if (digest := _digest(body)) != data.get("sha256"):
+    try:
+        digest = _digest(body)
+    except ValueError as error:  # NaN and inf, which Python reads and nobody wrote
+        raise InputError(f"{path}: holds what is no number ({error}). {remedy}") from error
+    if digest != data.get("sha256"):
         raise InputError(
             f"{path}: was changed after it was frozen: its sha256 is {data.get('sha256')}, its "
             f"content's {digest}. {remedy}"

@@ -157,7 +157,7 @@ def _state(
         return "diverged"
     if alarm.rings:
         return "off_law"
-    if silent is not None and silent > _patience(curve):
+    if curve.state == "failed" or (silent is not None and silent > _patience(curve)):
         return "stalled"
     return "plateau_by_schedule" if _is_plateau(band, seen) else "on_track"
 
@@ -233,6 +233,8 @@ def _text(
             f"off its law since {alarm.change.since:.4g} tokens, "
             f"{100 * abs(alarm.change.size):.2g} % {side} it by now ({alarm.change.shape}): {cause}"
         )
+    if state == "stalled" and curve.state == "failed":
+        return f"stalled: the run has failed: {curve.reason or 'no reason given'}"
     if state == "stalled":
         return f"stalled: no sign of life for {silent:.0f} s"
     if state == "plateau_by_schedule":
