@@ -4,6 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 VENV := .venv
 PEERS := .venv-peers
+TRACKERS := .venv-trackers
 BIN := $(VENV)/bin
 # A CUDA build of torch reads OMP_NUM_THREADS too: tests set their own small number of threads.
 TEST_ENV := OMP_NUM_THREADS=1
@@ -15,7 +16,8 @@ DEV := $(VENV)/.installed-dev
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
 	study-mistuned study-branches study-data study-watch study-schedules \
 	test test-slow test-gpu check format bench bench-fit bench-accuracy bench-train bench-gpu \
-	bench-contamination bench-quality bench-dedup bench-corpus bench-plan docs clean
+	bench-contamination bench-quality bench-dedup bench-corpus bench-plan \
+	bench-import trackers docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -51,6 +53,17 @@ $(PEERS)/.installed-dedup: | $(BIN)/python
 	$(BIN)/python -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet $(PIP_FLAGS) datasketch==2.0.0 text-dedup==0.4.0
 	@touch $@
+
+# Trackers write the files that tests of the readers read; MLflow alone would hold back pillow, pandas
+# and pyarrow.
+$(TRACKERS)/.installed: constraints.txt | $(BIN)/python
+	$(BIN)/python -m venv $(TRACKERS)
+	$(TRACKERS)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt torch \
+		'wandb>=0.31' 'mlflow>=3.17' 'tensorboard>=2.20' 'tensorboardX>=2.6' \
+		'transformers>=4.53' 'accelerate>=1.1' 'lm-eval>=0.4.13' 'trackio>=0.43'
+	@touch $@
+
+trackers: $(TRACKERS)/.installed  ## W&B, MLflow, TensorBoard ... apart, whose files the tests read
 
 install: $(DEV)  ## .venv with isoflop, editable, and the tools of developers
 
@@ -136,10 +149,13 @@ bench-accuracy: $(RUN)  ## default calls on published experiments: errors and co
 bench-plan: $(RUN)  ## parameters, FLOPs and hours of published models beside the planner's
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_plan.py
 
+bench-import: $(RUN) $(TRACKERS)/.installed  ## seconds to read 2,000 rows that the trackers wrote
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_import.py --trackers $(TRACKERS)/bin/python
+
 docs: $(DEV)  ## regenerate docs/formats.md and printed outputs, and test every link and command
 	$(BIN)/python scripts/formats.py
 	$(BIN)/python scripts/pages.py
 	$(TEST_ENV) $(BIN)/python -m pytest tests/docs
 
 clean:  ## remove caches and .venv; studies stay
-	rm -rf $(VENV) .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(TRACKERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,7 +3,8 @@
 Prints a line a model, then what misses most, and one last line of figures, all fractions:
 `params_max_err` and `flops_max_err` over architectures.csv, published FLOPs of whole trainings
 included; `hours_*` are those of `bench_plan_hours.py`. The line before has seconds: of a plan from
-1,000 draws, of three (plain, served, short of text), and to the first words of the command line.
+1,000 draws, of three (plain, served, short of text), of the shape, settings and layout of 70
+billion parameters on 4,096 devices, and to the first words of the command line.
 """
 
 import subprocess
@@ -21,11 +22,13 @@ from isoflop.accounting import (
     Experts,
     LatentAttention,
     count_weights,
+    find_accelerator,
     flops_6nd,
     token_flops,
 )
 from isoflop.laws import find_published
 from isoflop.planning import plan
+from isoflop.planning.build import build
 
 PUBLISHED_6ND = ("GPT-3 175B", "Llama-3.1-405B", "PaLM 540B", "Falcon-180B", "LLaMA-65B")
 """Trainings whose published FLOPs are 6·N·D with the stored N, rounded to two to four digits."""
@@ -158,11 +161,15 @@ def waits() -> dict[str, float]:
     plan(source, flops=1e24, unique_tokens=1e12)
     every = time.perf_counter() - began
     began = time.perf_counter()
+    h100 = find_accelerator("H100-SXM")
+    build(law, n_params=7e10, n_tokens=1.3e12, near=(5e10, 1e11), device=h100, n_devices=4096)
+    placed = time.perf_counter() - began
+    began = time.perf_counter()
     with subprocess.Popen([sys.executable, "-m", "isoflop", "--help"], stdout=-1) as process:
         assert process.stdout is not None
         process.stdout.read(1)
         first = time.perf_counter() - began
-    return {"plan_s": plain, "three_plans_s": every, "cli_first_s": first}
+    return {"plan_s": plain, "three_plans_s": every, "build_s": placed, "cli_first_s": first}
 
 
 def say(text: str) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = tuple(
-    ROOT / "docs" / name for name in ("accounting.md", "law-card.md", "memory-and-serving.md")
+    ROOT / "docs" / name
+    for name in ("accounting.md", "law-card.md", "memory-and-serving.md", "planning.md")
 )
 
 _STEP = re.compile(r"^```(sh|python)\n(.*?)^```\n\n^```text\n(.*?)^```\n", re.S | re.M)

@@ -3,14 +3,20 @@
 from dataclasses import fields, replace
 
 import pytest
+from served_models import DEEPSEEK_V3, LLAMA_70B, MIXTRAL
 
 from isoflop._errors import InputError
 from isoflop.accounting import (
+    Layout,
     StepLayout,
     StepWork,
+    count_weights,
     find_accelerator,
+    hardware_flops,
     matmul_efficiency,
     step_time,
+    step_time_of,
+    token_flops,
 )
 
 H100 = find_accelerator("H100-SXM")
@@ -69,7 +75,7 @@ def test_bytes_of_sharded_data_parallelism_by_hand() -> None:
     assert hidden.data_s == pytest.approx(gathers / 80)
     short = step_time(replace(WORK, batch_tokens=2**12), layout, H100, 0.5)
     assert short.data_s == pytest.approx(gathers - short.compute_s)
-    reduced = step_time(WORK, replace(layout, sharded=False), H100, 0.5)
+    reduced = step_time(WORK, replace(layout, zero=0), H100, 0.5)
     assert reduced.data_s == pytest.approx(hidden.data_s * 4 / 6)
 
 
@@ -87,6 +93,79 @@ def test_faster_hardware_is_no_slower(field: str) -> None:
         for x in (0.25, 0.5, 1.0, 2.0, 4.0)
     ]
     assert faster == sorted(faster, reverse=True)
+
+
+def test_experts_beside_tensor_ranks_reach_beyond_a_node() -> None:
+    """8 tensor ranks fill a node: 2 ranks of experts already lie on two."""
+    layout = StepLayout(n_devices=64, tensor=8, expert=2)
+    step = step_time(MOE, layout, H100, 0.5)
+    assert step.expert_s == pytest.approx(40 * 4 * 1 / 2 * 8 * 2**16 * 8192 * 2 / 50e9)
+
+
+def test_bytes_of_context_parallelism_by_hand() -> None:
+    """4 ranks a sequence: of 4/64 of the tokens each hears 3/4, keys and values three times."""
+    work = replace(WORK, key_values=2 * 8 * 128)
+    step = step_time(work, StepLayout(n_devices=64, context=4), H100, 0.5)
+    heard = 3 / 4 * 4 * 2**22 / 64
+    assert step.context_s == pytest.approx(80 * 3 * heard * 2 * 8 * 128 * 2 / 450e9)
+    assert step_time(work, StepLayout(n_devices=64), H100, 0.5).context_s == 0
+
+
+def test_sharing_the_optimiser_shares_its_traffic() -> None:
+    """28 bytes a parameter over 64 devices, not on each; gradients travel as under DDP."""
+    work = replace(WORK, batch_tokens=2**12)
+    whole, shared = (
+        step_time(work, StepLayout(n_devices=64, zero=zero), H100, 0.5) for zero in (0, 1)
+    )
+    assert whole.memory_s - shared.memory_s == pytest.approx(28 * 7e10 * 63 / 64 / 3350e9)
+    assert whole.data_s == shared.data_s
+
+
+@pytest.mark.parametrize("recompute", ["none", "selective", "full"])
+def test_a_model_under_a_layout_is_its_plain_numbers(recompute: str) -> None:
+    layout = Layout(dp=16, tp=8, pp=4, cp=2, zero=1, micro_batch=2, recompute=recompute)
+    got = step_time_of(LLAMA_70B, layout, H100, context=8192, batch_sequences=512, efficiency=0.5)
+    work = StepWork(
+        batch_tokens=512 * 8192,
+        flops_per_token=hardware_flops(LLAMA_70B, 8192, recompute),
+        n_params=count_weights(LLAMA_70B).total,
+        n_layers=80,
+        width=8192,
+        key_values=2 * 8 * 128,
+    )
+    spread = StepLayout(n_devices=1024, tensor=8, pipeline=4, context=2, microbatches=16, zero=1)
+    assert got == step_time(work, spread, H100, 0.5)
+
+
+def test_recomputation_takes_the_time_of_its_flops() -> None:
+    """A third more of all but the head's, where everything is recomputed."""
+    plain, full = (
+        step_time_of(
+            LLAMA_70B, Layout(dp=8, tp=8, recompute=kind), H100, context=8192, batch_sequences=64
+        ).compute_s
+        for kind in ("none", "full")
+    )
+    head = 6 * 128_256 * 8192
+    assert full / plain - 1 == pytest.approx((1 - head / token_flops(LLAMA_70B, 8192)) / 3)
+
+
+def test_what_binds_is_the_largest_part() -> None:
+    def binds(layout: Layout, device=H100, **wishes: float) -> str:
+        step = step_time_of(MIXTRAL, layout, device, context=4096, **wishes)
+        assert parts(step)[f"{step.binds}_s"] == max(parts(step).values())
+        return step.binds
+
+    assert binds(Layout(dp=8, zero=3), batch_sequences=1024) == "compute"
+    assert binds(Layout(pp=32), batch_sequences=1) == "bubble"
+    slow = replace(H100, scale_out_gbit=10)
+    assert binds(Layout(dp=64, ep=8), slow, batch_sequences=2**16, node_devices=4) == "expert"
+    assert binds(Layout(dp=4096, zero=3), batch_sequences=4096) == "data"
+
+
+def test_a_latent_travels_folded() -> None:
+    """512 + 64 numbers a token and layer: DeepSeek-V3's cache, arXiv:2412.19437, section 2.1."""
+    work = StepWork.of(DEEPSEEK_V3, batch_tokens=4096, context=4096)
+    assert (work.key_values, work.n_moe_layers, work.experts_per_token) == (576, 58, 8)
 
 
 def test_infinite_links_cost_nothing() -> None:
@@ -109,7 +188,7 @@ def test_a_published_step_is_met_within_a_fifth() -> None:
         n_layers=105,
         width=20_480,
     )
-    layout = StepLayout(n_devices=2240, tensor=8, pipeline=35, microbatches=240, sharded=False)
+    layout = StepLayout(n_devices=2240, tensor=8, pipeline=35, microbatches=240, zero=0)
     efficiency, _ = matmul_efficiency(a100)
     assert step_time(work, layout, a100, efficiency).total_s == pytest.approx(60.1, rel=0.2)
 
@@ -132,6 +211,7 @@ def test_efficiencies_are_the_published_ones() -> None:
     [
         (lambda: StepLayout(n_devices=10, tensor=4), "no multiple of tensor"),
         (lambda: StepLayout(n_devices=8, expert=3), "expert=3 must divide"),
+        (lambda: StepLayout(n_devices=8, context=3), "context=3 must divide data = 8"),
         (lambda: StepLayout(n_devices=0), "n_devices > 0"),
         (lambda: replace(WORK, batch_tokens=0), "batch_tokens > 0"),
         (lambda: replace(WORK, n_moe_layers=2), "experts_per_token > 0"),

@@ -37,7 +37,8 @@ OPTIONS = {
     "next": {"source", "flops", "n_params", "n_tokens", "budget", "json"},
     "plan": {
         "source", "law", "flops", "loss", "n_params", "n_tokens", "device_hours", "days", "usd",
-        "hardware", "n_devices", "mfu",
+        "max_flops", "max_device_hours", "max_days", "max_usd", "max_n_params", "max_n_tokens",
+        "hardware", "n_devices", "mfu", "step_mfu", "price", "sure",
         "inference_tokens", "inference_flop_cost", "unique_tokens", "force", "json",
     },
     "watch": {"run", "study", "law", "level", "once", "webhook", "json"},

@@ -131,7 +131,9 @@ def test_broken_study_is_named(tmp_path, capsys, line, named):
 
 def test_dry_run_on_accelerators_prices_every_rung(tmp_path, capsys):
     study = "examples/ladder-1m-1b.toml"
-    code, result = answer(capsys, "run", study, "--into", tmp_path / "big", "--dry-run")
+    code, result = answer(
+        capsys, "run", study, "--into", tmp_path / "big", "--dry-run", "--set", "plan.mfu=0.4"
+    )
     assert code == 0
     planned = result["result"]["runs"]
     # 6·N·D FLOPs at the stated share of an H100's 989 TFLOP/s (NVIDIA's datasheet).

@@ -89,7 +89,7 @@ def test_the_flat_region_follows_the_curvature():
     assert np.log(region.n_high / region.n_low) / 2 == pytest.approx(half, rel=1e-3)
 
 
-def test_two_laws_are_pooled_by_weight_and_averaged_in_logs():
+def test_two_laws_are_pooled_by_weight_and_their_mean_has_its_least_loss_there():
     theta = np.array([1.7, 400.0, 0.34, 410.0, 0.28, 0.77])
     parts = (
         replace(estimate().best, weight=0.75),
@@ -97,7 +97,19 @@ def test_two_laws_are_pooled_by_weight_and_averaged_in_logs():
     )
     both = best_split(Estimate(components=parts), BUDGETS)
     points = [np.log(optimum(c.theta, BUDGETS, law=c.law).n_params) for c in parts]
-    np.testing.assert_allclose(np.log(both.n_params.mean), 0.75 * points[0] + 0.25 * points[1])
+    found = np.log(both.n_params.mean)
+    assert np.all((np.minimum(*points) < found) & (found < np.maximum(*points)))
+    for step in (-1e-3, 1e-3):
+        off = both.n_params.mean * np.exp(step)
+        aside = Estimate(components=parts).predict(
+            {"n_params": off, "n_tokens": BUDGETS / 6 / off}, of="mean"
+        )
+        assert np.all(aside.mean > both.loss.mean)
+    assert all(
+        region.n_low < n < region.n_high
+        for n, regions in zip(both.n_params.mean, both.near, strict=True)
+        for region in regions
+    )
     for end, mass in ((both.n_params.low, 0.05), (both.n_params.high, 0.95)):
         below = [optimum(c.draws, BUDGETS, law=c.law).n_params <= end for c in parts]
         found = 0.75 * below[0].mean(axis=0) + 0.25 * below[1].mean(axis=0)

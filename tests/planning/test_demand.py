@@ -141,7 +141,7 @@ def test_far_over_training_is_told() -> None:
         ({"loss": 1.95, "inference_tokens": -1.0}, "inference_tokens > 0"),
         ({"loss": 1.95, "inference_tokens": 1e12, "inference_flop_cost": 0.0}, "flop_cost > 0"),
         ({"loss": 1.95, "inference_flop_cost": 2.0}, "Give inference_tokens"),
-        ({"n_params": 1e9, "inference_tokens": 1e12}, "needs one of loss and flops"),
+        ({"n_params": 1e9, "inference_tokens": 1e12}, "needs one of loss, flops and usd"),
         ({"loss": 1.6, "inference_tokens": 1e12}, "irreducible"),
     ],
 )

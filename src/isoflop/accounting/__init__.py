@@ -10,14 +10,15 @@ What to use when:
 - `ShapeRule`: from a size to the decoder of a family that has it; `size_under` counts it.
 - `training_memory_bytes`: whether a step fits on a device.
 - `training_memory` under a `Layout`: bytes on the fullest of many devices, and the odds that they
-  fit; `layouts`: which ones a number of devices admits, `layout_faults`: why not.
+  fit; `layouts`: which ones a number of devices admits (`spreads`: their ranks alone),
+  `layout_faults`: why not.
 - `kv_bytes_per_token`; `inference_cost` of a `Serving`: latency, batch, throughput, USD per million
   tokens, each with its spread.
 - `find_accelerator`, `training_days`, `device_hours`, `cost_usd`: what a training takes there;
   `read_hardware` for accelerators and prices of your own.
 - `hours_from_rate`, `hours_from_flops_rate`: hours where a step was timed; `MFU_PRIOR` and
   `sample_mfu` where none was; `sample_goodput`, `sample_price` for the rest of the doubt.
-- `step_time`: where the seconds of a step go under a layout of devices.
+- `step_time_of`: where the seconds of a step go under a `Layout`; `step_time` from plain numbers.
 """
 
 from isoflop.accounting.architecture import Architecture, Experts, LatentAttention, Vectors
@@ -34,19 +35,14 @@ from isoflop.accounting.hardware_file import read_hardware
 from isoflop.accounting.huggingface import MODEL_TYPES, read_architecture
 from isoflop.accounting.inference import InferenceCost, PerToken, Spread, inference_cost
 from isoflop.accounting.kv import kv_bytes, kv_bytes_per_token
-from isoflop.accounting.layout import Layout, layout_faults, layouts
+from isoflop.accounting.layout import Layout, layout_faults, layouts, spreads, zero_stages
 from isoflop.accounting.memory import training_memory_bytes
 from isoflop.accounting.mfu import MFU_PRIOR, MfuPrior, RunSetting, fit_mfu_prior
 from isoflop.accounting.params import PARAM_CONVENTIONS, ParamCount, count_params
 from isoflop.accounting.serving import Serving
 from isoflop.accounting.shape_rule import ShapeRule, size_under
-from isoflop.accounting.step import (
-    StepLayout,
-    StepTime,
-    StepWork,
-    matmul_efficiency,
-    step_time,
-)
+from isoflop.accounting.step import StepTime, matmul_efficiency, step_time, step_time_of
+from isoflop.accounting.step_work import StepLayout, StepWork
 from isoflop.accounting.time import (
     cost_usd,
     device_hours,
@@ -116,10 +112,13 @@ __all__ = [
     "sample_mfu",
     "sample_price",
     "size_under",
+    "spreads",
     "step_time",
+    "step_time_of",
     "token_flops",
     "train_flops",
     "training_days",
     "training_memory",
     "training_memory_bytes",
+    "zero_stages",
 ]

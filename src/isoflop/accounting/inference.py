@@ -166,8 +166,8 @@ def inference_cost(serving: Serving) -> InferenceCost:
     if not costs:
         best = min(decode_seconds(serving, n, 1) for n in held)
         raise InputError(
-            f"`max_token_s` = {serving.max_token_s} cannot be met: one request alone takes "
-            f"{best:.4f} s a token on up to {max(held)} {serving.accelerator.name}. "
+            f"`max_token_s` = {serving.max_token_s:g} cannot be met: one request alone takes "
+            f"{best:.3g} s a token on up to {max(held)} {serving.accelerator.name}. "
             "Allow more time, fewer bytes a weight or faster devices."
         )
     return min(costs, key=lambda cost: cost.device_seconds.blended)

@@ -1,7 +1,7 @@
 """`Layout`: how a training is spread over devices, and which spreads a model admits."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from isoflop._errors import InputError
@@ -147,12 +147,19 @@ def layouts(
     require_counts(counts)
     found: list[Layout] = []
     faults: tuple[str, ...] = ()
-    for layout in _spreads(n_devices, architecture, devices_per_node, max_cp, micro_batch):
-        wrong = layout_faults(
-            architecture, layout, context=context, batch_sequences=batch_sequences
-        )
+    for ranks in spreads(
+        n_devices,
+        architecture,
+        devices_per_node=devices_per_node,
+        max_cp=max_cp,
+        micro_batch=micro_batch,
+    ):
+        wrong = layout_faults(architecture, ranks, context=context, batch_sequences=batch_sequences)
         if not wrong:
-            found.append(layout)
+            found += [
+                replace(ranks, zero=zero, recompute=recompute)
+                for zero, recompute in product(zero_stages(ranks), RECOMPUTES)
+            ]
         faults = faults or wrong
     if not found:
         raise InputError(
@@ -162,25 +169,31 @@ def layouts(
     return tuple(sorted(found, key=lambda one: (one.tp * one.pp * one.cp, one.pp, one.ep)))
 
 
-def _spreads(
-    n_devices: int, architecture: Architecture, per_node: int, max_cp: int, micro_batch: int
+def spreads(
+    n_devices: int,
+    architecture: Architecture,
+    *,
+    devices_per_node: int = 8,
+    max_cp: int = 1,
+    micro_batch: int = 1,
 ) -> Iterator[Layout]:
-    """Layouts of exactly `n_devices`, with or without faults."""
+    """Ranks of every kind that make `n_devices`, with or without faults; no state is shared."""
     experts = architecture.experts.n_experts if architecture.experts is not None else 1
-    tensor = [t for t in _divisors(n_devices) if t <= per_node]
+    tensor = [t for t in _divisors(n_devices) if t <= devices_per_node]
     pipeline = [p for p in _divisors(n_devices) if p <= architecture.n_layers]
     context = [c for c in _divisors(n_devices) if c <= max_cp]
     for tp, pp, cp in product(tensor, pipeline, context):
         if n_devices % (tp * pp * cp):
             continue
         dp = n_devices // (tp * pp * cp)
-        shared = [e for e in _divisors(experts) if dp * cp % e == 0]
-        zeros = (1, 3) if dp * cp > 1 else (0,)
-        for ep, zero, recompute in product(shared, zeros, RECOMPUTES):
-            yield Layout(
-                dp=dp, tp=tp, pp=pp, cp=cp, ep=ep,
-                zero=zero, micro_batch=micro_batch, recompute=recompute,
-            )  # fmt: skip
+        for ep in _divisors(experts):
+            if dp * cp % ep == 0:
+                yield Layout(dp=dp, tp=tp, pp=pp, cp=cp, ep=ep, micro_batch=micro_batch)
+
+
+def zero_stages(layout: Layout) -> tuple[int, ...]:
+    """`zero` worth trying: the optimiser shared, or all; none without ranks to share over."""
+    return (1, 3) if layout.dp * layout.cp > 1 else (0,)
 
 
 def _divisors(number: int) -> list[int]:

@@ -77,8 +77,13 @@ class ShapeRule:
         Raises:
             InputError: no decoder of the family is within a factor two of `n_params`.
         """
+        vocabulary = self._vocabulary(n_params)
         found = min(
-            self._candidates(n_params, convention),
+            (
+                self.shape(width, depth, vocabulary)
+                for width in self._widths(n_params, convention, vocabulary)
+                for depth in self._depths(width)
+            ),
             key=lambda one: abs_log(size_under(one, convention), n_params),
         )
         size = size_under(found, convention)
@@ -95,31 +100,42 @@ class ShapeRule:
     ) -> tuple[Architecture, ...]:
         """Every decoder with low <= N <= high, smallest first; empty where none is."""
         middle = (low * high) ** 0.5
-        found = [
-            one
-            for one in self._candidates(middle, convention, spread=(high / low) ** 0.5)
-            if low <= size_under(one, convention) <= high
-        ]
-        return tuple(sorted(found, key=lambda one: size_under(one, convention)))
+        vocabulary, found = self._vocabulary(middle), {}
+        for width in self._widths(middle, convention, vocabulary, spread=(high / low) ** 0.5):
+            depths = self._depths(width)
+            if size_under(self.shape(width, depths[-1], vocabulary), convention) < low:
+                continue
+            for depth in depths:
+                shape = self.shape(width, depth, vocabulary)
+                size = size_under(shape, convention)
+                if size > high:
+                    break  # N grows with depth
+                if size >= low:
+                    found[shape] = size
+        return tuple(sorted(found, key=found.__getitem__))
 
-    def _candidates(
-        self, n_params: float, convention: str, spread: float = 1.0
-    ) -> Iterator[Architecture]:
-        """Decoders around a size: widths a few steps about it, each with depths about its own."""
-        vocabulary = self.vocab_size or (
-            LARGE_VOCABULARY if n_params >= LARGE_FROM else SMALL_VOCABULARY
-        )
+    def _vocabulary(self, n_params: float) -> int:
+        usual = LARGE_VOCABULARY if n_params >= LARGE_FROM else SMALL_VOCABULARY
+        return self.vocab_size or usual
+
+    def _widths(
+        self, n_params: float, convention: str, vocabulary: int, spread: float = 1.0
+    ) -> Iterator[int]:
+        """Widths a few steps about that of a size."""
         middle = self._width(n_params, convention, vocabulary)
         # N grows at least as the width, so this reaches every N within `spread`.
         room = 1.15 * spread
         low, high = _rounded(middle / room), _rounded(middle * room)
         width = max(low - _step(low), _step(low))
         while width <= min(high + _step(high), _MAX_WIDTH):
-            usual = width / self.aspect
-            first = max(1, round(usual * (1 - _DEPTH_ROOM)))
-            for depth in range(first, max(first, round(usual * (1 + _DEPTH_ROOM))) + 1):
-                yield self.shape(width, depth, vocabulary)
+            yield width
             width += _step(width)
+
+    def _depths(self, width: int) -> range:
+        """Depths about the usual one of a width."""
+        usual = width / self.aspect
+        first = max(1, round(usual * (1 - _DEPTH_ROOM)))
+        return range(first, max(first, round(usual * (1 + _DEPTH_ROOM))) + 1)
 
     def _width(self, n_params: float, convention: str, vocabulary: int) -> int:
         """The width, by halving, whose usual depth gives at least N."""

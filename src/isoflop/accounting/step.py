@@ -7,100 +7,31 @@ With n devices, tensor t, pipeline p, data g, expert e, B tokens of F FLOPs each
 - data: (g-1)/g · 6·N/(t·p) bytes (gathered twice, reduced once; DDP 4), of which computing hides
   all but a layer's share.
 - expert: 4 all-to-alls a layer of (e-1)/e · k · B/(g·t) · d · 2 bytes, none hidden.
+- context, c of the g: keys and values go round the ring three times (forward, backward, their
+  gradients), 3·(c-1)/c · c·B/(g·t) · 2·key heads·H · 2 bytes a layer, none hidden.
 - bubble = (p-1)/(v·m) of all that a stage does.
 
-Groups that fit into a node use its scale-up link, others the scale-out one.
+Groups that fit into a node use its scale-up link, others the scale-out one. `step_time_of` makes
+these numbers of an `Architecture` under a `Layout`.
 
 Source: Narayanan et al. 2021, arXiv:2104.04473, sections 2.2 and 3 (bubble, tensor); Rajbhandari
-et al. 2020, arXiv:1910.02054, section 7 (data); Lepikhin et al. 2020, arXiv:2006.16668 (expert).
+et al. 2020, arXiv:1910.02054, section 7 (data); Lepikhin et al. 2020, arXiv:2006.16668 (expert);
+Liu et al. 2023, arXiv:2310.01889, section 3 (context).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from isoflop._errors import InputError
-from isoflop.accounting.checks import fields_of, require_positive
+from isoflop.accounting.architecture import Architecture
 from isoflop.accounting.hardware import Accelerator
+from isoflop.accounting.layout import Layout
+from isoflop.accounting.step_work import StepLayout, StepWork
 
 _ELEMENT_BYTES = 2.0  # activations, weights and gradients travel in bf16
 # A weight is read in the forward pass and twice in the backward one, for both gradients.
 _WEIGHT_READS = 3.0
 # AdamW reads and writes float32 master, both moments (24 B), reads the gradient, writes bf16.
 _OPTIMISER_BYTES = 28.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepWork:
-    """What one optimiser step has to do, in plain numbers."""
-
-    batch_tokens: int
-    """Tokens of the step, over all devices."""
-    flops_per_token: float
-    """Training FLOPs per token, recomputation included where there is any."""
-    n_params: float
-    """Every stored parameter, experts included."""
-    n_layers: int
-    width: int
-    n_moe_layers: int = 0
-    experts_per_token: int = 0
-    """Routed experts that a token goes to."""
-
-    def __post_init__(self) -> None:
-        """Raise InputError where a number cannot be."""
-        require_positive(
-            fields_of(self, "batch_tokens", "flops_per_token", "n_params", "n_layers", "width"),
-            "Correct it.",
-        )
-        if self.n_moe_layers and not self.experts_per_token:
-            raise InputError(
-                f"n_moe_layers={self.n_moe_layers} needs `experts_per_token > 0`. Give it."
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepLayout:
-    """How the devices share a step: n_devices = tensor · pipeline · data."""
-
-    n_devices: int
-    tensor: int = 1
-    pipeline: int = 1
-    expert: int = 1
-    """Devices over which the experts of a layer are spread; a part of tensor · data."""
-    microbatches: int = 1
-    """Of one pipeline, in a step."""
-    virtual_stages: int = 1
-    """Interleaved stages of a device."""
-    node_devices: int = 8
-    """Devices joined by the fast scale-up link: 8 of a GPU node, 72 of an NVL72."""
-    sharded: bool = True
-    """Weights are gathered for each pass (FSDP); False: only gradients are reduced (DDP)."""
-
-    def __post_init__(self) -> None:
-        """Raise InputError where the numbers do not fit together."""
-        names = (
-            "n_devices",
-            "tensor",
-            "pipeline",
-            "expert",
-            "microbatches",
-            "virtual_stages",
-            "node_devices",
-        )
-        require_positive(fields_of(self, *names), "Correct it.")
-        if self.n_devices % (self.tensor * self.pipeline):
-            raise InputError(
-                f"n_devices={self.n_devices} is no multiple of tensor · pipeline = "
-                f"{self.tensor} · {self.pipeline}. Choose numbers that divide it."
-            )
-        if (self.tensor * self.data) % self.expert:
-            raise InputError(
-                f"expert={self.expert} must divide tensor · data = {self.tensor} · {self.data}. "
-                "Choose another number."
-            )
-
-    @property
-    def data(self) -> int:
-        """Replicas that see different tokens."""
-        return self.n_devices // (self.tensor * self.pipeline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,14 +47,24 @@ class StepTime:
     """Gathers and reductions that computing does not hide."""
     expert_s: float
     """All-to-alls of expert parallelism."""
+    context_s: float
+    """Keys and values of context parallelism."""
     bubble_s: float
     """Stages of a pipeline that wait for the first and the last micro-batch."""
 
     @property
     def total_s(self) -> float:
         """Seconds of the step."""
-        parts = (self.compute_s, self.memory_s, self.tensor_s, self.data_s, self.expert_s)
-        return sum(parts) + self.bubble_s
+        return sum(self._parts.values())
+
+    @property
+    def binds(self) -> str:
+        """What takes most of it: compute, memory, tensor, data, expert, context or bubble."""
+        return max(self._parts, key=self._parts.__getitem__)
+
+    @property
+    def _parts(self) -> dict[str, float]:
+        return {field.name.removesuffix("_s"): getattr(self, field.name) for field in fields(self)}
 
 
 def step_time(
@@ -151,7 +92,8 @@ def step_time(
     compute = work.batch_tokens * work.flops_per_token / (peak * efficiency)
     memory = max(0.0, _memory_bytes(work, layout) / (accelerator.bandwidth_gbps * 1e9) - compute)
     tensor = _tensor_bytes(work, layout) / _link(layout, accelerator, layout.tensor)
-    expert = _expert_bytes(work, layout) / _link(layout, accelerator, layout.expert)
+    expert = _expert_bytes(work, layout) / _link(layout, accelerator, _expert_span(layout))
+    ring = _context_bytes(work, layout) / _link(layout, accelerator, _context_span(layout))
     gathers = _data_bytes(work, layout) / _link(layout, accelerator, _data_span(layout))
     hidden = min(compute, gathers * (1.0 - layout.pipeline / max(work.n_layers, layout.pipeline)))
     bubble = (layout.pipeline - 1) / (layout.virtual_stages * layout.microbatches)
@@ -161,8 +103,45 @@ def step_time(
         tensor_s=tensor,
         data_s=gathers - hidden,
         expert_s=expert,
-        bubble_s=bubble * (compute + memory + tensor + expert),
+        context_s=ring,
+        bubble_s=bubble * (compute + memory + tensor + expert + ring),
     )
+
+
+def step_time_of(
+    architecture: Architecture,
+    layout: Layout,
+    accelerator: Accelerator,
+    *,
+    context: int,
+    batch_sequences: int,
+    node_devices: int = 8,
+    efficiency: float | None = None,
+) -> StepTime:
+    """One step [s] of a model under a layout; what the layout recomputes is done.
+
+    Args:
+        architecture: the model.
+        layout: its spread; see `layout_faults` for what does not divide.
+        accelerator: the devices.
+        context: tokens of a sequence.
+        batch_sequences: sequences of an optimiser step.
+        node_devices: devices joined by the fast link.
+        efficiency: as in `step_time`; None: the median of `matmul_efficiency`.
+
+    Raises:
+        InputError: as `step_time`.
+    """
+    if efficiency is None:
+        efficiency, _ = matmul_efficiency(accelerator, moe=architecture.experts is not None)
+    work = StepWork.of(
+        architecture,
+        batch_tokens=batch_sequences * context,
+        context=context,
+        recompute=layout.recompute,
+    )
+    spread = StepLayout.of(layout, batch_sequences=batch_sequences, node_devices=node_devices)
+    return step_time(work, spread, accelerator, efficiency)
 
 
 def matmul_efficiency(
@@ -204,7 +183,7 @@ def _require_work(work: StepWork, layout: StepLayout) -> None:
 def _memory_bytes(work: StepWork, layout: StepLayout) -> float:
     """Bytes that a device's memory moves for weights and optimiser in a step."""
     held = _held(work, layout)
-    updated = work.n_params / layout.n_devices if layout.sharded else held
+    updated = work.n_params / layout.n_devices if layout.zero else held
     return layout.microbatches * _WEIGHT_READS * _ELEMENT_BYTES * held + _OPTIMISER_BYTES * updated
 
 
@@ -222,9 +201,15 @@ def _expert_bytes(work: StepWork, layout: StepLayout) -> float:
     return 4.0 * layers * share * tokens * work.width * _ELEMENT_BYTES
 
 
+def _context_bytes(work: StepWork, layout: StepLayout) -> float:
+    tokens = work.batch_tokens / (layout.data * layout.tensor) * (layout.context - 1)
+    layers = work.n_layers / layout.pipeline
+    return 3.0 * layers * tokens * work.key_values * _ELEMENT_BYTES
+
+
 def _data_bytes(work: StepWork, layout: StepLayout) -> float:
     share = (layout.data - 1) / layout.data
-    passes = 3.0 if layout.sharded else 2.0  # DDP: an all-reduce is a reduction and a gather
+    passes = 3.0 if layout.zero >= 3 else 2.0  # DDP: an all-reduce is a reduction and a gather
     return passes * share * _held(work, layout) * _ELEMENT_BYTES
 
 
@@ -238,6 +223,16 @@ def _held(work: StepWork, layout: StepLayout) -> float:
 def _data_span(layout: StepLayout) -> int:
     """Devices that a data-parallel group reaches over; replicas lie beside tensor groups."""
     return 1 if layout.data == 1 else layout.data * layout.tensor
+
+
+def _expert_span(layout: StepLayout) -> int:
+    """Devices that the experts of a layer reach over: data ranks first, which lie apart."""
+    apart = layout.expert > 1 and layout.data % layout.expert == 0
+    return layout.expert * layout.tensor if apart else layout.expert
+
+
+def _context_span(layout: StepLayout) -> int:
+    return 1 if layout.context == 1 else layout.context * layout.tensor
 
 
 def _link(layout: StepLayout, accelerator: Accelerator, span: int) -> float:

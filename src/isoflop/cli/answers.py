@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from isoflop._types import Interval, Problem
     from isoflop.fitting import Comparison, CurveFit, Design, OneMore
+    from isoflop.planning import HardwareChoice
 
 _FEW = 10
 """Rows of a long table that people read."""
@@ -33,6 +34,18 @@ def arms(made: "Mapping[str, Any]", problems: "Sequence[Problem]") -> "list[Rend
 
     tables = [terminal.rich_table(rows) for rows in arm_tables(made)]
     return [*tables, *terminal.problem_lines(problems)]
+
+
+def hardware(choice: "HardwareChoice") -> "list[RenderableType]":
+    """Days against money, the best option marked; what was left out; then the problems."""
+    from rich.text import Text
+
+    from isoflop.reports import terminal
+    from isoflop.reports.hardware_rows import hardware_rows
+
+    table = terminal.rich_table(hardware_rows(choice))
+    left_out = [Text(line) for line in choice.left_out]
+    return [table, *left_out, *terminal.problem_lines(choice.problems)]
 
 
 def design(made: "Design") -> "list[RenderableType]":

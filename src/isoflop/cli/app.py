@@ -234,41 +234,94 @@ def plan(
     ] = None,
     flops: Annotated[float | None, typer.Option(help="Compute budget [FLOPs].")] = None,
     loss: Annotated[float | None, typer.Option(help="Target loss [nats/token].")] = None,
+    score: Annotated[float | None, typer.Option(help="Target accuracy on --task, 0 to 1.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="bpb_TASK and acc_TASK of the runs; or published errors.")
+    ] = None,
     n_params: Annotated[float | None, typer.Option(help="Model size [parameters].")] = None,
     n_tokens: Annotated[float | None, typer.Option(help="Training tokens.")] = None,
     device_hours: Annotated[float | None, typer.Option(help="Device-hours to spend.")] = None,
     days: Annotated[float | None, typer.Option(help="Days on the devices.")] = None,
     usd: Annotated[float | None, typer.Option(help="Rent to spend [USD].")] = None,
-    hardware: Annotated[str | None, typer.Option(help="Accelerator [H100-SXM].")] = None,
-    n_devices: Annotated[int | None, typer.Option(help="How many of them [8].")] = None,
-    mfu: Annotated[float | None, typer.Option(help="Share of peak FLOP/s reached [0.4].")] = None,
+    max_flops: Annotated[float | None, typer.Option(help="At most that compute.")] = None,
+    max_device_hours: Annotated[
+        float | None, typer.Option(help="At most that many device-hours.")
+    ] = None,
+    max_days: Annotated[float | None, typer.Option(help="At most that many days.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="At most that rent [USD].")] = None,
+    max_n_params: Annotated[float | None, typer.Option(help="At most that size.")] = None,
+    max_n_tokens: Annotated[float | None, typer.Option(help="At most that many tokens.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Accelerator [H100-SXM]; any: days against money.")
+    ] = None,
+    n_devices: Annotated[
+        int | None, typer.Option(help="How many [a node, or as many as hold it in time].")
+    ] = None,
+    mfu: Annotated[
+        float | None, typer.Option(help="Share of peak FLOP/s, end to end [drawn].")
+    ] = None,
+    step_mfu: Annotated[
+        float | None, typer.Option(help="Share of peak while a step runs, as measured.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(help="USD a device-hour [drawn].")] = None,
+    sure: Annotated[
+        float | None, typer.Option(help="Share of draws in which time and money suffice [0.9].")
+    ] = None,
     inference_tokens: Annotated[
         float | None, typer.Option(help="Tokens it will serve: least training and serving.")
     ] = None,
     inference_flop_cost: Annotated[
         float | None, typer.Option(help="An inference FLOP in training FLOPs [1].")
     ] = None,
+    serve_on: Annotated[
+        str | None, typer.Option(help="Accelerator that serves: real USD per token.")
+    ] = None,
+    prompt_tokens: Annotated[int | None, typer.Option(help="Of a served request.")] = None,
+    answer_tokens: Annotated[int | None, typer.Option(help="Of a served request.")] = None,
+    max_token_s: Annotated[
+        float | None, typer.Option(help="At most that long per served token [s].")
+    ] = None,
+    max_first_token_s: Annotated[
+        float | None, typer.Option(help="At most that long to the first token [s].")
+    ] = None,
     unique_tokens: Annotated[
         float | None, typer.Option(help="Distinct tokens there are: epochs against parameters.")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A model's config.json: its size is then fixed.")
+    ] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="Of the model to build.")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens of a training sequence.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help="At most that batch [tokens].")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Lay published allocations beside it, and why.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Plan in spite of problems.")] = False,
     json: Json = False,
 ) -> None:
-    """Plan a run for a compute budget, a target loss, a model size or a token count."""
-    from isoflop.cli import render, verbs
+    """Plan a run for a budget, a target, a size or tokens, within limits."""
+    from isoflop.cli import plans, render
 
     out = Output("plan", as_json=json)
-    goal = {
-        "flops": flops, "loss": loss, "n_params": n_params, "n_tokens": n_tokens,
+    wishes = {
+        "flops": flops, "loss": loss, "score": score, "n_params": n_params, "n_tokens": n_tokens,
         "device_hours": device_hours, "days": days, "usd": usd,
+        "max_flops": max_flops, "max_device_hours": max_device_hours, "max_days": max_days,
+        "max_usd": max_usd, "max_n_params": max_n_params, "max_n_tokens": max_n_tokens,
+        "hardware": hardware, "n_devices": n_devices, "mfu": mfu, "step_mfu": step_mfu,
+        "price": price, "sure": sure, "inference_tokens": inference_tokens,
+        "inference_flop_cost": inference_flop_cost, "unique_tokens": unique_tokens,
     }  # fmt: skip
-    where = {"hardware": hardware, "n_devices": n_devices, "mfu": mfu}
     served = {
-        "inference_tokens": inference_tokens,
-        "inference_flop_cost": inference_flop_cost,
-        "unique_tokens": unique_tokens,
-    }
-    made = verbs.plan_for(source, law, {**goal, **where, **served}, force=force)
+        "serve_on": serve_on, "prompt_tokens": prompt_tokens, "answer_tokens": answer_tokens,
+        "max_token_s": max_token_s, "max_first_token_s": max_first_token_s,
+    }  # fmt: skip
+    model = {
+        "config": config, "vocab_size": vocab_size, "context": context,
+        "batch_tokens": batch_tokens,
+    }  # fmt: skip
+    asked = plans.Asked(wishes=wishes, served=served, model=model, task=task, explain=explain)
+    made = plans.plan_for(source, law, asked, force=force)
     out.show(*render.plan(made))
     raise typer.Exit(out.finish(made, made.problems, forced=force or made.usable))
 

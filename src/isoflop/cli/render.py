@@ -271,10 +271,18 @@ def analysis(analysis: "Analysis") -> "list[RenderableType]":
 
 
 def plan(plan: "Plan") -> "list[RenderableType]":
-    """A plan with its intervals, then its problems."""
+    """A plan with its intervals, what it was weighed against, then its problems."""
+    from isoflop.cli import answers
     from isoflop.reports import terminal
 
-    return [terminal.plan_table(plan), *terminal.problem_lines(plan.problems)]
+    parts: list[RenderableType] = [terminal.plan_table(plan)]
+    if plan.choice is not None:
+        parts += answers.hardware(plan.choice)
+    if plan.explanation is not None:
+        parts += terminal.explanation_tables(plan.explanation)
+    if plan.revealed is not None:
+        parts.append(terminal.revealed_table(plan.revealed))
+    return [*parts, *terminal.problem_lines(plan.problems)]
 
 
 def outcome(outcome: "Outcome") -> "list[RenderableType]":

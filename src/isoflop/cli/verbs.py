@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 from isoflop._errors import InputError
 from isoflop.cli import render
 from isoflop.cli.output import Output
-from isoflop.cli.own_law import is_own, law_named, own_function
+from isoflop.cli.own_law import law_named
 
 if TYPE_CHECKING:
     from isoflop._types import Problem, Table
     from isoflop.data import DataCard, QualityTable
     from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis, Comparison, CurveFit, Design
-    from isoflop.planning import Plan
     from isoflop.study import StudyFolder
 
 
@@ -158,7 +157,7 @@ def comparison_of(
     from isoflop.fitting import compare
 
     # Along their trainings too: early convergence shows there.
-    tables = [_runs_of(source, "any") for source in (a, b)]
+    tables = [runs_of(source, "any") for source in (a, b)]
     return compare(tables[0], tables[1], target=target, loss=loss, flops=flops)
 
 
@@ -219,11 +218,11 @@ def design_for(
         raise InputError(
             "give the target (--flops, or --n-params and --n-tokens) and --budget, both in FLOPs."
         )
-    fitted = None if source is None else fit(_runs_of(source, "final"))
+    fitted = None if source is None else fit(runs_of(source, "final"))
     return next_runs(fitted, target=target, budget_flops=budget)
 
 
-def _runs_of(source: Path, kind: str) -> "Table":
+def runs_of(source: Path, kind: str) -> "Table":
     """The runs of a study (its folder or its file), or a CSV table."""
     from isoflop.runs import read_runs
 
@@ -303,46 +302,3 @@ def fetch(out: Output, word: Path, names: Sequence[str]) -> "list[Fetched]":
         )
         fetched.append(fetch_recipe(one, cache=cache_folder()))
     return fetched
-
-
-def plan_for(
-    source: Path | None, law: str | None, wishes: Mapping[str, Any], *, force: bool
-) -> "Plan":
-    """The plan from published constants, a CSV of runs, a law card or a study folder.
-
-    A wish that is None is left to the study's [plan] or to the planner's default.
-
-    Raises:
-        InputError: published constants and a source; a law of one's own without a CSV or card; no
-            constraint where published constants or a CSV are used (a study has its own in [plan]).
-    """
-    given = {key: value for key, value in wishes.items() if value is not None} | {"force": force}
-    is_table = source is not None and source.is_file() and source.suffix != ".toml"
-    own = law is not None and is_own(law)
-    if own and not is_table:
-        raise InputError(
-            f"--law {law} needs a CSV of runs to fit, or a card made with it. Name one."
-        )
-    if law is not None and source is not None and not own:
-        raise InputError(f"give a source or --law, but got {source} and --law {law}. Drop one.")
-    if law is None and not is_table:
-        from isoflop.study import open_study, plan_study
-
-        return plan_study(open_study(source or Path("."), None, []), **given)
-    from isoflop.planning import GOALS, plan
-
-    if not given.keys() & set(GOALS):
-        options = " ".join(f"--{name.replace('_', '-')}" for name in GOALS)
-        raise InputError(f"nothing to plan for. Give one of {options}.")
-
-    if law is not None and not own:
-        from isoflop.laws import find_published
-
-        return plan(find_published(law), **given)
-    assert source is not None
-    if source.suffix == ".json":
-        from isoflop.reports import read_law_card
-
-        function = own_function(law) if law is not None else None
-        return plan(read_law_card(source, law=function), **given)
-    return plan(analysis_of(source, [law] if law else []).fit, **given)

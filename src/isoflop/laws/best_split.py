@@ -55,8 +55,8 @@ def best_split(
 ) -> BestSplit:
     """Compute-optimal size, tokens and loss under C = k N D, with intervals from the draws.
 
-    In closed form where a law has one, else by search. The point is the weighted mean of ln N_opt
-    over the laws, as a plan takes it; draws of all laws are pooled by weight.
+    In closed form where a law has one, else by search. The point of several laws is the optimum of
+    their weighted mean of ln L, as a plan takes it; draws of all laws are pooled by weight.
 
     Args:
         estimate: laws of n_params and n_tokens.
@@ -72,10 +72,12 @@ def best_split(
     level = estimate.level if level is None else level
     _check(budgets, near, level)
     alive = [c for c in estimate.components if c.weight > 0]
-    points = [optimum(c.theta, budgets, k=k, law=c.law) for c in alive]
-    log_n = np.sum([c.weight * np.log(p.n_params) for c, p in zip(alive, points, strict=True)], 0)
     log_c = np.log(budgets / k)
     mean = mean_law(alive)
+    if len(alive) == 1:
+        log_n = np.log(optimum(alive[0].theta, budgets, k=k, law=alive[0].law).n_params)
+    else:
+        log_n = best_log_size(mean, np.empty((1, 0)), log_c[None])[0]
     drawn = [optimum(c.draws, budgets, k=k, law=c.law) for c in alive]
     weights = np.concatenate([np.full(len(c.draws), c.weight / len(c.draws)) for c in alive])
     draws_n = np.log(np.concatenate([one.n_params for one in drawn]))

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isoflop._errors import InputError
 from isoflop._types import Array
@@ -31,7 +32,8 @@ ROOT = 1e-13
 def best_log_size(law: Law, theta: Array, log_budget: Array) -> Array:
     """ln N (B, G) of the lowest loss under N D = exp(log_budget) (B, G), for theta (B, P).
 
-    Where the loss only falls towards one end, that end: one parameter, or one token.
+    A minimum between the ends is taken before a lower loss at an end, where fitted forms say
+    nothing (Farseer's falls without bound there); where there is none, the end.
 
     Raises:
         InputError: the law is not one of n_params and n_tokens alone, or has no value.
@@ -51,7 +53,7 @@ def best_log_size(law: Law, theta: Array, log_budget: Array) -> Array:
             f"The law {law.name!r} must have a value at some split of the budget, but it has none. "
             f"Check its formula far from the runs."
         )
-    lowest = loss.argmin(axis=-1)
+    lowest = _lowest(loss)
     at = [np.clip(lowest + side, 0, GRID - 1) for side in (-1, 1)]
     low, high = (np.take_along_axis(grid, one[..., None], axis=-1)[..., 0] for one in at)
     slope = _slope_of(law, theta, log_budget, np.take_along_axis(
@@ -59,6 +61,13 @@ def best_log_size(law: Law, theta: Array, log_budget: Array) -> Array:
     found = find_root(slope, low, high)
     edge = np.take_along_axis(grid, lowest[..., None], axis=-1)[..., 0]
     return np.asarray(np.where((lowest == 0) | (lowest == GRID - 1), edge, found))
+
+
+def _lowest(loss: Array) -> NDArray[np.intp]:
+    """Place (B, G) of the lowest loss (B, G, sizes) between the ends, else at an end."""
+    inside = (loss[..., 1:-1] < loss[..., :-2]) & (loss[..., 1:-1] <= loss[..., 2:])
+    best = 1 + np.where(inside, loss[..., 1:-1], np.inf).argmin(axis=-1)
+    return np.asarray(np.where(inside.any(axis=-1), best, loss.argmin(axis=-1)), dtype=np.intp)
 
 
 def find_root(

@@ -4,265 +4,277 @@ A smaller model that is trained on more tokens reaches the same loss, costs more
 to serve. Given how many tokens it will serve, one size is the cheapest over its lifetime.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from isoflop._errors import InputError
-from isoflop._types import Array, Interval
-from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
-from isoflop.laws import CLOSED_FORM, Component, Estimate, Law, additive_form, mean_law
-from isoflop.planning.cheapest import ZOOMS, LossOf, cheapest, drawn, settled, zooms_of
-from isoflop.planning.frontier import frontier_of_draws
-from isoflop.planning.solve import Solution, interval, mean_loss, run_noise, solve
+from isoflop._types import Array
+from isoflop.laws import Component, Estimate
+from isoflop.planning.caps import NO_CAPS, Caps
+from isoflop.planning.cheapest import drawn, settled
+from isoflop.planning.constrained import (
+    LOG_K,
+    REACH,
+    Search,
+    for_budget,
+    for_loss,
+    halved,
+)
+from isoflop.planning.frontier import mean_line
+from isoflop.planning.lifetime import Demand, Lifetime, lifetime_of
+from isoflop.planning.limited import require_unique
+from isoflop.planning.losses import (
+    cheapest_to_train,
+    loss_of_law,
+    mean_loss_of,
+    out_of_reach,
+    reaching,
+    sizes_of_budgets,
+)
+from isoflop.planning.prices import Prices, drawn_prices, median_prices
+from isoflop.planning.rates import Rates
+from isoflop.planning.solve import Solution, run_noise, solve
 
-FORWARD = 2.0
-"""FLOPs a parameter and token of inference: one multiply-add."""
-
-REACH = 15.0
-"""Sizes are searched from e^-15 of the compute-optimal one up to it: demand only shrinks it."""
-
-HALVINGS = 52
-LARGEST_TOKENS = 90.0
-"""ln D up to which a loss is looked for: 1e39 tokens."""
-
-TokensFor = Callable[[Array], Array]
-"""ln D (B, G) that reach a loss at ln N (B, G); inf where none do."""
+__all__ = ["Demand", "Lifetime", "solve_demand"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What a model will serve."""
-
-    tokens: float
-    """Tokens over its lifetime, prompt and answer."""
-    flop_cost: float = 1.0
-    """What a FLOP of inference costs, in FLOPs of training: MFU of training over that of serving,
-    times the ratio of prices."""
-
-    def __post_init__(self) -> None:
-        for name in ("tokens", "flop_cost"):
-            value = getattr(self, name)
-            if not 0 < value < np.inf:
-                key = "inference_tokens" if name == "tokens" else "inference_flop_cost"
-                raise InputError(
-                    f"`{key} > 0` must hold, but got {key}={value}. Leave it out for a model that "
-                    "is not served."
-                )
-
-    @property
-    def log_per_param(self) -> float:
-        """ln of the training FLOPs that serving costs a parameter."""
-        return float(np.log(FORWARD * self.flop_cost * self.tokens))
+_ROUNDS, _EXACT = 12, 1e-9
+"""Times that a budget is cut until it suffices in as many draws as wished; how closely."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lifetime:
-    """What a planned run costs to train and to serve, in FLOPs of training."""
+class _Task:
+    """What is looked for, for the plan itself and for its draws alike."""
 
-    inference_tokens: float
-    inference_flop_cost: float
-    inference: Interval
-    total: Interval
-    saving: float
-    """Share of the total that is saved beside the compute-optimal run of the same loss."""
-    compute_optimal: tuple[float, float]
-    """(N, D) of that run."""
+    estimate: Estimate
+    demand: Demand
+    caps: Caps
+    unique: float | None
+    to_loss: bool
+    """Whether targets are losses; else totals in FLOPs."""
+
+    def search(self, first: Array | None, start: float, count: int) -> Search:
+        """Sizes below the compute-optimal ones (B,) of draws, or around `start`; or those served.
+
+        Args:
+            first: ln N that is compute-optimal in each draw; None where only a search would tell.
+            start: ln N to look around there.
+            count: how many draws.
+        """
+        curve = self.demand.curve
+        if curve is not None:
+            low, high = (np.full(count, curve.log_params[k]) for k in (0, -1))
+            return Search(low=low, high=high, knots=curve.log_params)
+        near = np.full(count, start)
+        if first is not None:
+            near = np.where(np.isfinite(first), first, start)
+        # Demand only shrinks the compute-optimal size; a lack of tokens makes it grow.
+        grows = first is None or self.unique is not None or np.isfinite(self.caps.log_tokens)
+        return Search(low=near - REACH, high=near + (REACH if grows else 1.0))
 
 
 def solve_demand(
-    estimate: Estimate, given: Mapping[str, float], demand: Demand, level: float
+    estimate: Estimate,
+    given: Mapping[str, float],
+    demand: Demand,
+    level: float,
+    *,
+    cost: Rates | None = None,
+    caps: Caps = NO_CAPS,
+    unique: float | None = None,
+    sure: float | None = None,
+    log_loss_draws: Array | None = None,
 ) -> tuple[Solution, Lifetime]:
-    """The run of least 6·N·D + 2·N·T for a loss, or of least loss for that total in FLOPs.
+    """The run whose training and serving cost least for a loss, or of least loss for that total.
+
+    Serving costs 2·N·T FLOPs at `flop_cost`, or what a demand's curve says in USD. Draws carry
+    the law, the noise of a run, the price of training and the speeds and rent of serving.
 
     Args:
         estimate: the law.
-        given: `loss`, or `flops`: the total of training and serving.
+        given: `loss`; or the total of training and serving: `flops`, or `usd` with a price.
         demand: the T tokens that are served.
         level: level of the intervals.
+        cost: of a FLOP of training; needed for `usd` and for a demand with a curve.
+        caps: the most parameters, tokens and training FLOPs.
+        unique: distinct tokens that there are; None: enough.
+        sure: share of draws of prices in which `usd` pay for the plan; None: at their medians.
+        log_loss_draws: ln of the loss that each draw takes `loss` for, less ln of it.
 
     Raises:
-        InputError: something else than loss or flops is given; the loss is out of reach; serving
-            a model of any size takes the whole budget.
+        InputError: something else is given; a price is missing; the loss is out of reach, within
+            the caps or at all; serving a model of any size takes the whole budget.
 
     Source: Sardana et al. 2024, arXiv:2401.00448, section 3; Touvron et al. 2023,
     arXiv:2302.13971, section 1 (the motivation).
     """
-    ((name, value),) = given.items() if len(given) == 1 else [("", 0.0)]
-    if name not in ("loss", "flops"):
-        raise InputError(
-            "`inference_tokens` needs one of loss and flops (the total of training and serving), "
-            f"but got {', '.join(given) or 'none'}. Keep one of them."
-        )
-    start = solve(estimate, given, level)
-    first = np.array([start.log_params])
-    if name == "loss":
-        mean = partial(_halved, _mean(estimate), np.array([[value]]))
-        log_n, log_d = _for_loss(mean, first, demand, ZOOMS)
-    else:
-        log_n, log_d = _for_budget(_mean(estimate), np.array([value]), first, demand, ZOOMS)
-    if not np.isfinite(log_d[0]):
-        raise InputError(_impossible(name, value, demand))
+    cost = None if cost is None or cost.price is None else cost
+    name, value = _asked(given, demand, cost)
+    if demand.curve is not None:
+        by = demand.curve.binding or "the largest decoder of the family"
+        caps = caps.tightened("log_params", float(demand.curve.log_params[-1]), by)
+    if unique is not None:
+        require_unique(unique)
+    task = _Task(estimate=estimate, demand=demand, caps=caps, unique=unique, to_loss=name == "loss")
     components = drawn(estimate)
-    ends = np.cumsum([len(draws) for _, draws in components])
-    targets = np.full(int(ends[-1]), value)
-    if name == "loss":
-        targets *= np.exp(-run_noise(estimate, float(log_n[0]), float(log_d[0]), len(targets)))
-    found = [
-        _of_draws(estimate, component, draws, name, own, start.log_params, demand)
-        for (component, draws), own in zip(components, np.split(targets, ends[:-1]), strict=True)
-    ]
-    sizes, tokens = (np.concatenate([one[k] for one in found]) for k in (0, 1))
-    point = float(log_n[0]), float(log_d[0])
-    solution = _solution(*point, settled(sizes, point[0]), settled(tokens, point[1]))
-    return solution, _lifetime(estimate, solution, demand, level)
+    middle = median_prices(cost)
+    prices = drawn_prices(cost, demand.curve, sum(len(rows) for _, rows in components))
+    target = value
+    if name == "usd":
+        target /= float(np.exp(middle.log_usd_per_flop[0, 0]))
+        if sure is not None:
+            target = _surely(task, value, sure, (middle, prices))
+    run = _point(task, target, middle)
+    if not np.isfinite(run[1]):
+        raise InputError(_impossible(task, name, value, level))
+    targets = np.full(len(prices), value)
+    if name == "usd":
+        targets /= np.exp(prices.log_usd_per_flop[:, 0])
+    if task.to_loss:
+        targets *= np.exp(-run_noise(estimate, *run, len(targets)))
+        if log_loss_draws is not None:
+            targets *= np.exp(log_loss_draws)
+    draws = _draws(task, components, targets, run[0], prices)
+    if task.to_loss and np.mean(np.isinf(draws[1])) > 0.5:
+        solve(estimate, {"loss": value}, level)  # raises where most draws have a higher floor
+    solution, plain = _solution(task, run, draws), _plain(task, run)
+    priced = cost is not None
+    return solution, lifetime_of(
+        solution, demand, plain, level, prices=(middle, prices), priced=priced
+    )
+
+
+def _asked(given: Mapping[str, float], demand: Demand, cost: Rates | None) -> tuple[str, float]:
+    ((name, value),) = given.items() if len(given) == 1 else [("", 0.0)]
+    if name not in ("loss", "flops", "usd"):
+        raise InputError(
+            "`inference_tokens` needs one of loss, flops and usd (the total of training and "
+            f"serving), but got {', '.join(given) or 'none'}. Keep one of them."
+        )
+    if cost is None and (name == "usd" or demand.curve is not None):
+        what = "usd" if name == "usd" else "devices that serve"
+        raise InputError(
+            f"{what} are weighed against training, whose price is not known. Give hardware with "
+            "a price."
+        )
+    return name, value
+
+
+def _point(task: _Task, target: float, prices: Prices) -> tuple[float, float]:
+    """ln N and ln D of the plan itself, by all laws together; ln D is inf where there is none."""
+    loss_of = mean_loss_of(task.estimate, task.unique)
+    serving = partial(task.demand.log_cost, prices=prices)
+    if task.to_loss:
+        start, log_d = cheapest_to_train(mean_loss_of(task.estimate, None), target)
+        if not np.isfinite(log_d):
+            return start, np.inf
+    else:
+        start = mean_line(task.estimate).log_params(float(np.log(target)))
+    search = task.search(np.array([start]), start, 1)
+    if task.to_loss:
+        tokens_for = partial(halved, loss_of, np.array([[target]]))
+        found = for_loss(tokens_for, serving, task.caps, search)
+    else:
+        found = for_budget(loss_of, np.array([target]), serving, task.caps, search)
+    return float(found[0][0]), float(found[1][0])
+
+
+def _surely(task: _Task, usd: float, sure: float, on: tuple[Prices, Prices]) -> float:
+    """FLOPs at median prices whose run costs at most `usd` in the share `sure` of draws."""
+    middle, prices = on
+    target = usd / float(np.exp(middle.log_usd_per_flop[0, 0]))
+    for _ in range(_ROUNDS):
+        log_n, log_d = _point(task, target, middle)
+        if not np.isfinite(log_d):
+            break
+        served = task.demand.log_cost(np.full((len(prices), 1), log_n), prices)
+        both = np.logaddexp(LOG_K + log_n + log_d, served) + prices.log_usd_per_flop
+        needed = float(np.exp(np.sort(both[:, 0])[int(np.ceil(sure * (len(both) - 1)))]))
+        if abs(needed / usd - 1) < _EXACT:
+            break
+        target *= usd / needed
+    return target
+
+
+def _draws(
+    task: _Task,
+    components: list[tuple[Component, Array]],
+    targets: Array,
+    start: float,
+    prices: Prices,
+) -> tuple[Array, Array]:
+    """ln N and ln D (B,) of every draw of every law; a new run's noise is in the target loss."""
+    found, first = [], 0
+    for component, draws in components:
+        count = len(draws)
+        own = targets[first : first + count], prices.rows(first, first + count)
+        first += count
+        if len(component.draws) == 1 and own[1].alike and np.ptp(own[0]) == 0:
+            # All draws are one run: it is searched once, as closely as the plan's own.
+            own = own[0][:1], own[1].rows(0, 1)
+        one = _of_draws(task, component, draws[: len(own[0])], start, own)
+        found.append([np.resize(part, count) for part in one])
+    return np.concatenate([n for n, _ in found]), np.concatenate([d for _, d in found])
 
 
 def _of_draws(
-    estimate: Estimate,
-    component: Component,
-    draws: Array,
-    name: str,
-    targets: Array,
-    start: float,
-    demand: Demand,
+    task: _Task, component: Component, draws: Array, start: float, own: tuple[Array, Prices]
 ) -> tuple[Array, Array]:
-    """ln N and ln D (B,) of every draw of one law; a new run's noise is in the target loss."""
-    loss_of = _of(component, draws)
-    # Each draw is searched from its own compute-optimal size: demand only shrinks that.
-    alone = replace(estimate, components=(replace(component, draws=draws, weight=1.0),))
-    frontier = frontier_of_draws(alone, n_samples=len(draws))
-    zooms = zooms_of(component)
-    if name == "flops":
-        first = frontier.log_params(np.log(targets))
-        return _for_budget(loss_of, targets, first, demand, zooms)
-    log_c = frontier.log_flops_of_loss(targets)
-    log_n = np.where(np.isfinite(log_c), frontier.log_params(log_c), start)
-    tokens = (
-        _level_set(component, draws, log_n, log_c)
-        if component.law.name in CLOSED_FORM
-        else partial(_halved, loss_of, targets[:, None])
-    )
-    found = _for_loss(tokens, log_n, demand, zooms)
-    lost = ~np.isfinite(log_c)
+    """ln N and ln D (B,) of every draw of one law."""
+    targets, prices = own
+    serving = partial(task.demand.log_cost, prices=prices)
+    count = len(draws)
+    if not task.to_loss:
+        first = None
+        if task.demand.curve is None:
+            first = sizes_of_budgets(task.estimate, component, draws, targets)
+        loss_of = loss_of_law(component.law, draws, task.unique)
+        search = task.search(first, start, count)
+        return for_budget(loss_of, targets, serving, task.caps, search)
+    reach = reaching(task.estimate, component, draws, targets, task.unique)
+    search = task.search(reach.log_params, start, count)
+    found = for_loss(reach.tokens_for, serving, task.caps, search)
+    lost = ~np.isfinite(found[1])
     return np.where(lost, np.inf, found[0]), np.where(lost, np.inf, found[1])
 
 
-def _level_set(component: Component, draws: Array, log_n: Array, log_c: Array) -> TokensFor:
-    """ln D of the loss that each draw has at its compute-optimal run: A/N^a + B/D^b is constant."""
-    a, alpha, b, beta = (part[:, None] for part in additive_form(draws, component.law))
-    log_d = np.where(np.isfinite(log_c), log_c, 0.0) - np.log(FLOPS_PER_PARAM_TOKEN) - log_n
-    sum_ = np.exp(a - alpha * log_n[:, None]) + np.exp(b - beta * log_d[:, None])
-
-    def tokens(size: Array) -> Array:
-        left = sum_ - np.exp(a - alpha * size)
-        safe = np.where(left > 0, left, 1.0)
-        return np.asarray(np.where(left > 0, (b - np.log(safe)) / beta, np.inf))
-
-    return tokens
+def _plain(task: _Task, run: tuple[float, float]) -> tuple[float, float]:
+    """ln N and ln D of the run that reaches the planned run's loss and is cheapest to train."""
+    log_n, log_d = run
+    loss_of = mean_loss_of(task.estimate, task.unique)
+    # A rounding error below the planned run's loss would not be its own.
+    loss = float(loss_of(np.array([[log_n]]), np.array([[log_d]]))[0, 0]) * (1 + 1e-12)
+    curve = task.demand.curve
+    smallest = 0.0 if curve is None else float(curve.log_params[0])
+    return cheapest_to_train(loss_of, loss, task.caps, smallest)
 
 
-def _solution(log_n: float, log_d: float, size: Array, tokens: Array) -> Solution:
-    log_k = float(np.log(FLOPS_PER_PARAM_TOKEN))
+def _solution(task: _Task, run: tuple[float, float], draws: tuple[Array, Array]) -> Solution:
+    log_n, log_d = run
+    size, tokens = settled(draws[0], log_n), settled(draws[1], log_d)
     reached = np.isfinite(tokens)
     return Solution(
-        log_flops=log_k + log_n + log_d,
+        log_flops=LOG_K + log_n + log_d,
         log_params=log_n,
-        log_flops_draws=np.where(reached, log_k + size + np.where(reached, tokens, 0), np.inf),
+        log_flops_draws=np.where(reached, LOG_K + size + np.where(reached, tokens, 0), np.inf),
         log_params_draws=np.where(reached, size, np.inf),
+        binding=task.caps.met(log_n, log_d),
     )
 
 
-def _lifetime(estimate: Estimate, solution: Solution, demand: Demand, level: float) -> Lifetime:
-    per_param = demand.log_per_param
-    inference = per_param + solution.log_params
-    total = float(np.logaddexp(solution.log_flops, inference))
-    draws = np.logaddexp(solution.log_flops_draws, per_param + solution.log_params_draws)
-    loss = mean_loss(estimate, solution.log_params, solution.log_tokens)
-    plain = solve(estimate, {"loss": loss}, level)
-    other = float(np.logaddexp(plain.log_flops, per_param + plain.log_params))
-    return Lifetime(
-        inference_tokens=demand.tokens,
-        inference_flop_cost=demand.flop_cost,
-        inference=interval(inference, per_param + solution.log_params_draws, level),
-        total=interval(total, draws, level),
-        saving=float(-np.expm1(total - other)),
-        compute_optimal=(float(np.exp(plain.log_params)), float(np.exp(plain.log_tokens))),
-    )
-
-
-def _for_loss(
-    tokens_for: TokensFor, start: Array, demand: Demand, zooms: int
-) -> tuple[Array, Array]:
-    """ln N and ln D (B,) of least total at a loss; inf where no tokens reach it."""
-
-    def cost(log_n: Array) -> Array:
-        log_d = tokens_for(log_n)
-        training = np.log(FLOPS_PER_PARAM_TOKEN) + log_n + log_d
-        return np.asarray(np.logaddexp(training, demand.log_per_param + log_n))
-
-    log_n = cheapest(cost, start - REACH, start + 1.0, zooms)
-    return log_n, tokens_for(log_n[:, None])[:, 0]
-
-
-def _for_budget(
-    loss_of: LossOf, total: Array, start: Array, demand: Demand, zooms: int
-) -> tuple[Array, Array]:
-    """ln N and ln D (B,) of least loss where training and serving cost `total` FLOPs."""
-    log_total = np.log(total)[:, None]
-
-    def log_tokens(log_n: Array) -> Array:
-        """What serving leaves; -inf where it leaves nothing."""
-        left = -np.expm1(np.minimum(demand.log_per_param + log_n - log_total, 0.0))
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(left) + log_total - np.log(FLOPS_PER_PARAM_TOKEN) - log_n)
-
-    def loss(log_n: Array) -> Array:
-        log_d = log_tokens(log_n)
-        enough = log_d > 0  # less than one token is no training
-        return np.where(enough, np.log(loss_of(log_n, np.where(enough, log_d, 0.0))), np.inf)
-
-    log_n = cheapest(loss, start - REACH, start + 1.0, zooms)
-    log_d = log_tokens(log_n[:, None])[:, 0]
-    return log_n, np.where(log_d > 0, log_d, np.inf)
-
-
-def _halved(loss_of: LossOf, loss: Array, log_n: Array) -> Array:
-    """By halving, for any law: ln D (B, G) at which the loss is reached; inf where it is not."""
-    low, high = np.zeros(log_n.shape), np.full(log_n.shape, LARGEST_TOKENS)
-    reached = loss_of(log_n, high) < loss
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        enough = loss_of(log_n, middle) < loss
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(reached, (low + high) / 2, np.inf)
-
-
-def _of(component: Component, draws: Array) -> LossOf:
-    """The loss of every draw."""
-    return _of_law(component.law, draws)
-
-
-def _of_law(law: Law, theta: Array) -> LossOf:
-    def loss_of(log_n: Array, log_d: Array) -> Array:
-        inputs = {"n_params": np.exp(log_n), "n_tokens": np.exp(log_d)}
-        return np.asarray(law.predict(theta, inputs))
-
-    return loss_of
-
-
-def _mean(estimate: Estimate) -> LossOf:
-    """The loss of the plan itself, by all laws together."""
-    law = mean_law([c for c in estimate.components if c.weight > 0])
-    return _of_law(law, np.empty((1, 0)))
-
-
-def _impossible(name: str, value: float, demand: Demand) -> str:
-    if name == "loss":
-        return f"`loss={value:g}` is not reached by any size. Ask for a higher loss."
-    return (
-        f"`flops={value:g}` is to pay for training and for serving {demand.tokens:g} tokens, which "
-        "leaves no tokens to train on. Raise the budget, or lower inference_tokens."
-    )
+def _impossible(task: _Task, name: str, value: float, level: float) -> str:
+    """Why there is no plan: the cap that keeps it, and what it would take."""
+    if not task.to_loss:
+        return (
+            f"`{name}={value:g}` is to pay for training and for serving {task.demand.tokens:g} "
+            "tokens, which leaves no tokens to train on. Raise the budget, or lower "
+            "inference_tokens."
+        )
+    if not np.isfinite(cheapest_to_train(mean_loss_of(task.estimate, None), value)[1]):
+        solve(task.estimate, {"loss": value}, level)  # raises, and says where the floor lies
+    if task.caps.words:
+        return out_of_reach(mean_loss_of(task.estimate, task.unique), value, task.caps)
+    return f"`loss={value:g}` is not reached by any size. Ask for a higher loss."

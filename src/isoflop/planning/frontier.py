@@ -16,8 +16,8 @@ from isoflop.laws import (
     CLOSED_FORM,
     Component,
     Estimate,
-    find_root,
     frontier_exponent,
+    mean_law,
     optimum,
 )
 from isoflop.planning.searched import REACH, SearchedFrontier
@@ -60,6 +60,10 @@ class Frontier(Protocol):
         """log C at which the frontier reaches the loss; inf where none does."""
         ...
 
+    def loss(self, log_flops: Array) -> Array:
+        """The loss at log C."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedFrontier:
@@ -99,6 +103,10 @@ class ClosedFrontier:
         log_above = np.log(np.where(reachable, above, 1.0))
         return np.where(reachable, (self.log_gain - log_above) / self.decay, np.inf)
 
+    def loss(self, log_flops: Array) -> Array:
+        """The loss at log C."""
+        return np.asarray(self.floor + np.exp(self.log_gain - self.decay * log_flops))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointFrontier:
@@ -130,6 +138,10 @@ class JointFrontier:
         """log C at which the frontier reaches the loss; inf where none does."""
         return self._each(lambda part, own: part.log_flops_of_loss(own), loss)
 
+    def loss(self, log_flops: Array) -> Array:
+        """The loss at log C."""
+        return self._each(lambda part, own: part.loss(own), log_flops)
+
     def _each(self, call: Callable[[Frontier, Array], Array], values: Array) -> Array:
         ends = np.cumsum([len(part) for part in self.parts])[:-1]
         pieces = zip(self.parts, np.split(values, ends), strict=True)
@@ -138,55 +150,28 @@ class JointFrontier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanLine:
-    """The planned line: the weighted mean of log N* over the laws' point estimates.
+    """The planned line: the optimum of the laws' weighted mean of ln L at their point estimates."""
 
-    As `Estimate.predict` averages their losses in logs; for one law it is that law's optimum.
-    Where every law has a closed form it is log N = log_n + a·log C.
-    """
-
-    weights: tuple[float, ...]
-    parts: tuple[Frontier, ...]
+    part: Frontier
     anchor: float
 
     @property
     def reach(self) -> tuple[float, float]:
         """log C between which the line is known."""
-        return WIDEST if self._closed else (self.anchor - REACH, self.anchor + REACH)
+        closed = isinstance(self.part, ClosedFrontier)
+        return WIDEST if closed else (self.anchor - REACH, self.anchor + REACH)
 
     def log_params(self, log_flops: float) -> float:
         """log N at log C."""
-        if self._closed:
-            return self._line[0] + self._line[1] * log_flops
-        at = np.array([log_flops])
-        return float(self._mean([part.log_params(at)[0] for part in self.parts]))
+        return float(self.part.log_params(np.array([log_flops]))[0])
 
     def log_flops_of_params(self, log_params: float) -> float:
         """log C at which the planned size is N."""
-        if self._closed:
-            return (log_params - self._line[0]) / self._line[1]
-        return self._root(lambda log_c: self.log_params(log_c) - log_params)
+        return float(self.part.log_flops_of_params(log_params)[0])
 
     def log_flops_of_tokens(self, log_tokens: float) -> float:
         """log C at which the planned tokens are D."""
-        if self._closed:
-            return (log_tokens + _LOG_K + self._line[0]) / (1 - self._line[1])
-        return self._root(lambda log_c: log_c - _LOG_K - self.log_params(log_c) - log_tokens)
-
-    @property
-    def _closed(self) -> bool:
-        return all(isinstance(part, ClosedFrontier) for part in self.parts)
-
-    @property
-    def _line(self) -> tuple[float, float]:
-        closed = [part for part in self.parts if isinstance(part, ClosedFrontier)]
-        return self._mean([p.log_n[0] for p in closed]), self._mean([p.a[0] for p in closed])
-
-    def _mean(self, values: Iterable[float]) -> float:
-        return sum(w * float(value) for w, value in zip(self.weights, values, strict=True))
-
-    def _root(self, function: Callable[[float], float]) -> float:
-        low, high = (np.array([end]) for end in self.reach)
-        return float(find_root(lambda c: np.array([function(float(c[0]))]), low, high)[0])
+        return float(self.part.log_flops_of_tokens(log_tokens)[0])
 
 
 def frontier_of_draws(estimate: Estimate, *, n_samples: int | None = None) -> Frontier:
@@ -195,17 +180,32 @@ def frontier_of_draws(estimate: Estimate, *, n_samples: int | None = None) -> Fr
     Raises:
         InputError: a law has no size and tokens to share the compute between.
     """
-    if n_samples is None:
-        closed = all(c.law.name in CLOSED_FORM for c in estimate.components)
-        n_samples = N_SAMPLES if closed else SEARCHED_SAMPLES
-    counts = share_out(n_samples, [c.weight for c in estimate.components])
     return JointFrontier(
         parts=tuple(
-            _frontier(component, _spaced(component.draws, count), estimate)
-            for component, count in zip(estimate.components, counts, strict=True)
-            if count > 0
+            _frontier(component, draws, estimate)
+            for component, draws in drawn_components(estimate, n_samples=n_samples)
         )
     )
+
+
+def drawn_components(
+    estimate: Estimate, *, n_samples: int | None = None
+) -> list[tuple[Component, Array]]:
+    """Each law with its share of the draws (B, P), in proportion to its weight."""
+    if n_samples is None:
+        n_samples = sample_count(estimate)
+    counts = share_out(n_samples, [c.weight for c in estimate.components])
+    return [
+        (component, _spaced(component.draws, count))
+        for component, count in zip(estimate.components, counts, strict=True)
+        if count > 0
+    ]
+
+
+def sample_count(estimate: Estimate) -> int:
+    """How many draws a plan pushes through the chain."""
+    closed = all(c.law.name in CLOSED_FORM for c in estimate.components)
+    return N_SAMPLES if closed else SEARCHED_SAMPLES
 
 
 def mean_line(estimate: Estimate) -> MeanLine:
@@ -215,11 +215,11 @@ def mean_line(estimate: Estimate) -> MeanLine:
         InputError: a law has no size and tokens to share the compute between.
     """
     alive = [c for c in estimate.components if c.weight > 0]
-    return MeanLine(
-        weights=tuple(c.weight for c in alive),
-        parts=tuple(_frontier(c, c.theta[None], estimate) for c in alive),
-        anchor=float(np.log(_anchor(estimate))),
-    )
+    anchor = float(np.log(_anchor(estimate)))
+    if len(alive) == 1:
+        return MeanLine(part=_frontier(alive[0], alive[0].theta[None], estimate), anchor=anchor)
+    searched = SearchedFrontier(law=mean_law(alive), theta=np.empty((1, 0)), anchor=anchor)
+    return MeanLine(part=searched, anchor=anchor)
 
 
 def _anchor(estimate: Estimate) -> float:

@@ -1,16 +1,21 @@
 """`Plan`: size, tokens, compute, loss, days and money of one run, each with its interval."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
 from isoflop._types import LEVEL, Interval, Problem
 from isoflop.laws import NearOptimal
+from isoflop.planning.build import Build
 from isoflop.planning.demand import Lifetime
+from isoflop.planning.explain import Explanation
+from isoflop.planning.hardware_option import HardwareChoice
 from isoflop.planning.limited import Limited
+from isoflop.planning.revealed import Revealed
+from isoflop.planning.risk import Risk
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,25 +24,35 @@ class Plan:
 
     `n_params`, `n_tokens` and `flops` are compute-optimal for what was `given` (unless both
     size and tokens were); their intervals show where the optimum may lie. `loss` is that of a
-    new run of exactly the planned size and tokens, run-to-run noise included. Days and
-    device-hours take `mfu` as stated and carry the uncertainty of the FLOPs alone.
+    new run of exactly the planned size and tokens, run-to-run noise included. Hours, days and
+    money carry the doubt of the FLOPs, of MFU or goodput, and of the price.
     """
 
     given: Mapping[str, float]
-    """What the user fixed: flops, loss, n_params, n_tokens, or both of the last two; or
-    device_hours, days or usd, with the flops that they buy."""
+    """What the user fixed: flops, loss, n_params, n_tokens, or one of the last two beside another;
+    a score, with the loss that it takes; device_hours, days or usd, with the flops they buy."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """What it was held to: max_days, max_usd, and so on."""
+    binding: tuple[str, ...] = ()
+    """Limits that hold it back from the optimum."""
     n_params: Interval
     n_tokens: Interval
     flops: Interval
+    """6·N·D."""
+    exact_flops: Interval
+    """The same with attention counted causally, for a decoder of that size: hours follow it."""
     loss: Interval
     tokens_per_param: Interval
     days: Interval
     device_hours: Interval
-    cost_usd: tuple[float, float] | None
-    """Lowest price · fewest hours to highest price · most hours; None without a known price."""
+    usd: Interval | None
+    """Rent; None without a known price."""
     hardware: str
     n_devices: int
-    mfu: float
+    mfu: Interval
+    """End to end, of the exact FLOPs."""
+    mfu_stated: bool = False
+    """Whether it is the user's and not drawn."""
     lifetime: Lifetime | None = None
     """With a demand: what serving takes beside training. `given` flops are then those of both."""
     limited: Limited | None = None
@@ -47,6 +62,18 @@ class Plan:
     near_optimal: tuple[NearOptimal, ...] = ()
     """Sizes within 0.1 % and 0.5 % of the lowest loss on the planned compute; none where size and
     tokens were given."""
+    build: Build | None = None
+    """A decoder of about the planned size, its settings, and where it goes; None where the family
+    has none so small."""
+    risk: Risk
+    """Where the doubt comes from, the odds of missing, and what measuring would save."""
+    choice: HardwareChoice | None = None
+    """Where any hardware would do: the options that no other beats in days and money, the chosen
+    one among them."""
+    explanation: Explanation | None = None
+    """Where asked for: published allocations of this compute beside this one."""
+    revealed: Revealed | None = None
+    """Where asked for, of a given run: the demand that would make it the cheapest of its loss."""
     problems: tuple[Problem, ...] = ()
     forced: bool = False
     source: str = ""

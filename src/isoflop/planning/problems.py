@@ -149,12 +149,14 @@ def _unreachable(solution: Solution) -> tuple[Problem, ...]:
     lost = 1 - float(np.mean(np.isfinite(solution.log_flops_draws)))
     if lost == 0:
         return ()
+    why = "lies below the irreducible loss: no compute reaches it"
+    if solution.binding:
+        why = f"is not reached by any run within {', '.join(solution.binding)}"
     return (
         Problem(
             code="floor_unidentified",
             severity="warning" if lost > 0.01 else "note",
-            text=f"In {100 * lost:.2g} % of draws the loss asked for lies below the irreducible "
-            "loss: no compute reaches it.",
+            text=f"In {100 * lost:.2g} % of draws the loss asked for {why}.",
             remedy="Ask for a higher loss, or add runs that pin the floor down.",
         ),
     )

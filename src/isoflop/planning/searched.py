@@ -33,7 +33,7 @@ class SearchedFrontier:
     @property
     def floor(self) -> Array:
         """The lowest loss (B,) that any compute within reach gets to."""
-        return self._loss(np.full(len(self), self.anchor + REACH))
+        return self.loss(np.full(len(self), self.anchor + REACH))
 
     def log_params(self, log_flops: Array) -> Array:
         """log N* at log C (B,); inf where the compute is."""
@@ -52,10 +52,11 @@ class SearchedFrontier:
 
     def log_flops_of_loss(self, loss: Array) -> Array:
         """log C at which the frontier reaches the loss; inf where none within reach does."""
-        found = self._root(lambda log_c: np.log(loss) - np.log(self._loss(log_c)))
+        found = self._root(lambda log_c: np.log(loss) - np.log(self.loss(log_c)))
         return np.where(loss > self.floor, found, np.inf)
 
-    def _loss(self, log_flops: Array) -> Array:
+    def loss(self, log_flops: Array) -> Array:
+        """The loss at log C (B,)."""
         log_n = self.log_params(log_flops)
         inputs = {"n_params": np.exp(log_n), "n_tokens": np.exp(log_flops - _LOG_K - log_n)}
         columns = {name: column[:, None] for name, column in inputs.items()}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from isoflop._types import Problem, Table
-from isoflop.reports import panel, tables
+from isoflop.reports import explanation, panel, tables
 from isoflop.reports.rows import Rows
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from isoflop.fitting import Analysis, Forecast, Sensitivity
-    from isoflop.planning import Plan
+    from isoflop.planning import Explanation, Plan, Revealed
 
 _COLOURS = {"disqualifying": "bold red", "warning": "yellow", "note": "cyan"}
 _WIDE = 5
@@ -41,6 +41,16 @@ def forecast_table(forecast: "Forecast", actual: float | None = None) -> "RichTa
 def plan_table(plan: "Plan") -> "RichTable":
     """The planned run."""
     return rich_table(tables.plan_rows(plan))
+
+
+def explanation_tables(made: "Explanation") -> "list[RichTable]":
+    """Every rule at one budget: by our law, by its paper, our own counts, and why they differ."""
+    return [rich_table(rows) for rows in explanation.explanation_tables(made)]
+
+
+def revealed_table(made: "Revealed") -> "RichTable":
+    """The demand that a run's size reveals."""
+    return rich_table(explanation.revealed_rows(made))
 
 
 def ladder_table(table: Table) -> "RichTable":

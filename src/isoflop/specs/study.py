@@ -258,8 +258,8 @@ class FitSection(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSection(Section):
-    """The run to plan: one of flops, loss, n_params, n_tokens, device_hours, days, usd; then where
-    it runs."""
+    """The run to plan: one of flops, loss, n_params, n_tokens, device_hours, days, usd (a size or
+    tokens may stand beside another); limits; then where it runs."""
 
     flops: float | None = None
     loss: float | None = None
@@ -269,12 +269,26 @@ class PlanSection(Section):
     days: float | None = None
     """On `n_devices` devices."""
     usd: float | None = None
-    """Rent, at the higher price of the accelerator."""
+    """Rent."""
+    max_flops: float | None = None
+    """Limits, as the five below: a budget is cut to them, a loss that takes more is refused."""
+    max_device_hours: float | None = None
+    max_days: float | None = None
+    max_usd: float | None = None
+    max_n_params: float | None = None
+    max_n_tokens: float | None = None
     hardware: str = "H100-SXM"
     hardware_file: str | None = None
     """TOML with accelerators and prices of your own, relative to the study file."""
     n_devices: int = 8
-    mfu: float = 0.4
+    mfu: float | None = None
+    """End-to-end share of the peak; left out: drawn from what published runs reached."""
+    step_mfu: float | None = None
+    """That of a measured step: goodput is then drawn."""
+    price: float | None = None
+    """USD a device-hour; left out: drawn from the accelerator's range."""
+    sure: float = 0.9
+    """Share of draws in which hours, days or money suffice."""
     inference_tokens: float | None = None
     """Tokens that the model will serve: then training and serving together take least, and
     `flops` pays for both."""
@@ -285,18 +299,28 @@ class PlanSection(Section):
 
     def __post_init__(self) -> None:
         goals = ("flops", "loss", "n_params", "n_tokens", "device_hours", "days", "usd")
-        require_positive(
-            "plan", self, *goals, "inference_tokens", "inference_flop_cost", "unique_tokens"
-        )
+        limits = (f"max_{name}" for name in goals if name != "loss")
+        others = ("inference_tokens", "inference_flop_cost", "unique_tokens", "price")
+        require_positive("plan", self, *goals, *limits, *others)
         given = [key for key in goals if getattr(self, key) is not None]
+        beside = len({"n_params", "n_tokens"} & set(given))
         require(
-            len(given) <= 1,
+            len(given) <= 1 or (len(given) == 2 and beside > 0),
             "plan",
             given,
-            f"at most one of {', '.join(goals)}",
+            f"at most one of {', '.join(goals)}, or n_params or n_tokens beside one other",
             "Keep one of them.",
         )
-        require(0 < self.mfu <= 1, "plan.mfu", self.mfu, "0 < mfu <= 1", "0.4 is usual.")
+        for name in ("mfu", "step_mfu"):
+            share = getattr(self, name)
+            require(
+                share is None or 0 < share <= 1,
+                f"plan.{name}",
+                share,
+                f"0 < {name} <= 1",
+                "0.2 to 0.5 is usual.",
+            )
+        require(0 < self.sure < 1, "plan.sure", self.sure, "0 < sure < 1", "0.9 is usual.")
         require_within("plan", self, "n_devices", 1, 10**7)
 
 

@@ -1,6 +1,5 @@
 """The links of the chain, each on what lies in the study folder."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from isoflop import __version__
 from isoflop._errors import InputError, RunError
 from isoflop._types import Problem, is_share
+from isoflop.accounting import ShapeRule
 from isoflop.data import (
     DataCard,
     QualityTable,
@@ -20,12 +20,12 @@ from isoflop.data import (
 from isoflop.fitting import Analysis, Forecast, analyse, law_card, make_forecast
 from isoflop.ladders import Job, Ladder
 from isoflop.ladders.design import CorpusFacts
-from isoflop.planning import GOALS, Plan, plan
+from isoflop.planning import GOALS, LIMITS, BuildWish, Plan, plan
 from isoflop.reports import Curve, Report, write_law_card, write_report
 from isoflop.runs import Point, RunFolder, read_runs
 from isoflop.runs.folder import read_json, write_json_atomically
 from isoflop.runs.table import run_folders
-from isoflop.specs import PlanSection, RunConfig
+from isoflop.specs import RunConfig
 from isoflop.study.arms import arm_jobs, prepare_arms, proposal_outcome
 from isoflop.study.caveats import holdout_caveats, with_caveats
 from isoflop.study.folder import StudyFolder
@@ -159,6 +159,14 @@ def forecast_path(study: StudyFolder, branch: RunConfig) -> Path:
     return study.fits / f"forecast-{branch.run_id}.json"
 
 
+_ASIDE = (
+    *LIMITS,
+    *("hardware", "n_devices", "mfu", "step_mfu", "price", "sure"),
+    *("inference_tokens", "inference_flop_cost", "unique_tokens"),
+)
+"""What [plan] says beside its goal, under the names that `plan` takes."""
+
+
 def plan_study(study: StudyFolder, **wishes: Any) -> Plan:
     """Plan from the study's fit; wishes left out or None are taken from [plan]."""
     return write_plan(study, fit_study(study), **wishes)
@@ -181,16 +189,20 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
         given = {
             "flops": 10.0 * max(6.0 * j.n_params * r.n_tokens for j in jobs for r in j.branches)
         }
-    hardware: dict[str, Any] = {
-        name: getattr(section, name) if wishes.get(name) is None else wishes[name]
-        for name in ("hardware", "n_devices", "mfu")
-    }
-    hardware["hardware"] = study.accelerator(hardware["hardware"])
+    wanted = {name: wishes.get(name) for name in _ASIDE}
+    asked = {n: getattr(section, n) if wish is None else wish for n, wish in wanted.items()}
+    if asked["hardware"] != "any":
+        asked["hardware"] = study.accelerator(asked["hardware"])
+    # A share of the peak that is asked for replaces the study's, of whichever kind.
+    if wishes.get("mfu") is not None or wishes.get("step_mfu") is not None:
+        asked |= {name: wishes.get(name) for name in ("mfu", "step_mfu")}
     made = plan(
         analysis.fit,
         **given,
-        **hardware,
-        **_demand_of(section, wishes),
+        **{name: value for name, value in asked.items() if value is not None},
+        build=_build_of(study, wishes.get("build")),
+        serving=wishes.get("serving"),
+        explain=bool(wishes.get("explain")),
         force=bool(wishes.get("force")),
         level=study.config.fit.level,
     )
@@ -199,11 +211,14 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
     return made
 
 
-def _demand_of(section: PlanSection, wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model will serve and the text there is, as asked for or by [plan]."""
-    keys = ("inference_tokens", "inference_flop_cost", "unique_tokens")
-    asked = {k: getattr(section, k) if wishes.get(k) is None else wishes[k] for k in keys}
-    return {key: value for key, value in asked.items() if value is not None}
+def _build_of(study: StudyFolder, wish: BuildWish | None) -> BuildWish:
+    """Decoders with the study's vocabulary and context, unless others are wished for."""
+    config = study.config
+    if wish is None:
+        rule = ShapeRule(vocab_size=config.data.n_ids, context=config.model.context)
+        return BuildWish(rule=rule)
+    vocabulary = wish.rule.vocab_size or config.data.n_ids
+    return replace(wish, rule=replace(wish.rule, vocab_size=vocabulary))
 
 
 def plan_or_caveat(study: StudyFolder, analysis: Analysis) -> tuple[Plan | None, Analysis]:

@@ -3,13 +3,21 @@
 from dataclasses import dataclass, replace
 
 from isoflop._errors import DataError
-from isoflop.accounting import train_flops
+from isoflop.accounting import (
+    FLOPS_PER_PARAM_TOKEN,
+    MFU_PRIOR,
+    Accelerator,
+    RunSetting,
+    train_flops,
+)
 from isoflop.data import read_card
 from isoflop.ladders import PlannedRun, planned_runs, priced
 from isoflop.ladders.design import CorpusFacts
 from isoflop.ladders.estimate import own_tokens
 from isoflop.ladders.profiling import profile_ladder
 from isoflop.ladders.slots import slots_and_threads
+from isoflop.planning.rates import PLAN_YEAR
+from isoflop.specs.launch import LaunchSection
 from isoflop.study.arms import arm_jobs
 from isoflop.study.folder import StudyFolder
 from isoflop.study.progress import Stage, silent
@@ -68,12 +76,23 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
             run,
             own[run.run_id],
             accelerator,
-            section.mfu,
+            section.mfu or section.step_mfu or _usual_mfu(run, accelerator, launch),
             n_devices=launch.total_processes,
         )
         for run in planned
     ]
     return DryRun(runs=tuple(runs), words=words)
+
+
+def _usual_mfu(run: PlannedRun, accelerator: Accelerator, launch: LaunchSection) -> float:
+    """What published runs reached on such devices."""
+    setting = RunSetting(
+        bf16_tflops=accelerator.bf16_tflops,
+        flops_per_token=FLOPS_PER_PARAM_TOKEN * run.n_params,
+        year=PLAN_YEAR,
+        n_devices=launch.total_processes,
+    )
+    return MFU_PRIOR.median(setting)
 
 
 def _sweeps_to_come(study: StudyFolder) -> tuple[str, ...]:
