@@ -6,12 +6,20 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from isoflop import find_published
 from isoflop.cli.entry import run
 from isoflop.cli.output import Output
 from isoflop.cli.watching import follow
-from isoflop.monitoring import curve_of_folder, judge, read_frozen
+from isoflop.monitoring import (
+    curve_of_folder,
+    judge,
+    published_band,
+    read_frozen,
+    watched,
+)
 
 STUDY = Path(__file__).parents[2] / "examples" / "results" / "cpu-study"
 RUN = "fc7a5c893a22"
@@ -165,17 +173,19 @@ def test_every_new_state_is_posted_once(study):
         curve = curve_of_folder(place)
         return curve, judge(known.band, curve, level=known.level, sha256=known.sha256)
 
-    states = iter([None, None, "diverged"])
+    states = iter([None, "torn", "diverged"])
 
     def sleep(_seconds):
         state = next(states)
-        if state is not None:
+        if state == "torn":
+            (place / "status.json").write_text("{")  # told, and waited out
+        elif state is not None:
             (place / "status.json").write_text(json.dumps({"state": state, "reason": "nan"}))
 
     try:
         out = Output("watch", as_json=True)
         url = f"http://127.0.0.1:{server.server_port}/"
-        last = follow(out, look, known, url, once=False, sleep=sleep)
+        _, last = follow(out, look, known, url, once=False, sleep=sleep)
     finally:
         server.shutdown()
         thread.join()
@@ -183,3 +193,40 @@ def test_every_new_state_is_posted_once(study):
     assert last.state == "diverged"
     assert [one["exit_code"] for one in received] == [0, 5]
     assert received[-1]["sha256"] == known.sha256
+
+
+def test_a_run_of_another_tool_is_watched_by_a_published_law(tmp_path, capsys):
+    # A Trainer's folder whose losses follow Luo's law at 100M, 3 % higher, then jump by 3 % more.
+    plan = tmp_path / "big.toml"
+    plan.write_text(
+        'source = "out"\nn_params = 1e8\nbatch_tokens = 1000\nloss = "eval_loss"\npeak_lr = 3e-4\n'
+        '[schedule]\nkind = "cosine"\nwarmup_tokens = 2_160_000\nn_tokens = 24_000_000\n'
+    )
+    (tmp_path / "out").mkdir()
+    band = published_band(
+        find_published("luo_100m"), watched(plan).plan.path, 1e8, batch_tokens=1000
+    )
+    step = np.arange(2400, 20_000, 200)
+    noise = 0.001 * np.random.default_rng(0).standard_normal(step.size)
+    logs = band.mean(step * 1000.0) + 0.03 + noise
+
+    def record(values):
+        history = [
+            {"step": int(s), "eval_loss": float(np.exp(v))}
+            for s, v in zip(step, values, strict=True)
+        ]
+        state = {"global_step": 20_000, "max_steps": 24_000, "log_history": history}
+        (tmp_path / "out" / "trainer_state.json").write_text(json.dumps(state))
+
+    record(logs)
+    watch = ["watch", str(plan), "--law", "luo_100m", "--once", "--json"]
+    assert run(watch) == 0
+    assert (tmp_path / "big.watch.json").exists()
+    found = result(capsys)
+    assert found["final"]["value"] == pytest.approx(np.exp(band.log_loss[-1] + 0.03), rel=0.01)
+    record(logs + 0.03 * (step > 12_000))
+    assert run(watch) == 4
+    found = result(capsys)
+    assert found["change"]["shape"] == "jump"
+    assert found["change"]["since"] == pytest.approx(12.2e6, rel=0.05)
+    assert found["change"]["size"] == pytest.approx(0.03, rel=0.3)

@@ -351,7 +351,10 @@ def next_(
 
 @app.command()
 def watch(
-    run: Annotated[Path, typer.Argument(help="The run's folder: STUDY/runs/ID.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="STUDY/runs/ID, or a TOML file about a run that a tracker records."),
+    ],
     study: Annotated[
         Path | None, typer.Option(help="The pilots' study [the one that the run lies in].")
     ] = None,

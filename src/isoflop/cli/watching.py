@@ -5,13 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoflop._errors import InputError
+from isoflop._errors import InputError, RunError
 from isoflop.cli.output import Output, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from isoflop.monitoring import Frozen, GoingOn, MeasuredCurve, Verdict
+    from isoflop.monitoring import (
+        Band,
+        Frozen,
+        GoingOn,
+        MeasuredCurve,
+        Planned,
+        Verdict,
+        Watched,
+    )
 
 LOOK_EVERY_S = 5.0
 WIDTH, HEIGHT = 72, 14
@@ -19,8 +27,8 @@ WIDTH, HEIGHT = 72, 14
 
 def frozen_forecast(
     out: Output, run: Path, study: Path | None, law: str | None, level: float | None
-) -> "Frozen":
-    """The run's forecast: as it lies in its folder, or made from the study or law and frozen.
+) -> "tuple[Watched, Frozen]":
+    """What is watched and its forecast: as it was frozen, or made from study or law and frozen.
 
     Of a run that has ended it is not written: it would have been made afterwards.
 
@@ -28,45 +36,42 @@ def frozen_forecast(
         InputError: neither study nor law and none frozen; both; or a level other than the frozen
             forecast's.
     """
-    from isoflop.laws import find_published
-    from isoflop.monitoring import (
-        curve_of_folder,
-        freeze,
-        planned_run,
-        published_band,
-        read_frozen,
-        seal,
-        watch_path,
-    )
-    from isoflop.runs import RunFolder
-    from isoflop.study import band_of_study
+    from isoflop.monitoring import freeze, read_frozen, seal, watched
 
-    folder = RunFolder(run)
-    plan = planned_run(folder)
-    if watch_path(run).exists():
-        frozen = read_frozen(run)
+    found = watched(run)
+    if found.forecast.exists():
+        frozen = read_frozen(found.forecast)
         if level is not None and level != frozen.level:
             raise InputError(
-                f"--level {level:g}: the forecast in {watch_path(run)} was frozen with level "
+                f"--level {level:g}: the forecast in {found.forecast} was frozen with level "
                 f"{frozen.level:g}. Leave --level out; a level chosen later holds nothing."
             )
-        return frozen
-    if study is not None and law is not None:
-        raise InputError("--study and --law exclude each other: one forecast a run.")
-    curve = curve_of_folder(run)
-    if law is not None:
-        published = find_published(law)
-        band = published_band(published, plan.path, plan.n_params, batch_tokens=plan.batch_tokens)
-    else:
-        out.progress.print("fitting the pilots' curves …", highlight=False)
-        band = band_of_study(study or _study_of(run), plan)
+        return found, frozen
+    curve = found.look()
+    band = _band(out, run, found.plan, study, law)
     begun = float(curve.n_tokens[-1]) if curve.n_tokens.size else 0.0
     wanted = 0.05 if level is None else level
     if curve.ended:  # nothing is left to be held to a forecast: it stays a look back
-        return seal(band, level=wanted, begun_tokens=begun)
-    frozen = freeze(run, band, level=wanted, begun_tokens=begun)
-    out.progress.print(f"frozen: {watch_path(run)}", markup=False, highlight=False)
-    return frozen
+        return found, seal(band, level=wanted, begun_tokens=begun)
+    frozen = freeze(found.forecast, band, level=wanted, begun_tokens=begun)
+    out.progress.print(f"frozen: {found.forecast}", markup=False, highlight=False)
+    return found, frozen
+
+
+def _band(out: Output, run: Path, plan: "Planned", study: Path | None, law: str | None) -> "Band":
+    """The forecast of a published law, or of the pilots of a study."""
+    from isoflop.laws import find_published
+    from isoflop.monitoring import published_band
+    from isoflop.study import band_of_study
+
+    if study is not None and law is not None:
+        raise InputError("--study and --law exclude each other: one forecast a run.")
+    if law is not None:
+        published = find_published(law)
+        return published_band(published, plan.path, plan.n_params, batch_tokens=plan.batch_tokens)
+    source = study or _study_of(run)
+    out.progress.print("fitting the pilots' curves …", highlight=False)
+    return band_of_study(source, plan)
 
 
 def _study_of(run: Path) -> Path:
@@ -88,25 +93,29 @@ def follow(
     *,
     once: bool,
     sleep: Callable[[float], None] = time.sleep,
-) -> "Verdict":
+) -> "tuple[MeasuredCurve, Verdict]":
     """Look once, or until the run has ended, with a live view; every new state is posted.
 
-    Returns the last verdict.
+    A look that fails after the first is told, and the next one waited for: trackers write, servers
+    restart. Returns the last curve and verdict.
     """
-    told = None
     curve, verdict = look()
-    told = _tell(out, webhook, told, verdict)
+    told = _tell(out, webhook, None, verdict)
     if once or curve.ended:
-        return verdict
+        return curve, verdict
     from rich.live import Live
 
     with Live(view(curve, verdict, frozen), console=out.progress, auto_refresh=False) as live:
         while not curve.ended:
             sleep(LOOK_EVERY_S)
-            curve, verdict = look()
+            try:
+                curve, verdict = look()
+            except RunError as error:
+                out.progress.print(str(error), markup=False, highlight=False)
+                continue
             told = _tell(out, webhook, told, verdict)
             live.update(view(curve, verdict, frozen), refresh=True)
-    return verdict
+    return curve, verdict
 
 
 def _tell(out: Output, webhook: str | None, told: str | None, verdict: "Verdict") -> str:
@@ -134,18 +143,18 @@ def watch_run(
         InputError: as `frozen_forecast`; or the webhook is no address.
         RunError: the run folder, or the forecast in it, cannot be read.
     """
-    from isoflop.monitoring import check_url, curve_of_folder, judge
+    from isoflop.monitoring import check_url, judge
 
     if webhook is not None:
         check_url(webhook)
-    frozen = frozen_forecast(out, run, *forecast)
+    found, frozen = frozen_forecast(out, run, *forecast)
 
     def look() -> "tuple[MeasuredCurve, Verdict]":
-        curve = curve_of_folder(run)
+        curve = found.look()
         return curve, judge(frozen.band, curve, level=frozen.level, sha256=frozen.sha256)
 
-    verdict = follow(out, look, frozen, webhook, once=once)
-    out.show(*view_parts(look()[0], verdict, frozen))
+    curve, verdict = follow(out, look, frozen, webhook, once=once)
+    out.show(*view_parts(curve, verdict, frozen))
     disqualified = out.finish(verdict, verdict.problems)
     return verdict.exit_code or disqualified
 

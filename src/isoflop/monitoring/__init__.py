@@ -6,6 +6,7 @@ What to use when:
   published constants. `planned_run` reads the plan of one of our run folders.
 - `freeze`, `read_frozen`: the band as `watch.json`, hashed, written once; `seal`: hashed only.
 - `curve_of_folder`, `curve_of`: what the run has shown so far, ours or another tool's.
+- `watched`: a run folder of ours, or a TOML file that plans what another tool records.
 - `judge`: band and curve -> `Verdict`, with an alarm that holds its level however often one looks.
 - `stop_or_go`: an estimate of final losses and a run -> go on, stop, or a larger model, with odds;
   `look_ahead`, `going_on`: the same by the law along a run, moved by the curve so far.
@@ -36,6 +37,7 @@ from isoflop.monitoring.planned import Planned, planned_run
 from isoflop.monitoring.sources import MeasuredCurve, curve_of, curve_of_folder
 from isoflop.monitoring.stop_or_go import StopOrGo, Way, metric_gain, stop_or_go
 from isoflop.monitoring.verdict import EXIT_CODES, Verdict, judge
+from isoflop.monitoring.watched import Watched, watched
 from isoflop.monitoring.webhook import check_url, post
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "Seen",
     "StopOrGo",
     "Verdict",
+    "Watched",
     "Way",
     "calibrate_noise",
     "check_url",
@@ -75,4 +78,5 @@ __all__ = [
     "stop_or_go",
     "watch",
     "watch_path",
+    "watched",
 ]

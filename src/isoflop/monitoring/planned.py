@@ -15,11 +15,12 @@ class Planned(NamedTuple):
     """Size [parameters], schedule, learning rate to the end, and tokens a step."""
 
     n_params: float
-    schedule: Schedule
+    schedule: Schedule | None
+    """None where only the rates are known."""
     path: LrPath
     batch_tokens: int
     lineage: str
-    """Id of its trunk, or its own."""
+    """Id of its trunk, or its own; empty for a run that is none of ours."""
 
 
 def planned_run(folder: RunFolder) -> Planned:

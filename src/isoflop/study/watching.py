@@ -29,6 +29,8 @@ def band_of_study(source: Path, run: Planned, *, seed: int = 0) -> Band:
     noise = noise_of_pilots(table, fit)
     what = f"{fit.n_curves} curves of {source}"
     band = forecast_band(fit, run.path, run.n_params, noise, source=what)
+    if run.schedule is None:
+        return band
     ahead = look_ahead(fit, run.schedule, float(run.path.lr.max()), run.n_params)
     return replace(band, ahead=ahead)
 
