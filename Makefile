@@ -6,6 +6,8 @@ VENV := .venv
 PEERS := .venv-peers
 TRACKERS := .venv-trackers
 BIN := $(VENV)/bin
+# PYTEST_WORKERS: processes that share the tests; 0 runs them in pytest's own.
+PYTEST_WORKERS ?= 2
 # A CUDA build of torch reads OMP_NUM_THREADS too: tests set their own small number of threads.
 TEST_ENV := OMP_NUM_THREADS=1
 RUN := $(VENV)/.installed-run
@@ -101,10 +103,10 @@ study-schedules: $(RUN)  ## constant and cosine rates fitted, WSD curves foretol
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_schedules.py
 
 test: $(DEV)  ## the quick suite
-	$(TEST_ENV) $(BIN)/python -m pytest
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 
 test-slow: $(DEV)  ## the statistical suites and the end-to-end ladder
-	$(TEST_ENV) $(BIN)/python -m pytest -m 'slow and not gpu'
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'slow and not gpu'
 
 test-gpu: $(DEV)  ## what needs an accelerator
 	$(BIN)/python -m pytest -m gpu

@@ -3,14 +3,26 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from isoflop.specs import DataSpec, ModelShape, Optimiser, RunConfig, Schedule
 from optional import absent
+from workers import ByFile, turn
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: turn(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    config.option.loadscopereorder = False  # the order is `turn`'s, not that of their counts
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

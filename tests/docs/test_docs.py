@@ -12,6 +12,7 @@ import pytest
 from isoflop._types import PROBLEM_CODES
 from isoflop.cli.entry import known_verbs, run
 from isoflop.specs import read_study
+from workers import LONG, MACHINE
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -120,6 +121,11 @@ def test_architecture_names_every_room():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rooms = [p.name for p in (ROOT / "src" / "isoflop").iterdir() if (p / "__init__.py").exists()]
     assert all(f"`{room}`" in text for room in rooms), rooms
+
+
+def test_files_that_workers_treat_apart_exist():
+    assert all((ROOT / "tests" / file).is_file() for file in (*MACHINE, *LONG))
+    assert not set(MACHINE) & set(LONG)
 
 
 STUDIES = sorted([*ROOT.glob("examples/*.toml"), *ROOT.glob("examples/*/study.toml")])

@@ -74,6 +74,16 @@ CELLS = {
 }
 
 
+def _cores():
+    """A process for every core, behind whatever runs beside: tests of engines wait for answers."""
+    return ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)),
+        mp_context=get_context("spawn"),  # pytest's own workers have threads, which do not fork
+        initializer=os.nice,
+        initargs=(10,),
+    )
+
+
 def _noise(cell, trunk, rng):
     shared = cell.shared * rng.standard_normal(int(trunk.max()) + 1)[trunk]
     bad = rng.random(trunk.size) < cell.bad
@@ -109,7 +119,7 @@ def _covered(name, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 def test_intervals_cover(name):
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("fork")) as pool:
+    with _cores() as pool:
         held = list(pool.map(_covered, [name] * N_LADDERS, range(N_LADDERS), chunksize=10))
     shares = dict(zip(("new run", "mean curve", "N_opt"), np.mean(held, axis=0), strict=True))
     said = {what: share.tolist() for what, share in shares.items()}
@@ -153,7 +163,7 @@ def _peer_case(kind, seed):
 @pytest.mark.parametrize("kind", PEERS)
 def test_no_wider_than_the_narrowest_peer_that_covers(kind):
     count = 200
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("fork")) as pool:
+    with _cores() as pool:
         cases = np.array(list(pool.map(_peer_case, [kind] * count, range(count), chunksize=10)))
     # 95 % of 200 has an sd of 1.5 %.
     assert cases[:, 0].mean() >= 0.91

@@ -112,6 +112,8 @@ class SlurmEngine(Engine):
 
     n_nodes: int = 1
     _hurried_at: float = -1e9
+    _waits: dict[str, float] = field(default_factory=dict)
+    """When a pending job was first seen so."""
 
     def preempt(self, folder: Path) -> None:
         """A job of a partition of higher priority takes both cores for a moment."""
@@ -122,14 +124,19 @@ class SlurmEngine(Engine):
         wait_for(lambda: self.hurry() or len(attempts_of(folder)) > before)
 
     def hurry(self) -> None:
-        """Slurm lets a requeued job wait for two minutes."""
+        """Slurm lets a requeued job wait for two minutes; here two seconds must do.
+
+        None would be too few: slurmd refuses a job that starts again in the second it ended in.
+        """
         if time.monotonic() - self._hurried_at < 0.5:  # every question is two processes
             return
         self._hurried_at = time.monotonic()
         # One that still leaves one of several nodes is pending and completing: it is not to start
         # on them. (Of a node that was down it is said to be leaving for good.)
         rows = self._call("squeue", "--noheader", "--states=PENDING", "--format=%i %t").splitlines()
-        for job in (row.split()[0] for row in rows if self.n_nodes == 1 or row.split()[1] == "PD"):
+        jobs = [row.split()[0] for row in rows if self.n_nodes == 1 or row.split()[1] == "PD"]
+        self._waits = {job: self._waits.get(job, self._hurried_at) for job in jobs}
+        for job in (one for one, since in self._waits.items() if self._hurried_at - since > 1.5):
             # It may have started meanwhile.
             subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"],
                            env={**os.environ, **self.environment}, check=False,

@@ -33,6 +33,7 @@ def stop(*_):
     print("saved", flush=True)
     sys.exit(130)
 signal.signal(signal.SIGTERM, stop)
+print("ready", flush=True)
 time.sleep(float(sys.argv[1]))
 """
 
@@ -170,10 +171,11 @@ def test_a_job_that_slurm_never_knew_is_lost(cluster: SlurmEngine, tmp_path: Pat
 def test_somebody_s_scancel_is_no_preemption(cluster: SlurmEngine, tmp_path: Path) -> None:
     spec, launcher = spec_of(tmp_path / "cancelled", 60.0), launcher_of()
     ticket = ticket_of(spec, launcher.submit(spec))
-    wait_for(lambda: attempts_of(spec.folder) and attempts_of(spec.folder)[0].command_pid)
+    log = spec.folder / "log.txt"
+    wait_for(lambda: log.exists() and "ready" in log.read_text())
     launcher.cancel(ticket)
     assert ended(launcher, ticket) == "cancelled"
-    assert "saved" in (spec.folder / "log.txt").read_text()
+    assert "saved" in log.read_text()
     assert attempts_of(spec.folder)[0].code == 130
 
 

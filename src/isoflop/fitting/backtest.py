@@ -33,6 +33,7 @@ class Held:
 
     missed: Missed
     variance: Array
+    """Zero for candidates without a share, whose draws nobody asks for."""
     weight: Array
     """Share of each candidate (K,), chosen below the cut."""
 
@@ -49,25 +50,30 @@ def backtest(
     and, for laws of size and tokens, three sizes and three horizons.
     """
     held = []
-    for number, kept, left in _cuts(runs, candidates):
-        fits = [fit_law(one.rows(kept), one.law, few=FEW, prior=prior) for one in candidates]
-        variances = []
-        for which, (fitted, one) in enumerate(zip(fits, candidates, strict=True)):
-            rng = np.random.default_rng([seed, 1, number, which])
-            variances.append(_explained(fitted, one.rows(kept), left, rng))
-        inner = tuple(
-            _missed(low, high, _refits(low, candidates, fits, prior))
-            for _, low, high in _cuts(kept, candidates)
-        )
+    cuts = list(_cuts(runs, candidates))
+    known: dict[int, list[LawFit]] = {}
+    for _, kept, _ in cuts:
+        if len(kept) not in known:
+            known[len(kept)] = [
+                fit_law(one.rows(kept), one.law, few=FEW, prior=prior) for one in candidates
+            ]
+    for number, kept, left in cuts:
+        fits = known[len(kept)]
+        inner = []
+        for _, low, high in _cuts(kept, candidates):
+            # A cut keeps the cheapest runs: how many says which, and cuts of cuts often agree.
+            if len(low) not in known:
+                known[len(low)] = _refits(low, candidates, fits, prior)
+            inner.append(_missed(low, high, known[len(low)]))
         in_sample = np.array([one.standard_error for one in fits])
         size = np.array([len(one.law.params) for one in candidates])
-        held.append(
-            Held(
-                missed=_missed(kept, left, fits),
-                variance=np.array(variances),
-                weight=law_weights(inner, in_sample, size, kept.n_trunks),
-            )
-        )
+        weight = law_weights(tuple(inner), in_sample, size, kept.n_trunks)
+        variance = np.zeros((len(fits), len(left)))
+        for which in np.flatnonzero(weight).tolist():
+            rng = np.random.default_rng([seed, 1, number, which])
+            rows = candidates[which].rows(kept)
+            variance[which] = _explained(fits[which], rows, left, rng)
+        held.append(Held(missed=_missed(kept, left, fits), variance=variance, weight=weight))
     return tuple(held)
 
 

@@ -111,6 +111,7 @@ class _Tried:
     rows: list[Runs]
     fits: list[LawFit]
     draws: list[Array]
+    """None (0, P) of a candidate without weight."""
     held: tuple[Held, ...]
     weight: Array
 
@@ -130,13 +131,18 @@ def _try_laws(runs: Runs, laws: tuple[Law, ...], ask: _Ask) -> _Tried:
     missed = tuple(one.missed for one in held)
     size = np.array([len(one.law.params) for one in tried])
     in_sample = np.array([one.standard_error for one in fits])
-    seeds = [np.random.default_rng([ask.seed, 0, number]) for number in range(len(fits))]
-    draws = [
-        draw_parameters(f, part.trunk, ask.n_draws, rng, ask.resampling)
-        for f, part, rng in zip(fits, rows, seeds, strict=True)
-    ]
     weight = law_weights(missed, in_sample, size, runs.n_trunks)
+    draws = [
+        _drawn(one, part.trunk, number, ask) if weight[number] else np.empty((0, one.z.size))
+        for number, (one, part) in enumerate(zip(fits, rows, strict=True))
+    ]
     return _Tried(candidates=tried, rows=rows, fits=fits, draws=draws, held=held, weight=weight)
+
+
+def _drawn(fitted: LawFit, trunk: np.ndarray, number: int, ask: _Ask) -> Array:
+    """Draws (B, P) of one candidate, by a generator of its own: others do not move them."""
+    rng = np.random.default_rng([ask.seed, 0, number])
+    return draw_parameters(fitted, trunk, ask.n_draws, rng, ask.resampling)
 
 
 def _problems(table: Table, tried: _Tried, ask: _Ask) -> tuple[Problem, ...]:

@@ -106,16 +106,21 @@ def generic_curvature(target: Target, z: Array, losses: Array, weight: Array) ->
         value = law.predict(theta, target.inputs)
         slope = law.jacobian(theta, target.inputs) * law.d_theta(theta)[..., None, :]
         if not target.level:
-            slope = slope / value[..., None]
+            slope /= value[..., None]
             value = np.log(value)
         residual = value - losses
         loss, first, _ = row_loss(target, residual)
         pull = np.where(residual == 0, 1.0, first / np.where(residual == 0, 1.0, residual))
-    slope = np.where(np.isfinite(slope), slope, 0.0)
-    weighted = slope * (weight * np.where(np.isfinite(pull), pull, 0.0))[..., None]
-    first = np.where(np.isfinite(first), first, 0.0) * weight
+    slope, pull, first = _finite(slope), _finite(pull), _finite(first)
+    weighted = slope * (weight * pull)[..., None]
     return Curvature(
         objective=(loss * weight).sum(axis=-1),
-        gradient=(slope * first[..., None]).sum(axis=-2),
+        gradient=((first * weight)[..., None, :] @ slope)[..., 0, :],
         hessian=np.swapaxes(weighted, -1, -2) @ slope,
     )
+
+
+def _finite(values: Array) -> Array:
+    """The values, zero where they are no numbers; the very same array where all are."""
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, 0.0)

@@ -232,24 +232,26 @@ def _curvature(target: Target, z: Array, losses: Array, weight: Array) -> Curvat
         hessian = at.hessian + np.diag(target.prior_precision)
         objective = at.objective + 0.5 * (off * pull).sum(axis=-1)
         at = Curvature(objective=objective, gradient=at.gradient + pull, hessian=hessian)
-    objective = np.where(np.isfinite(at.objective), at.objective, np.inf)
-    return replace(at, objective=objective)
+    finite = np.isfinite(at.objective)
+    return at if finite.all() else replace(at, objective=np.where(finite, at.objective, np.inf))
 
 
 def _step(target: Target, z: Array, hessian: Array, gradient: Array, damping: Array) -> Array:
     held = _held(target, z, gradient)
-    gradient = np.where(held, 0.0, gradient)
-    free = np.logical_not(held)
-    matrix = hessian * free[:, :, None] * free[:, None, :]
+    matrix = hessian
+    if held.any():
+        free = np.logical_not(held)
+        gradient = np.where(held, 0.0, gradient)
+        matrix = hessian * free[:, :, None] * free[:, None, :]
+    diagonal = np.arange(z.shape[-1])
     # Newton's matrix may be indefinite far from the minimum; its size still gives the scale.
-    scale = np.abs(np.einsum("bii->bi", matrix))
+    scale = np.abs(matrix[:, diagonal, diagonal])
     # A parameter that nothing depends on (a floor at zero) has no scale of its own.
     scale = np.maximum(scale, 1e-12 * np.maximum(scale.max(axis=-1, keepdims=True), 1e-300))
     # Jacobi scaling keeps the solve well posed whatever the units of the parameters.
     root = np.sqrt(scale)
     matrix = matrix / (root[:, :, None] * root[:, None, :])
-    diagonal = np.arange(z.shape[-1])
-    matrix[:, diagonal, diagonal] += damping[:, None] + np.where(held, 1.0, 0.0) + 1e-15
+    matrix[:, diagonal, diagonal] += damping[:, None] + held + 1e-15
     with np.errstate(over="ignore", invalid="ignore"):
         # Where nothing bends, a step beyond all numbers is as good as the longest allowed.
         step = -np.linalg.solve(matrix, (gradient / root)[..., None])[..., 0] / root

@@ -64,54 +64,61 @@ def _additive(law: Law, inputs: Inputs, loss: Array) -> Array:
     used = np.zeros((len(choice), 1 + len(law.terms)), dtype=int)
     for k, term in enumerate(law.terms):
         used[:, k + 1] = 1 + k * size + choice[:, exponents.index(term.exponent)]
-    amplitudes, error = _nonnegative_each((columns @ columns.T), columns.sum(axis=-1), used)
+    gram = (columns @ columns.T)[used[:, :, None], used[:, None, :]]
+    amplitudes, error = _nonnegative_each(gram, columns.sum(axis=-1)[used])
     starts = np.ones((len(choice), len(law.params)))
     starts[:, exponents] = EXPONENTS[choice]
     starts[:, [0, *(term.amplitude for term in law.terms)]] = _floored(amplitudes, loss)
     return starts[np.argsort(error, kind="stable")]
 
 
-def _nonnegative_each(gram: Array, moment: Array, used: np.ndarray) -> tuple[Array, Array]:
-    """Non-negative least squares of ones on the `used` columns (S, K), by every set of active ones.
+def _nonnegative_each(gram: Array, moment: Array) -> tuple[Array, Array]:
+    """Non-negative least squares of S problems of K columns, by every set of active ones.
 
-    Returns the amplitudes (S, K) and the error (S,) less that of the empty model.
+    Args:
+        gram: inner products of the columns (S, K, K).
+        moment: those of the columns with the goal (S, K).
+
+    Returns:
+        The amplitudes (S, K) and the error (S,) less that of the empty model.
     """
-    count = used.shape[-1]
-    best, answer = np.full(len(used), np.inf), np.zeros(used.shape)
+    count = moment.shape[-1]
+    best, answer = np.full(len(moment), np.inf), np.zeros(moment.shape)
     for size in range(1, count + 1):
         for active in combinations(range(count), size):
-            pick = used[:, list(active)]
-            part = gram[pick[:, :, None], pick[:, None, :]] + 1e-12 * np.eye(size)
-            values = np.linalg.solve(part, moment[pick][..., None])[..., 0]
+            pick = list(active)
+            part = gram[:, pick][:, :, pick] + 1e-12 * np.eye(size)
+            values = np.linalg.solve(part, moment[:, pick, None])[..., 0]
             # |1 - X v|^2 = R - v'm at the least-squares point: the larger v'm, the better.
-            error = -(values * moment[pick]).sum(axis=-1)
+            error = -(values * moment[:, pick]).sum(axis=-1)
             good = (values >= 0).all(axis=-1) & (error < best)
             best = np.where(good, error, best)
             filled = np.zeros_like(answer)
-            filled[:, list(active)] = values
+            filled[:, pick] = values
             answer = np.where(good[:, None], filled, answer)
     return answer, best
 
 
 def _kaplan(law: Law, inputs: Inputs, loss: Array) -> Array:
-    n, d = inputs["n_params"], inputs["n_tokens"]
-    floors = FLOORS if law.name == "kaplan_floor" else FLOORS[:1]
-    starts = []
-    for share in floors:
-        rest = loss - share * loss.min()
-        for alpha_n in EXPONENTS:
-            for alpha_d in EXPONENTS:
-                power = alpha_n / alpha_d
-                columns = np.stack([n**-power, 1 / d], axis=1)
-                # dL = alpha_d (L-E)^(1 - 1/alpha_d) d[(L-E)^(1/alpha_d)]: relative errors of L.
-                weight = alpha_d * rest ** (1 - 1 / alpha_d) / loss
-                goal = rest ** (1 / alpha_d)
-                a, b = _nonnegative(columns * weight[:, None], goal * weight)
-                a, b = np.maximum([a, b], 1e-3 * max(a, b, 1e-12))
-                theta = [a ** (1 / power), b, alpha_n, alpha_d]
-                floor = [max(share, 0.05) * loss.min()]
-                starts.append(floor + theta if law.name == "kaplan_floor" else theta)
-    return np.array(starts)
+    """Every floor and pair of exponents; both amplitudes by non-negative least squares."""
+    with_floor = law.name == "kaplan_floor"
+    grid = product(FLOORS if with_floor else FLOORS[:1], EXPONENTS, EXPONENTS)
+    share, alpha_n, alpha_d = np.array(list(grid)).T
+    power = alpha_n / alpha_d
+    rest = loss - share[:, None] * loss.min()
+    # dL = alpha_d (L-E)^(1 - 1/alpha_d) d[(L-E)^(1/alpha_d)]: relative errors of L.
+    weight = alpha_d[:, None] * rest ** (1 - 1 / alpha_d[:, None]) / loss
+    by_data = np.broadcast_to(1 / inputs["n_tokens"], rest.shape)
+    columns = np.stack([inputs["n_params"] ** -power[:, None], by_data], axis=1) * weight[:, None]
+    norm = np.linalg.norm(columns, axis=-1)
+    columns = columns / norm[..., None]
+    goal = rest ** (1 / alpha_d[:, None]) * weight
+    moment = (columns @ goal[..., None])[..., 0]
+    both = _nonnegative_each(columns @ np.swapaxes(columns, 1, 2), moment)[0] / norm
+    a, b = np.maximum(both, 1e-3 * np.maximum(both.max(axis=1, keepdims=True), 1e-12)).T
+    theta = [a ** (1 / power), b, alpha_n, alpha_d]
+    floor = [np.maximum(share, 0.05) * loss.min()] if with_floor else []
+    return np.stack([*floor, *theta], axis=1)
 
 
 def _farseer(inputs: Inputs, loss: Array) -> Array:

@@ -112,6 +112,8 @@ class Law:
     def to_theta(self, z: Array) -> Array:
         """Parameters (..., P) from search coordinates z: exp where positive."""
         real = self.real
+        if not real.any():
+            return np.asarray(np.exp(z))
         return np.asarray(np.where(real, z, np.exp(np.where(real, 0.0, z))))
 
     def to_z(self, theta: Array) -> Array:
