@@ -1,6 +1,8 @@
 """Runs that another tool records: the plan's file is read strictly, and the right run is taken."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,3 +94,12 @@ def test_a_run_that_is_not_there_is_named(plan, change, named):
     plan.write_text(PLAN.replace(*change))
     with pytest.raises(InputError, match=named):
         watched(plan).look()
+
+
+def test_the_plan_of_the_page_is_one(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", page, re.S | re.M)
+    (tmp_path / "big.toml").write_text(text)
+    plan = watched(tmp_path / "big.toml").plan
+    assert plan.path.n_tokens[-1] == 1.4e12
+    assert plan.schedule.hold_tokens == 1.12e12
