@@ -1,6 +1,6 @@
 """`plan`: an estimate, one goal and limits become a `Plan`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 from isoflop._errors import InputError
 from isoflop._types import LEVEL, Interval, Prediction, Problem
 from isoflop.accounting import (
+    ACCELERATORS,
     Accelerator,
     find_accelerator,
     size_under,
@@ -75,7 +76,7 @@ def plan(
     max_usd: float | None = None,
     max_n_params: float | None = None,
     max_n_tokens: float | None = None,
-    hardware: str | Accelerator = "H100-SXM",
+    hardware: str | Accelerator | Sequence[Accelerator] = "H100-SXM",
     n_devices: int | None = None,
     mfu: float | None = None,
     step_mfu: float | None = None,
@@ -121,8 +122,8 @@ def plan(
         max_usd: see `usd`.
         max_n_params: see `n_params`.
         max_n_tokens: see `n_tokens`; tokens that there are.
-        hardware: name of an accelerator, or one of your own; "any" weighs days against money for
-            all that are known and takes the cheapest that keeps the limits.
+        hardware: name of an accelerator, or one of your own; several, or "any" for all that are
+            known, are weighed, days against money: the cheapest that keeps the limits is taken.
         n_devices: how many of them; left out, a node, or as many as hold the model and meet
             `max_days`.
         mfu: end-to-end share of the dense peak as you know it, 0 to 1; left out, it is drawn from
@@ -166,9 +167,8 @@ def plan(
     }
     wish = build or BuildWish()
     estimate, second = _steps_of(source, task)
-    anywhere = isinstance(hardware, str) and hardware.lower() == ANY
-    named = _FIRST if anywhere else hardware
-    device = find_accelerator(named) if isinstance(named, str) else named
+    among = _among(hardware)
+    device = among[0] if among else _one(hardware)
     request = Request(
         goal=_with_size(_given(goal), wish, estimate),
         limits=_given(limits),
@@ -183,13 +183,30 @@ def plan(
         sure=sure,
         level=level,
     )
-    made = _on_the_best(estimate, request) if anywhere else _planned(estimate, request)
+    made = _on_the_best(estimate, request, among) if among else _planned(estimate, request)
     if explain:
         made = _explained(estimate, made, wish, inference_flop_cost)
     return replace(made, forced=force)
 
 
-def _on_the_best(estimate: Estimate, request: Request) -> Plan:
+def _among(hardware: str | Accelerator | Sequence[Accelerator]) -> tuple[Accelerator, ...]:
+    """Accelerators to choose among, the one that a size is first planned for in front."""
+    if isinstance(hardware, Accelerator):
+        return ()
+    if isinstance(hardware, str):
+        hardware = ACCELERATORS if hardware.lower() == ANY else ()
+    return tuple(sorted(hardware, key=lambda one: one.name != _FIRST))
+
+
+def _one(hardware: str | Accelerator | Sequence[Accelerator]) -> Accelerator:
+    if isinstance(hardware, Accelerator):
+        return hardware
+    if isinstance(hardware, str):
+        return find_accelerator(hardware)
+    raise InputError("no accelerator is given to choose among. Name one, or any.")
+
+
+def _on_the_best(estimate: Estimate, request: Request, among: tuple[Accelerator, ...]) -> Plan:
     """The plan on whichever accelerators are the cheapest that keep the limits."""
     stated = {name: getattr(request.machine, name) for name in ("mfu", "step_mfu", "price")}
     named = {**stated, **({request.budget: request.goal[request.budget]} if request.budget else {})}
@@ -211,6 +228,7 @@ def _on_the_best(estimate: Estimate, request: Request) -> Plan:
         first.build.architecture,
         context=first.build.context,
         batch_tokens=int(first.build.batch_tokens.value),
+        accelerators=among,
         n_devices=None if n_devices is None else [n_devices],
         max_days=request.limits.get("max_days"),
         max_usd=request.limits.get("max_usd"),
@@ -220,7 +238,7 @@ def _on_the_best(estimate: Estimate, request: Request) -> Plan:
     best = choice.best
     if best is None:
         raise InputError(f"{choice.problems[0].text} {choice.problems[0].remedy}")
-    machine = Machine(device=find_accelerator(best.accelerator), n_devices=best.n_devices)
+    machine = Machine(device=find_accelerator(best.accelerator, among), n_devices=best.n_devices)
     made = _planned(estimate, replace(request, machine=machine))
     kept = tuple(one for one in choice.options if one.on_front or one == best)
     return replace(

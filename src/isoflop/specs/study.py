@@ -278,6 +278,7 @@ class PlanSection(Section):
     max_n_params: float | None = None
     max_n_tokens: float | None = None
     hardware: str = "H100-SXM"
+    """A name, or "any": whichever is cheapest within the limits."""
     hardware_file: str | None = None
     """TOML with accelerators and prices of your own, relative to the study file."""
     n_devices: int = 8

@@ -80,15 +80,22 @@ class StudyFolder:
         Raises:
             StudyError: the file cannot be used, or none is called so.
         """
-        file = self.config.plan.hardware_file
         try:
-            known = ACCELERATORS if file is None else read_hardware(self.base / file)
-        except InputError as error:
-            raise StudyError(f"plan.hardware_file: {error}") from error
-        try:
-            return find_accelerator(name, known)
+            return find_accelerator(name, self.accelerators())
         except InputError as error:
             raise StudyError(f"plan.hardware: {error}") from error
+
+    def accelerators(self) -> tuple[Accelerator, ...]:
+        """All that are known, those of `plan.hardware_file` among them.
+
+        Raises:
+            StudyError: the file cannot be used.
+        """
+        file = self.config.plan.hardware_file
+        try:
+            return ACCELERATORS if file is None else tuple(read_hardware(self.base / file))
+        except InputError as error:
+            raise StudyError(f"plan.hardware_file: {error}") from error
 
     def keep(self) -> None:
         """Make the folder complete: the study file, where it came from, its overrides.
@@ -158,7 +165,10 @@ def open_study(
         data = settle_vocabulary(config.data, base=study.base, folder=study.data)
         study = replace(study, config=replace(config, data=data))
         _check(study.config)
-        study.accelerator(study.config.plan.hardware)
+        if study.config.plan.hardware == "any":
+            study.accelerators()
+        else:
+            study.accelerator(study.config.plan.hardware)
     return study
 
 

@@ -191,8 +191,8 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
         }
     wanted = {name: wishes.get(name) for name in _ASIDE}
     asked = {n: getattr(section, n) if wish is None else wish for n, wish in wanted.items()}
-    if asked["hardware"] != "any":
-        asked["hardware"] = study.accelerator(asked["hardware"])
+    anywhere = asked["hardware"] == "any"
+    asked["hardware"] = study.accelerators() if anywhere else study.accelerator(asked["hardware"])
     # A share of the peak that is asked for replaces the study's, of whichever kind.
     if wishes.get("mfu") is not None or wishes.get("step_mfu") is not None:
         asked |= {name: wishes.get(name) for name in ("mfu", "step_mfu")}

@@ -70,7 +70,9 @@ def dry_run(study: StudyFolder, *, profile: bool = False, stage: Stage = silent)
         for run in job.runs
     }
     section = study.config.plan
-    accelerator = study.accelerator(section.hardware)
+    # Pilots run somewhere before the plan has chosen among all.
+    named = "H100-SXM" if section.hardware == "any" else section.hardware
+    accelerator = study.accelerator(named)
     runs = [
         priced(
             run,
