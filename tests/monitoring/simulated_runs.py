@@ -13,7 +13,7 @@ FIRST = 4e5
 NOISE = CurveNoise(
     offset=0.006, smooth=0.003, length=1.0, drift=0.002, memory=2e5, white=0.001, freedom=20.0
 )
-AT = np.linspace(FIRST, END, 120)
+AT = np.linspace(FIRST, END, 80)
 MIDDLE = 0.5 * END
 
 

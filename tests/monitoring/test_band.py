@@ -46,7 +46,7 @@ def test_the_final_loss_narrows_and_covers():
     # so that they are a little wide.
     forecast, rng = band(), np.random.default_rng(1)
     medians = [np.log(forecast.final(NOTHING).high / forecast.final(NOTHING).low)]
-    for n in (30, 60, 90):
+    for n in (20, 40, 60):
         runs = [healthy(rng) for _ in range(200)]
         found = [forecast.final(some(logs, n)) for logs in runs]
         ends = [np.exp(logs[-1]) for logs in runs]
