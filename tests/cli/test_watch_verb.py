@@ -1,18 +1,21 @@
 """`isoflop watch`: freezes once, follows to the end, and its exit codes are the verdict's."""
 
+import io
 import json
 import shutil
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from isoflop import find_published
 from isoflop.cli.entry import run
 from isoflop.cli.output import Output
-from isoflop.cli.watching import follow
+from isoflop.cli.watching import HEIGHT, WIDTH, chart, follow, view
 from isoflop.monitoring import (
     curve_of_folder,
     judge,
@@ -230,3 +233,23 @@ def test_a_run_of_another_tool_is_watched_by_a_published_law(tmp_path, capsys):
     assert found["change"]["shape"] == "jump"
     assert found["change"]["since"] == pytest.approx(12.2e6, rel=0.05)
     assert found["change"]["size"] == pytest.approx(0.03, rel=0.3)
+
+
+def test_the_view_fits_80_columns_and_shows_text_as_it_is(study):
+    frozen = read_frozen(study / "runs" / RUN)
+    curve = replace(curve_of_folder(study / "runs" / RUN), run="[red]x[/red]")
+    verdict = replace(judge(frozen.band, curve), text="[bold]off[/bold]", cause="[link=x]")
+    lines = chart(curve, frozen).splitlines()
+    assert len(lines) == HEIGHT
+    assert max(map(len, lines)) <= 80
+    body = [line[8:] for line in lines]
+    columns = ["".join(line[i] for line in body) for i in range(WIDTH)]
+    # In every column the forecast, or the curve's point on it; as many points as can be told apart.
+    assert all(set(column) & {"-", "*"} for column in columns)
+    assert 8 <= sum("*" in column for column in columns) <= curve.usable(frozen.band).sum()
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(view(curve, verdict, frozen))
+    shown = console.export_text()
+    assert "[red]x[/red]" in shown
+    assert "[bold]off[/bold]" in shown
+    assert max(map(len, shown.splitlines())) <= 80

@@ -172,6 +172,8 @@ def view_parts(
     curve: "MeasuredCurve", verdict: "Verdict", frozen: "Frozen"
 ) -> "list[RenderableType]":
     """The verdict in a line, the curve on its band, and the figures."""
+    from rich.markup import escape
+
     from isoflop.cli.render import si, table_of
 
     now, end = verdict.final, verdict.final_frozen
@@ -190,7 +192,7 @@ def view_parts(
         rows += _going_on(verdict.going_on)
     if frozen.begun_tokens:
         rows.append(("forecast made at", f"{si(frozen.begun_tokens)} tokens, not before the run"))
-    heading = (f"run {verdict.run}", "")
+    heading = (escape(f"run {verdict.run}"), "")
     return [verdict.text, chart(curve, frozen), table_of("", heading, rows)]
 
 
