@@ -62,6 +62,19 @@ def test_an_empty_series_is_an_empty_curve():
     assert curve_of(foreign(loss=series([], [])), loss="loss", tokens_per_step=1).n_tokens.size == 0
 
 
+def test_a_counter_of_tokens_that_goes_back_is_an_attempt_too():
+    tokens = series([1, 2, 3, 4], [1000, 1200, 500, 700])
+    run = foreign(loss=series([1, 2, 3, 4], [5, 4, 4.5, 4.2]), tokens=tokens)
+    found = curve_of(run, loss="loss", tokens="tokens")
+    assert found.n_tokens.tolist() == [500, 700]
+    assert found.loss.tolist() == [4.5, 4.2]
+
+
+def test_any_series_is_a_sign_of_life():
+    run = foreign(loss=series([1], [5], [100.0]), gpu=series([1, 2], [0, 0], [110.0, 170.0]))
+    assert curve_of(run, loss="loss", tokens_per_step=1).heartbeat == 170.0
+
+
 def test_only_losses_that_the_forecast_covers_are_judged():
     logs = healthy(np.random.default_rng(0))
     at = np.concatenate([[1e3], AT, [2 * END]])

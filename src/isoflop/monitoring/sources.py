@@ -142,8 +142,7 @@ def curve_of(
     Raises:
         InputError: a series is not there, or neither tokens nor tokens a step are given.
     """
-    named = {"loss": loss, **({"tokens": tokens} if tokens else {}), **({"lr": lr} if lr else {})}
-    for name in named.values():
+    for name in filter(None, (loss, tokens, lr)):
         if name not in foreign.series:
             raise InputError(
                 f"{foreign.place}: no series {name!r}, but {', '.join(sorted(foreign.series))}. "
@@ -151,36 +150,49 @@ def curve_of(
             )
     main = foreign.series[loss]
     kept = latest_attempt(main.step)
+    n_tokens = _tokens_at(foreign, main.step[kept], tokens, tokens_per_step)
+    known = np.flatnonzero(np.isfinite(n_tokens) & (n_tokens > 0))
+    # A counter of tokens may go back where the step does not.
+    stands = known[latest_attempt(n_tokens[known])]
+    kept, n_tokens = kept[stands], n_tokens[stands]
     step = main.step[kept]
-    if tokens is not None:
-        n_tokens = _at_steps(foreign.series[tokens], step)
-    elif tokens_per_step is not None and tokens_per_step > 0:
-        n_tokens = step.astype(np.float64) * tokens_per_step
-    else:
-        raise InputError(
-            f"{foreign.place}: tokens must be known, but neither `tokens` nor `tokens_per_step > "
-            "0` is given. Name the series of tokens seen, or give the batch in tokens."
-        )
-    rate = np.full(step.size, math.nan) if lr is None else _at_steps(foreign.series[lr], step)
-    good = np.isfinite(n_tokens) & (n_tokens > 0)
-    good[good] = np.append(np.diff(n_tokens[good]) > 0, True) if good.any() else good[good]
-    wall = main.wall_s[kept][good]
-    known = wall[np.isfinite(wall)]
     return MeasuredCurve(
         run=foreign.name or foreign.run_id,
-        n_tokens=n_tokens[good],
-        loss=main.value[kept][good],
-        lr=rate[good],
-        wall_s=wall,
+        n_tokens=n_tokens,
+        loss=main.value[kept],
+        lr=np.full(step.size, math.nan) if lr is None else _at_steps(foreign.series[lr], step),
+        wall_s=main.wall_s[kept],
         state=foreign.state,
-        heartbeat=float(known.max()) if known.size else math.nan,
+        heartbeat=_last_sign(foreign),
     )
 
 
-def latest_attempt(step: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Places of the points that stand, ascending in step: a point that goes back undoes those on.
+def _tokens_at(
+    foreign: ForeignRun,
+    step: NDArray[np.int64],
+    tokens: str | None,
+    tokens_per_step: float | None,
+) -> Array:
+    if tokens is not None:
+        return _at_steps(foreign.series[tokens], step)
+    if tokens_per_step is not None and tokens_per_step > 0:
+        return step.astype(np.float64) * tokens_per_step
+    raise InputError(
+        f"{foreign.place}: tokens must be known, but neither `tokens` nor `tokens_per_step > 0` is "
+        "given. Name the series of tokens seen, or give the batch in tokens."
+    )
 
-    Of steps 1 2 3 4 3 4 5 the last five stand: 1 2 then 3 4 5.
+
+def _last_sign(foreign: ForeignRun) -> float:
+    """Latest time of any series: losses may be logged more seldom than others; NaN of none."""
+    times = [series.wall_s[np.isfinite(series.wall_s)] for series in foreign.series.values()]
+    return max((float(one.max()) for one in times if one.size), default=math.nan)
+
+
+def latest_attempt(step: NDArray[np.int64] | Array) -> NDArray[np.int64]:
+    """Places of the points that stand, ascending in step: one that goes back undoes those from it.
+
+    Of steps 1 2 3 4 3 4 5 there stand 1 2 and the later 3 4 5.
     """
     # A point stands if no later one has its step or a lower one.
     lowest_after = np.minimum.accumulate(step[::-1])[::-1]

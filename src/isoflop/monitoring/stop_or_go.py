@@ -9,7 +9,7 @@ arXiv:2302.13971, sec. 2.3 and figure 1).
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -101,40 +101,37 @@ def stop_or_go(
     Raises:
         InputError: a count, compute, loss or gain is not positive, or the law is another.
     """
-    spent = FLOPS_PER_PARAM_TOKEN * n_params * n_tokens
-    flops = spent if flops is None else flops
+    flops = FLOPS_PER_PARAM_TOKEN * n_params * n_tokens if flops is None else flops
     _positive(n_params=n_params, n_tokens=n_tokens, flops=flops, loss=loss, least_gain=least_gain)
-    on_tokens = n_tokens + flops / (FLOPS_PER_PARAM_TOKEN * n_params)
-    size = max(float(best_split(estimate, [flops]).n_params.mean[0]), n_params)
-    new_tokens = flops / (FLOPS_PER_PARAM_TOKEN * size)
-    sizes = np.array([n_params, n_params, size, n_params, n_params])
-    steps = np.array([1.0, on_tokens / n_tokens, 0.0, 1 + SLOPE_SHARE, 2.0]) * n_tokens
-    steps[2] = new_tokens
-    draws = _draws(estimate, sizes, steps, loss, seed)
-    here, on, new, step, double = draws.T
+    drawn = _draw(estimate, n_params, n_tokens, flops, loss, seed)
+    here, on, new = drawn.here, drawn.on, drawn.new
     ways = {
-        "go_on": _way(n_params, on_tokens, flops, here, on, price),
-        "larger": _way(size, new_tokens, flops, here, new, price),
+        "go_on": _way(n_params, drawn.on_tokens, flops, here, on, price),
+        "larger": _way(drawn.size, drawn.new_tokens, flops, here, new, price),
     }
     least = estimate.sigma * float(np.median(here)) if least_gain is None else least_gain
-    odds = {
-        "go_on": float(np.mean(on < new)),
-        "worth_it": float(np.mean(here - np.minimum(on, new) >= least)),
-    }
-    slope = _interval((here - step) / (SLOPE_SHARE * n_tokens))
-    advice = _advice(odds)
-    return StopOrGo(
+    slope = _interval((here - drawn.step) / (SLOPE_SHARE * n_tokens))
+    return _decided(
+        ways,
+        odds={
+            "go_on": float(np.mean(on < new)),
+            "worth_it": float(np.mean(here - np.minimum(on, new) >= least)),
+        },
         now=_interval(here),
         gain_per_token=slope,
-        gain_per_doubling=_interval(here - double),
+        gain_per_doubling=_interval(here - drawn.double),
         gain_per_usd=_per_usd(slope.value, n_params, price),
-        **ways,
-        odds=odds,
         least_gain=least,
-        advice=advice,
-        text=_text(advice, odds, ways, least),
-        problems=estimate.predict({"n_params": sizes, "n_tokens": steps}).problems,
+        problems=drawn.problems,
     )
+
+
+def _decided(ways: dict[str, Way], *, odds: Mapping[str, float], **figures: Any) -> StopOrGo:
+    """All of it with the advice that the odds give."""
+    advice = _advice(odds)
+    text = _text(advice, odds, ways, figures["least_gain"])
+    go_on, larger = ways["go_on"], ways["larger"]
+    return StopOrGo(go_on=go_on, larger=larger, odds=odds, advice=advice, text=text, **figures)
 
 
 def metric_gain(n_tokens: ArrayLike, values: ArrayLike, level: float = LEVEL) -> Interval:
@@ -166,9 +163,46 @@ def metric_gain(n_tokens: ArrayLike, values: ArrayLike, level: float = LEVEL) ->
     return Interval(value=slope, low=slope - reach, high=slope + reach, level=level)
 
 
-def _draws(estimate: Estimate, sizes: Array, tokens: Array, loss: float | None, seed: int) -> Array:
-    """Losses (S, 5): here, gone on, the new model, a little more, doubled; noise as it falls."""
-    columns = {"n_params": sizes, "n_tokens": tokens}
+class _Drawn(NamedTuple):
+    """Losses (S,): here, gone on, of the new model, a little further, at twice the tokens."""
+
+    here: Array
+    on: Array
+    new: Array
+    step: Array
+    double: Array
+    on_tokens: float
+    size: float
+    new_tokens: float
+    problems: tuple[Problem, ...]
+
+
+def _draw(
+    estimate: Estimate,
+    n_params: float,
+    n_tokens: float,
+    flops: float,
+    loss: float | None,
+    seed: int,
+) -> _Drawn:
+    """Where both ways lead, row by row with the same parameters."""
+    on_tokens = n_tokens + flops / (FLOPS_PER_PARAM_TOKEN * n_params)
+    size = max(float(best_split(estimate, [flops]).n_params.mean[0]), n_params)
+    new_tokens = flops / (FLOPS_PER_PARAM_TOKEN * size)
+    further = [(1 + SLOPE_SHARE) * n_tokens, 2 * n_tokens]
+    columns = {
+        "n_params": np.array([n_params, n_params, size, n_params, n_params]),
+        "n_tokens": np.array([n_tokens, on_tokens, new_tokens, *further]),
+    }
+    losses = _losses(estimate, columns, loss, seed).T
+    problems = estimate.predict(columns).problems
+    return _Drawn(*losses, on_tokens, size, new_tokens, problems)
+
+
+def _losses(
+    estimate: Estimate, columns: Mapping[str, Array], loss: float | None, seed: int
+) -> Array:
+    """Losses (S, 5) at the five places, with the noise that each has."""
     logs = np.log(estimate.sample(columns, DRAWS, of="mean", seed=seed))
     rng = np.random.default_rng([seed, 1])
     own, other = estimate.sigma * rng.standard_normal((2, DRAWS))

@@ -110,11 +110,9 @@ def judge(
     now: float | None = None,
     sha256: str = "",
 ) -> Verdict:
-    """The verdict on a run's curve so far; asked as often as one likes.
+    """The verdict on a run's curve up to now by its frozen forecast; asked as often as one likes.
 
     Args:
-        band: the frozen forecast.
-        curve: all points of the run up to now.
         level: share of healthy runs whose alarm may ever ring.
         now: seconds since the epoch; the clock's where None.
         sha256: of the forecast, for the record.
