@@ -194,9 +194,9 @@ def _draw(
         "n_params": np.array([n_params, n_params, size, n_params, n_params]),
         "n_tokens": np.array([n_tokens, on_tokens, new_tokens, *further]),
     }
-    losses = _losses(estimate, columns, loss, seed).T
+    here, on, new, step, double = _losses(estimate, columns, loss, seed).T
     problems = estimate.predict(columns).problems
-    return _Drawn(*losses, on_tokens, size, new_tokens, problems)
+    return _Drawn(here, on, new, step, double, on_tokens, size, new_tokens, problems)
 
 
 def _losses(
