@@ -12,6 +12,7 @@ import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,15 @@ def run_all(root: Path, tasks: Sequence[Task], processes: int) -> None:
     if not left:
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for _ in pool.map(_train_one, [root] * len(left), left):
-            pass
+    try:
+        with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            for _ in pool.map(_train_one, [root] * len(left), left):
+                pass
+    except BrokenProcessPool as error:
+        raise SystemExit(
+            "a process that trains was ended from outside (memory?): run the same command again, "
+            "it goes on with what is left"
+        ) from error
 
 
 def curve_path(root: Path, config: RunConfig) -> Path:
