@@ -47,7 +47,7 @@ class Task:
 def run_all(root: Path, tasks: Sequence[Task], processes: int) -> None:
     """Train what is not there yet, in order, each process one run after the other."""
     (root / "curves").mkdir(parents=True, exist_ok=True)
-    left = [task for task in tasks if not curve_path(root, task.config).exists()]
+    left = [task for task in tasks if not _is_there(root, task)]
     if not left:
         return
     context = multiprocessing.get_context("spawn")
@@ -60,6 +60,12 @@ def run_all(root: Path, tasks: Sequence[Task], processes: int) -> None:
             "a process that trains was ended from outside (memory?): run the same command again, "
             "it goes on with what is left"
         ) from error
+
+
+def _is_there(root: Path, task: Task) -> bool:
+    """Whether a run and all that it is harmed by have been trained."""
+    path = curve_path(root, task.config)
+    return path.exists() and set(task.harms) <= set(read_json(path, remedy="Delete it."))
 
 
 def curve_path(root: Path, config: RunConfig) -> Path:

@@ -69,3 +69,4 @@ def test_runs_that_are_there_are_not_trained_again(short_runs, config, root):
     short_runs.run_all(root, [short_runs.Task(config=config)], 1)
     assert short_runs.read_curves_of(root, config)["healthy"].loss.tolist() == [2.0]
     assert short_runs.seconds_of(root, config) == 3.0
+    assert not short_runs._is_there(root, short_runs.Task(config=config, harms=("rate",)))
