@@ -14,7 +14,7 @@ The last line:
     final_25/50/75  at that share of the run: median error of the final loss [%], share of 90 %
                     intervals that hold it, median error of the naive extrapolation [%]
 
-About half an hour on two cores; resumable. `--healthy` and `--harmed` try it on fewer.
+About 15 minutes on two quiet cores; resumable. `--healthy` and `--harmed` try it on fewer.
 """
 
 import argparse
