@@ -19,7 +19,7 @@ DEV := $(VENV)/.installed-dev
 	study-mistuned study-branches study-data study-watch study-schedules \
 	test test-slow test-gpu check format bench bench-fit bench-accuracy bench-train bench-gpu \
 	bench-contamination bench-quality bench-dedup bench-corpus bench-plan \
-	bench-import trackers docs clean
+	bench-store bench-import trackers docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -153,6 +153,9 @@ bench-plan: $(RUN)  ## parameters, FLOPs and hours of published models beside th
 
 bench-import: $(RUN) $(TRACKERS)/.installed  ## seconds to read 2,000 rows that the trackers wrote
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_import.py --trackers $(TRACKERS)/bin/python
+
+bench-store: $(RUN)  ## 32 writers at once, and a list of 1,000 runs
+	$(BIN)/python scripts/bench_store.py
 
 docs: $(DEV)  ## regenerate docs/formats.md and printed outputs, and test every link and command
 	$(BIN)/python scripts/formats.py

@@ -15,6 +15,7 @@ VERBS = [
     "data",
     "run",
     "status",
+    "import",
     "fit",
     "compare",
     "plan",
@@ -32,6 +33,10 @@ OPTIONS = {
     "data": {"study", "recipe", "into", "set_", "recipes", "quality", "json"},
     "run": {"study", "into", "set_", "dry_run", "profile", "extend", "tokens", "label", "json"},
     "status": {"folder", "json"},
+    "import": {
+        "source", "into", "to", "dry_run", "map_", "n_params", "batch_tokens", "convention",
+        "unit", "kind", "json",
+    },
     "fit": {"source", "law", "card", "curves", "json"},
     "compare": {"a", "b", "against", "target", "loss", "flops", "json"},
     "next": {"source", "flops", "n_params", "n_tokens", "budget", "json"},

@@ -129,7 +129,8 @@ def test_broken_study_is_named(tmp_path, capsys, line, named):
     assert str(path) in result["error"]
 
 
-def test_dry_run_on_accelerators_prices_every_rung(tmp_path, capsys):
+def test_dry_run_on_accelerators_prices_every_rung(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")  # a narrower table breaks its headings
     study = "examples/ladder-1m-1b.toml"
     code, result = answer(
         capsys, "run", study, "--into", tmp_path / "big", "--dry-run", "--set", "plan.mfu=0.4"

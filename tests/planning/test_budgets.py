@@ -105,6 +105,73 @@ def test_a_loss_with_a_size_or_tokens_held_lies_on_its_level_set(share):
     assert capped.binding == ("max_n_params",)
 
 
+@pytest.mark.parametrize("limit", ["max_days", "max_flops", "max_usd"])
+@pytest.mark.parametrize("name", ["n_params", "n_tokens"])
+def test_a_given_size_is_held_by_limits_and_the_rest_is_cut(name, limit):
+    free = plan(LAW, n_devices=64, **{name: 5e9 if name == "n_params" else 1e11})
+    most = 0.3 * getattr(free, limit.removeprefix("max_")).value
+    cut = plan(LAW, n_devices=64, **{name: getattr(free, name).value}, **{limit: most})
+    assert getattr(cut, name) == getattr(free, name)
+    assert cut.binding == (limit,)
+    assert cut.flops.value < 0.35 * free.flops.value
+
+
+@pytest.mark.parametrize("goal", [{"usd": 1e6}, {"loss": 2.1}, {"n_params": 7e9, "n_tokens": 1e12}])
+@pytest.mark.parametrize("beside", [{}, {"inference_tokens": 1e12}, {"unique_tokens": 3e11}])
+def test_without_a_number_of_devices_as_many_are_taken_as_meet_the_deadline(goal, beside):
+    if beside and set(goal) != {"loss"}:
+        return
+    made = plan(LAW, max_days=14, **goal, **beside)
+    assert "max_days" not in made.binding
+    assert made.days.value <= 14
+    half = made.n_devices // 2
+    if half >= 8 and "loss" in goal:
+        with pytest.raises(InputError, match="max_days"):
+            plan(LAW, max_days=14, n_devices=half, **goal, **beside)
+
+
+def test_what_would_be_built_keeps_the_limits_too():
+    small = plan(LAW, flops=3e22, max_n_params=1e9)
+    assert small.build.n_params <= 1e9
+    short = plan(LAW, flops=1e22, max_n_tokens=1e11)
+    assert short.build.n_tokens <= 1e11
+    given = plan(LAW, flops=1e22, n_tokens=1.5e11)
+    assert given.build.n_tokens <= 1.5e11
+
+
+def test_a_refused_deadline_names_devices_that_meet_it_at_the_drawn_mfu():
+    with pytest.raises(InputError, match=r"n_devices=\d+") as refused:
+        plan(LAW, loss=2.1, max_days=3, n_devices=64)
+    enough = int(str(refused.value).split("n_devices=")[1].split(",")[0])
+    # Some multiple of a node: a number that divides nothing is refused for that.
+    made = plan(LAW, loss=2.1, max_days=3, n_devices=-(-enough // 64) * 64)
+    assert made.risk.odds["days"] < 0.5
+
+
+def test_a_budget_tells_what_it_may_buy():
+    made = plan(LAW, usd=1e6, n_devices=512)
+    assert made.flops.low == made.flops.high
+    assert made.buys.low < made.flops.value < made.buys.value < made.buys.high
+    again = plan(LAW, flops=made.flops.value, n_devices=512)
+    assert again.usd.value == pytest.approx(made.usd.value, rel=0.01)
+    assert again.usd.high == pytest.approx(made.usd.high, rel=0.01)
+    assert again.buys is None
+
+
+def test_money_for_training_and_serving_has_its_odds():
+    made = plan(LAW, usd=1e6, n_devices=64, inference_tokens=1e12)
+    assert made.risk.odds["usd"] == pytest.approx(0.1, abs=0.01)
+    total = made.lifetime.money.total
+    assert total.low < total.value < 1e6 < total.high
+
+
+def test_a_mixture_of_experts_and_a_large_cluster_are_slower():
+    dense, wide = (plan(LAW, flops=1e25, n_devices=n) for n in (1024, 16_384))
+    assert wide.device_hours.value > 1.02 * dense.device_hours.value
+    stated = [plan(LAW, flops=1e25, n_devices=n, mfu=0.3) for n in (1024, 16_384)]
+    assert stated[1].device_hours.value == pytest.approx(stated[0].device_hours.value, rel=0.01)
+
+
 def test_compute_with_a_size_or_tokens_held_gives_the_other():
     assert plan(LAW, flops=6e21, n_params=1e9).n_tokens.value == pytest.approx(1e12, rel=1e-12)
     assert plan(LAW, flops=6e21, n_tokens=1e12).n_params.value == pytest.approx(1e9, rel=1e-12)

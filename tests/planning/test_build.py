@@ -21,6 +21,7 @@ from isoflop.accounting import (
     token_flops,
 )
 from isoflop.laws import find_published, near_optimal
+from isoflop.planning import plan
 from isoflop.planning.build import BuildWish, build
 from isoflop.planning.hyperparameters import BatchRoom, advise, batch_room
 from isoflop.planning.placement import FITS, Site, place
@@ -121,6 +122,13 @@ class TestShape:
         one = built(1e9, 1e12, architecture=LLAMA_70B, n_devices=1024)
         assert one.architecture is LLAMA_70B
         assert one.n_params * one.n_tokens == pytest.approx(1e21)
+
+    def test_a_plan_too_small_for_a_decoder_says_so(self):
+        made = plan(find_published("besiroglu"), flops=1e12, explain=True)
+        assert made.build is None
+        assert made.explanation is None
+        assert "no_shape" in {problem.code for problem in made.problems}
+        assert made.exact_flops == made.flops
 
     def test_no_shape_of_the_size_is_told(self):
         with pytest.raises(InputError, match="no decoder of this family has N near 1e"):

@@ -1,6 +1,7 @@
 """Opening a study writes nothing, keeping it loses nothing, and overrides hold for every verb."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +67,21 @@ def test_keeping_makes_the_folder_complete(file: Path) -> None:
     again = open_study(folder)
     assert again.base == file.parent  # relative paths mean what they meant in the source
     assert again.config == open_study(file).config
+
+
+def test_a_study_moves_with_the_folder_of_its_file(file: Path, tmp_path: Path) -> None:
+    open_study(file).keep()
+    before = open_study(file.parent / "mine")
+    place = tmp_path / "far" / "away"
+    place.parent.mkdir()
+    shutil.copytree(file.parent, place, ignore=lambda at, _: ["far"] if at == str(tmp_path) else [])
+    for path in (place / "mine").iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes(), path.name
+    moved = open_study(place / "mine")
+    assert (moved.base, moved.config) == (place, before.config)
+    # Folders of before said where they are from by an absolute path.
+    (place / "mine" / ".source").write_text(f"{file.parent}\n")
+    assert open_study(place / "mine").base == file.parent
 
 
 def test_preparing_the_corpus_keeps_the_study(file: Path) -> None:

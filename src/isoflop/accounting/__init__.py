@@ -32,7 +32,7 @@ from isoflop.accounting.flops import (
 )
 from isoflop.accounting.hardware import ACCELERATORS, Accelerator, find_accelerator
 from isoflop.accounting.hardware_file import read_hardware
-from isoflop.accounting.huggingface import MODEL_TYPES, read_architecture
+from isoflop.accounting.huggingface import MODEL_TYPES, architecture_of, read_architecture
 from isoflop.accounting.inference import InferenceCost, PerToken, Spread, inference_cost
 from isoflop.accounting.kv import kv_bytes, kv_bytes_per_token
 from isoflop.accounting.layout import Layout, layout_faults, layouts, spreads, zero_stages
@@ -87,6 +87,7 @@ __all__ = [
     "TrainingMemory",
     "Vectors",
     "WeightCount",
+    "architecture_of",
     "attention_flops",
     "cost_usd",
     "count_params",

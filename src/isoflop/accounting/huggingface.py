@@ -6,7 +6,7 @@ Defaults of keys that a file may leave out are those of `transformers`' configur
 import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from isoflop._errors import InputError
 from isoflop.accounting.architecture import Architecture, Experts, LatentAttention, Vectors
@@ -34,7 +34,23 @@ def read_architecture(path: str | Path) -> Architecture:
         InputError: no such file, no JSON, `model_type` unknown (`MODEL_TYPES` lists those known),
             a key missing or impossible.
     """
-    values = read_hf_values(path)
+    return _architecture(read_hf_values(path))
+
+
+def architecture_of(values: Mapping[str, Any], *, place: str) -> Architecture:
+    """The architecture of the values of a Hugging Face `config.json`, wherever they were kept.
+
+    Args:
+        values: its keys; those that it does not have are ignored.
+        place: where they are from, for errors.
+
+    Raises:
+        InputError: as `read_architecture`.
+    """
+    return _architecture(HfValues(place=Path(place), values=values))
+
+
+def _architecture(values: HfValues) -> Architecture:
     reader = _READERS.get(values.model_type)
     if reader is None:
         close = difflib.get_close_matches(values.model_type, MODEL_TYPES, n=3) or MODEL_TYPES

@@ -147,14 +147,56 @@ def run(
 
 @app.command()
 def status(folder: Folder = HERE, json: Json = False) -> None:
-    """Show where every run of a study stands."""
-    from isoflop.cli import render
-    from isoflop.study import open_study, study_status
+    """Show where every run of a study, or of a folder of imported runs, stands."""
+    from isoflop.cli import render, verbs
 
     out = Output("status", as_json=json)
-    rows = study_status(open_study(folder, None, []))
+    rows = verbs.standing(folder)
     out.show(render.status(rows))
     raise typer.Exit(out.finish({"runs": rows}))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, a study, wandb:ENTITY/PROJECT, mlflow:ADDRESS."),
+    ],
+    into: Annotated[Path | None, typer.Option(help="The study folder that keeps the runs.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="One table of all: .csv, .json, .jsonl or .parquet.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be taken, and what is missing.")
+    ] = False,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=WORD", help="What a name of theirs means."),
+    ] = None,
+    n_params: Annotated[
+        list[str] | None, typer.Option(metavar="[RUN=]COUNT", help="Parameters of a run.")
+    ] = None,
+    batch_tokens: Annotated[
+        list[str] | None, typer.Option(metavar="[RUN=]COUNT", help="Tokens of a step.")
+    ] = None,
+    convention: Annotated[str, typer.Option(help="What n_params counts, in and out.")] = "",
+    unit: Annotated[str, typer.Option(help="Losses a token are in: nats or bits.")] = "",
+    kind: Annotated[
+        str, typer.Option(help="Points that go into a table: final, intermediate or any.")
+    ] = "final",
+    json: Json = False,
+) -> None:
+    """Take runs from W&B, MLflow, TensorBoard, Hugging Face, tables; or write them as a table."""
+    from isoflop.cli import imports
+
+    out = Output("import", as_json=json)
+    asked = imports.asked_of(map_, n_params, batch_tokens, convention=convention, unit=unit)
+    if to is not None:
+        made = imports.table(source, to, asked, kind=kind, into=into, dry_run=dry_run)
+    else:
+        made = imports.take(source, into, asked, dry_run=dry_run)
+    out.show(*imports.lines(made))
+    raise typer.Exit(out.finish(made))
 
 
 @app.command()

@@ -27,48 +27,51 @@ class Asked:
     task: str | None = None
     explain: bool = False
 
-    @property
-    def given(self) -> dict[str, Any]:
-        """Wishes that are not None, with those on serving and on the model as the planner's."""
+    def given(self, rule: "ShapeRule") -> dict[str, Any]:
+        """Wishes that are not None, with those on serving and on the model as the planner's.
+
+        Args:
+            rule: the family of decoders, before what is asked of it here.
+        """
         found = {key: value for key, value in self.wishes.items() if value is not None}
-        build = _build(self.model)
-        if build is not None:
-            found["build"] = build
-        serving = _serving(self.served, None if build is None else build.rule)
+        build = _build(self.model, rule)
+        serving = _serving(self.served, build.rule)
         if serving is not None:
             found["serving"] = serving
-        return found | ({"explain": True} if self.explain else {})
+        return found | {"build": build} | ({"explain": True} if self.explain else {})
 
 
 def plan_for(source: Path | None, law: str | None, asked: Asked, *, force: bool) -> "Plan":
-    """The plan from published constants, a CSV of runs, a law card or a study folder.
+    """The plan from published constants, a table of runs, a law card or a study folder.
 
     Raises:
         InputError: published constants and a source; a law of one's own without a CSV or card; no
             goal where published constants or a CSV are used (a study has its own in [plan]).
     """
+    from isoflop.cli.verbs import analysis_of, is_table
+
     refuse_half(asked.wishes.get("score"), asked.task)
-    given = asked.given | {"force": force}
-    is_table = source is not None and source.is_file() and source.suffix != ".toml"
+    from_table = source is not None and is_table(source)
     own = law is not None and is_own(law)
-    if own and not is_table:
+    if own and not from_table:
         raise InputError(
             f"--law {law} needs a CSV of runs to fit, or a card made with it. Name one."
         )
     if law is not None and source is not None and not own:
         raise InputError(f"give a source or --law, but got {source} and --law {law}. Drop one.")
-    if asked.task is not None:
-        return _for_score(source, law, asked.task, given)
-    if law is None and not is_table:
-        from isoflop.study import open_study, plan_study
-
-        return plan_study(open_study(source or Path("."), None, []), **given)
+    if law is None and not from_table:
+        return _of_study(source, asked, force=force)
+    from isoflop.accounting import ShapeRule
     from isoflop.planning import GOALS, plan
 
+    given = asked.given(ShapeRule()) | {"force": force}
     if not given.keys() & set(GOALS) and not _has_size(given):
         options = " ".join(f"--{name.replace('_', '-')}" for name in GOALS)
         raise InputError(f"nothing to plan for. Give one of {options}.")
-
+    if asked.task is not None:
+        steps = task_steps(source, law, asked.task)
+        made = plan(steps.first, task=steps.second, **given)
+        return replace(made, problems=made.problems + steps.problems)
     if law is not None and not own:
         from isoflop.laws import find_published
 
@@ -79,16 +82,19 @@ def plan_for(source: Path | None, law: str | None, asked: Asked, *, force: bool)
 
         function = own_function(law) if law is not None else None
         return plan(read_law_card(source, law=function), **given)
-    from isoflop.cli.verbs import analysis_of
-
     return plan(analysis_of(source, [law] if law else []).fit, **given)
 
 
-def _for_score(source: Path | None, law: str | None, task: str, given: Mapping[str, Any]) -> "Plan":
-    from isoflop.planning import plan
+def _of_study(source: Path | None, asked: Asked, *, force: bool) -> "Plan":
+    """A study's plan, from its own fit or for a score on one of its tasks."""
+    from isoflop.study import open_study, plan_study, shape_rule
 
-    steps = task_steps(source, law, task)
-    made = plan(steps.first, task=steps.second, **given)
+    study = open_study(source or Path("."), None, [])
+    given = asked.given(shape_rule(study)) | {"force": force}
+    if asked.task is None:
+        return plan_study(study, **given)
+    steps = task_steps(study.path, None, asked.task)
+    made = plan_study(study, law=steps.first, task=steps.second, **given)
     return replace(made, problems=made.problems + steps.problems)
 
 
@@ -98,11 +104,9 @@ def _has_size(given: Mapping[str, Any]) -> bool:
     return build is not None and build.architecture is not None
 
 
-def _build(model: Mapping[str, Any]) -> "BuildWish | None":
+def _build(model: Mapping[str, Any], rule: "ShapeRule") -> "BuildWish":
     asked = {key: value for key, value in model.items() if value is not None}
-    if not asked:
-        return None
-    from isoflop.accounting import ShapeRule, read_architecture
+    from isoflop.accounting import read_architecture
     from isoflop.planning import BuildWish
 
     config = asked.pop("config", None)
@@ -113,13 +117,13 @@ def _build(model: Mapping[str, Any]) -> "BuildWish | None":
         )
     batch = asked.pop("batch_tokens", None)
     return BuildWish(
-        rule=ShapeRule(**asked),
+        rule=replace(rule, **asked),
         architecture=None if config is None else read_architecture(config),
         batch_tokens=batch,
     )
 
 
-def _serving(served: Mapping[str, Any], rule: "ShapeRule | None") -> "ServingWish | None":
+def _serving(served: Mapping[str, Any], rule: "ShapeRule") -> "ServingWish | None":
     asked = {key: value for key, value in served.items() if value is not None}
     if not asked:
         return None
@@ -128,7 +132,7 @@ def _serving(served: Mapping[str, Any], rule: "ShapeRule | None") -> "ServingWis
     if missing:
         told = f"--{next(iter(asked)).replace('_', '-')}"
         raise InputError(f"{told} needs {' and '.join(missing)} too. Give them, or leave it out.")
-    from isoflop.accounting import ShapeRule, find_accelerator
+    from isoflop.accounting import find_accelerator
     from isoflop.planning import ServingWish
 
     return ServingWish(
@@ -137,5 +141,5 @@ def _serving(served: Mapping[str, Any], rule: "ShapeRule | None") -> "ServingWis
         output_tokens=asked["answer_tokens"],
         max_token_s=asked.get("max_token_s"),
         max_first_token_s=asked.get("max_first_token_s"),
-        rule=rule or ShapeRule(),
+        rule=rule,
     )

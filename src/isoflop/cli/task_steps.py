@@ -104,13 +104,13 @@ def _law_of_loss(source: Path | None, law: str | None) -> "Estimate":
         from isoflop.reports import read_law_card
 
         return read_law_card(source, law=None if law is None else own_function(law)).estimate
-    if source.is_file() and source.suffix != ".toml":
+    from isoflop.cli.verbs import analysis_of, is_table
+
+    if is_table(source):
         from isoflop.fitting import fit
         from isoflop.runs import read_runs
 
         return fit(read_runs(source), law="auto" if law is None else law_named(law)).estimate
-    from isoflop.cli.verbs import analysis_of
-
     return analysis_of(source, [] if law is None else [law]).fit.estimate
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from isoflop.data import DataCard, QualityTable
     from isoflop.data.recipes import Fetched
     from isoflop.fitting import Analysis, Comparison, CurveFit, Design
-    from isoflop.study import StudyFolder
+    from isoflop.study import RunStatusRow, StudyFolder
 
 
 def check_run_options(
@@ -90,7 +90,7 @@ def analysis_of(source: Path, laws: Sequence[str] = ()) -> "Analysis":
     Raises:
         InputError: a law for a study, which names its own; a function that cannot be loaded.
     """
-    if source.is_file() and source.suffix != ".toml":
+    if is_table(source):
         from isoflop.fitting import analyse
         from isoflop.runs import read_runs
 
@@ -102,6 +102,31 @@ def analysis_of(source: Path, laws: Sequence[str] = ()) -> "Analysis":
     from isoflop.study import fit_study, open_study
 
     return fit_study(open_study(source, None, []))
+
+
+def is_table(source: Path) -> bool:
+    """Whether a source is runs alone: a table, or a folder of runs without a study."""
+    if source.is_dir():
+        return not (source / "study.toml").exists() and (source / "runs").is_dir()
+    return source.is_file() and source.suffix != ".toml"
+
+
+def standing(folder: Path) -> "list[RunStatusRow]":
+    """Where every run of a study stands; or of a folder that holds runs without a study."""
+    from isoflop.study import RunStatusRow, open_study, study_status
+
+    if not is_table(folder):
+        return study_status(open_study(folder, None, []))
+    from isoflop.runs import list_runs
+
+    return [
+        RunStatusRow(
+            run_id=one.run_id, kind=one.tool, state=one.state, n_params=int(one.n_params or 0),
+            n_tokens=int(one.n_tokens or 0), progress=float(one.is_final), loss=one.loss,
+            attempt=1, reason=f"{one.name}: {one.reason}" if one.reason else one.name,
+        )
+        for one in list_runs(folder)
+    ]  # fmt: skip
 
 
 def card_place(card: Path | None) -> Path | None:
@@ -119,7 +144,7 @@ def card_place(card: Path | None) -> Path | None:
 
 def card_line(source: Path, analysis: "Analysis", place: Path | None) -> str:
     """Write the law card if asked for; where it is, or how to get it."""
-    if place is None and (not source.is_file() or source.suffix == ".toml"):
+    if place is None and not is_table(source):
         from isoflop.study import open_study
 
         place = open_study(source, None, []).law_card

@@ -1,12 +1,12 @@
 """`Build`: a planned size and tokens as what can be built and started: shape, settings, place."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from math import log
+from math import inf, log
 
 import numpy as np
 
-from isoflop._types import Interval, Problem
+from isoflop._types import Interval, Problem, Severity
 from isoflop.accounting import (
     Accelerator,
     Architecture,
@@ -59,6 +59,16 @@ class BuildWish:
         """Raise InputError where a number cannot be."""
         names = ("batch_tokens", "micro_batch", "max_context_parallel", "devices_per_node")
         require_counts(given({name: getattr(self, name) for name in names}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Limits of a plan that its round shape keeps too."""
+
+    max_params: float = inf
+    max_tokens: float = inf
+    allowed: Callable[[Architecture], bool] = lambda shape: True
+    """Whether a shape will do otherwise, such as for its latency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +150,7 @@ def build(
     device: Accelerator,
     n_devices: int | None = None,
     wish: BuildWish | None = None,
+    held: Held | None = None,
 ) -> Build:
     """The decoder nearest to a planned size that divides well and fits, its settings and place.
 
@@ -156,6 +167,7 @@ def build(
         device: the accelerator.
         n_devices: how many; None: the fewest that do.
         wish: what is fixed besides.
+        held: limits that the shape and its tokens keep as the plan does.
 
     Raises:
         InputError: no shape of the rule within a factor two; a batch that cannot occupy the
@@ -170,6 +182,7 @@ def build(
         device=device,
         n_devices=n_devices,
         wish=BuildWish() if wish is None else wish,
+        held=held or Held(),
     )
     wanted, best = _drafts(asked, near)
     if best.placement is None:
@@ -189,6 +202,7 @@ class _Asked:
     device: Accelerator
     n_devices: int | None
     wish: BuildWish
+    held: Held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +235,7 @@ def _draft(asked: _Asked, shape: Architecture) -> _Draft:
     wish = asked.wish
     size = float(size_under(shape, asked.estimate.n_params_convention))
     tokens = asked.n_tokens if wish.fixed_tokens else asked.n_params * asked.n_tokens / size
+    tokens = min(tokens, asked.held.max_tokens)
     context = wish.rule.context
     advice = advise(
         shape, tokens, context=context, law=wish.hyperparameters, level=asked.estimate.level
@@ -252,7 +267,15 @@ def _shapes(asked: _Asked, near: tuple[float, float]) -> Iterable[Architecture]:
     if asked.wish.architecture is not None:
         return (asked.wish.architecture,)
     convention = asked.estimate.n_params_convention
-    return shapes(asked.wish.rule, asked.n_params, near, convention)
+    held = asked.held
+    return shapes(
+        asked.wish.rule,
+        asked.n_params,
+        near,
+        convention,
+        most=held.max_params,
+        allowed=held.allowed,
+    )
 
 
 def _built(asked: _Asked, draft: _Draft, place_: Placement, *, wanted: _Draft) -> Build:
@@ -292,7 +315,7 @@ def _built(asked: _Asked, draft: _Draft, place_: Placement, *, wanted: _Draft) -
         step=place_.step,
         problems=(
             *settings_problems(draft.advice, int(batch.value)),
-            *_memory_problems(place_, asked.device),
+            *_memory_problems(place_, asked.device, asked.wish),
             *(() if draft is wanted else _smaller(draft, wanted)),
         ),
     )
@@ -306,14 +329,19 @@ def _batch(advice: Advice, rounded: int, wish: BuildWish) -> Interval:
     return replace(of, value=rounded, low=min(of.low, rounded), high=max(of.high, rounded))
 
 
-def _memory_problems(place_: Placement, device: Accelerator) -> tuple[Problem, ...]:
+def _memory_problems(
+    place_: Placement, device: Accelerator, wish: BuildWish
+) -> tuple[Problem, ...]:
     if place_.p_fits >= FITS:
         return ()
+    # What the user wants built and cannot be is no plan; a default of ours may be changed.
+    hopeless = place_.p_fits < HOPELESS and wish != BuildWish()
+    severity: Severity = "disqualifying" if hopeless else "warning"
     memory = place_.memory
     return (
         Problem(
             code="memory_tight",
-            severity="warning",
+            severity=severity,
             text=f"The fullest device needs {memory.median / BYTES_PER_GB:.3g} GB (90 %: "
             f"{memory.low / BYTES_PER_GB:.3g} to {memory.high / BYTES_PER_GB:.3g}) of "
             f"{device.memory_gb:g} GB: it fits with odds of {place_.p_fits:.2f}.",

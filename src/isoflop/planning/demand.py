@@ -143,7 +143,14 @@ def solve_demand(
     solution, plain = _solution(task, run, draws), _plain(task, run)
     priced = cost is not None
     return solution, lifetime_of(
-        solution, demand, plain, level, prices=(middle, prices), priced=priced
+        solution,
+        demand,
+        plain,
+        level,
+        prices=(middle, prices),
+        priced=priced,
+        planned=not task.to_loss,
+        budget_usd=value if name == "usd" else None,
     )
 
 

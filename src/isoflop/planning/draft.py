@@ -2,25 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil
 
 import numpy as np
 
 from isoflop._errors import InputError
-from isoflop.accounting import FLOPS_PER_PARAM_TOKEN
+from isoflop.accounting import FLOPS_PER_PARAM_TOKEN, Architecture
 from isoflop.laws import Estimate, NearOptimal, near_optimal
-from isoflop.planning.build import Build
+from isoflop.planning.build import Build, Held
 from isoflop.planning.build import build as build_run
 from isoflop.planning.caps import Caps
 from isoflop.planning.cheapest import SAMPLES
+from isoflop.planning.cluster import SHORTEST_STEP, USUAL_DEVICES, beside_usual
 from isoflop.planning.demand import Lifetime, solve_demand
 from isoflop.planning.frontier import frontier_of_draws
+from isoflop.planning.hardware_choice import hardware_options
 from isoflop.planning.limited import Limited, limited_of, solve_limited
 from isoflop.planning.rates import BUDGETS, Rates, rates
 from isoflop.planning.request import Request
 from isoflop.planning.score import ScoreTarget, loss_for_score
-from isoflop.planning.served import serving_curve
+from isoflop.planning.served import ServingWish, replica, serving_curve
 from isoflop.planning.solve import Asked, Solution, solve
 
 ROUNDING = 1e-9
@@ -40,6 +41,8 @@ class Draft:
     rates: Rates
     ratio: float
     """Exact-causal FLOPs over 6·N·D."""
+    kept: float = 1.0
+    """See `Model`."""
     build: Build | None = None
     lifetime: Lifetime | None = None
     limited: Limited | None = None
@@ -48,7 +51,20 @@ class Draft:
 
 
 def drafted(estimate: Estimate, request: Request) -> Draft:
-    """The solution at the rates of its own build."""
+    """The solution at the rates of its own build.
+
+    Raises:
+        InputError: no run within the limits does what is asked; the text names what binds.
+    """
+    if request.machine.n_devices is None and "max_days" in request.limits:
+        request = _in_time(estimate, request)
+    draft = _settled(estimate, request)
+    if draft.solution.log_flops > _caps(request, draft.rates).log_flops + ROUNDING:
+        raise InputError(_too_dear(request, draft))
+    return draft
+
+
+def _settled(estimate: Estimate, request: Request) -> Draft:
     model, draft = Model.unknown(request), None
     for _ in range(_ROUNDS):
         draft = _solved(estimate, request, model)
@@ -60,10 +76,43 @@ def drafted(estimate: Estimate, request: Request) -> Draft:
         # Two shapes took turns: their FLOPs a token differ by less than their sizes' rounding.
         draft = _solved(estimate, request, model)
     assert draft is not None
-    if draft.solution.log_flops > _caps(request, draft.rates).log_flops + ROUNDING:
-        raise InputError(_too_dear(request, draft.rates, draft.solution))
     # Its tokens are those of the last solution.
     return replace(draft, build=_model(estimate, request, draft).build)
+
+
+def _in_time(estimate: Estimate, request: Request) -> Request:
+    """The request on the fewest devices, doubled from those that hold it, that meet the deadline.
+
+    The most that the batch can occupy where none does.
+    """
+    limits = {name: value for name, value in request.limits.items() if name != "max_days"}
+    draft = _settled(estimate, replace(request, limits=limits))
+    n_devices, kept = draft.rates.n_devices, draft.kept
+    while _days_short(request, draft, n_devices, kept) > 1 and draft.build is not None:
+        try:
+            made = _build_on(estimate, request, draft, 2 * n_devices)
+        except InputError:
+            break
+        n_devices, kept = made.layout.n_devices, _kept(made, request)
+    return replace(request, machine=replace(request.machine, n_devices=n_devices))
+
+
+def _days_short(request: Request, draft: Draft, n_devices: int, kept: float) -> float:
+    """Compute of a draft over what `max_days` on that many devices allow."""
+    build, n_params = draft.build, float(np.exp(draft.solution.log_params))
+    cost = rates(
+        request.machine,
+        n_devices=n_devices,
+        flops_per_token=FLOPS_PER_PARAM_TOKEN * n_params * draft.ratio,
+        ratio=draft.ratio,
+        size=SAMPLES,
+        level=request.level,
+        moe=build is not None and build.architecture.experts is not None,
+        kept=kept,
+    )
+    # A per cent of room: draws are fewer here, and the shape may be another in the end.
+    most = 0.99 * cost.flops_for("days", request.limits["max_days"], request.sure)
+    return float(np.exp(draft.solution.log_flops) / most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +124,8 @@ class Model:
     flops_per_token: float
     ratio: float
     """Exact-causal FLOPs of a token over 6·N."""
+    kept: float = 1.0
+    """Share of the speed of published runs that is left on so many devices."""
 
     @classmethod
     def unknown(cls, request: Request) -> "Model":
@@ -106,53 +157,72 @@ def _model(estimate: Estimate, request: Request, draft: Draft) -> Model:
             wish.rule.nearest(n_params, estimate.n_params_convention)
         except InputError:
             return Model.without_build(request, n_params)
-    build_on = partial(
-        build_run,
-        estimate,
-        n_params=n_params,
-        n_tokens=float(np.exp(solution.log_tokens)),
-        near=_bearable(estimate, request, draft),
-        device=request.machine.device,
-        wish=wish,
-    )
-    made = build_on(n_devices=request.machine.n_devices)
-    if request.machine.n_devices is None and "max_days" in request.limits:
-        made = _in_time(request, solution, made, build_on)
+    made = _build_on(estimate, request, draft, request.machine.n_devices)
     return Model(
         build=made,
         n_devices=made.layout.n_devices,
         flops_per_token=made.flops_per_token,
         ratio=made.ratio,
+        kept=_kept(made, request),
     )
 
 
-def _in_time(
-    request: Request, solution: Solution, made: Build, build_on: Callable[..., Build]
-) -> Build:
-    """The build on the fewest devices, doubled from those that hold it, that meet the deadline.
+def _build_on(estimate: Estimate, request: Request, draft: Draft, n_devices: int | None) -> Build:
+    """The build of a solution, within the request's limits."""
+    solution, limits = draft.solution, request.limits
+    max_tokens = min(limits.get("max_n_tokens", np.inf), request.goal.get("n_tokens", np.inf))
+    return build_run(
+        estimate,
+        n_params=float(np.exp(solution.log_params)),
+        n_tokens=float(np.exp(solution.log_tokens)),
+        near=_bearable(estimate, request, draft),
+        device=request.machine.device,
+        n_devices=n_devices,
+        wish=request.build,
+        held=Held(
+            max_params=limits.get("max_n_params", np.inf),
+            max_tokens=max_tokens,
+            allowed=_served_in_time(request.serving),
+        ),
+    )
 
-    The last one that the batch can occupy where none does.
-    """
-    wanted = solution.log_flops
-    if "flops" in request.goal:
-        wanted = float(np.log(request.goal["flops"]))
-    while True:
-        n_devices = made.layout.n_devices
-        cost = rates(
-            request.machine,
-            n_devices=n_devices,
-            flops_per_token=made.flops_per_token,
-            ratio=made.ratio,
-            size=SAMPLES,
-            level=request.level,
-        )
-        most = cost.flops_for("days", request.limits["max_days"], request.sure)[0]
-        if np.log(most) >= wanted:
-            return made
+
+def _served_in_time(serving: ServingWish | None) -> Callable[[Architecture], bool]:
+    """Whether a decoder fits its replica and keeps the limits on latency."""
+
+    def allowed(shape: Architecture) -> bool:
+        if serving is None:
+            return True
         try:
-            made = build_on(n_devices=2 * n_devices)
+            replica(serving, shape)
         except InputError:
-            return made
+            return False
+        return True
+
+    return allowed
+
+
+def _kept(made: Build, request: Request) -> float:
+    """What interruptions and short steps leave beside the published runs behind the prior."""
+    machine, n_devices = request.machine, made.layout.n_devices
+    if machine.mfu is not None or machine.step_mfu is not None:
+        return 1.0
+    usual = made.step is None or made.step.compute_s >= SHORTEST_STEP
+    if n_devices <= USUAL_DEVICES and usual:
+        return 1.0
+    try:
+        choice = hardware_options(
+            made.flops,
+            made.architecture,
+            context=made.context,
+            batch_tokens=int(made.batch_tokens.value),
+            accelerators=[machine.device],
+            n_devices=[n_devices],
+            sure=request.sure,
+        )
+    except InputError:
+        return beside_usual(n_devices)
+    return choice.options[0].kept
 
 
 def _bearable(estimate: Estimate, request: Request, draft: Draft) -> tuple[float, float]:
@@ -178,6 +248,8 @@ def _solved(estimate: Estimate, request: Request, model: Model) -> Draft:
         ratio=model.ratio,
         size=size,
         level=request.level,
+        moe=model.build is not None and model.build.architecture.experts is not None,
+        kept=model.kept,
     )
     caps = _caps(request, cost)
     score = None
@@ -219,6 +291,7 @@ def _solved(estimate: Estimate, request: Request, model: Model) -> Draft:
         solution=solution,
         rates=cost,
         ratio=model.ratio,
+        kept=model.kept,
         lifetime=lifetime,
         limited=limited,
         score=score,
@@ -236,8 +309,8 @@ def _asked(request: Request, cost: Rates, score: ScoreTarget | None) -> Asked:
     if request.budget is None:
         return Asked(values=values)
     name = request.budget
-    flops, draws = cost.flops_for(name, request.goal[name], request.sure)
-    return Asked(values={**values, "flops": flops}, log_flops_draws=draws)
+    flops = cost.flops_for(name, request.goal[name], request.sure)
+    return Asked(values={**values, "flops": flops})
 
 
 def _caps(request: Request, cost: Rates) -> Caps:
@@ -246,7 +319,7 @@ def _caps(request: Request, cost: Rates) -> Caps:
     allowed = {"max_flops": limits["max_flops"]} if "max_flops" in limits else {}
     for name in BUDGETS:
         if (wish := f"max_{name}") in limits:
-            allowed[wish] = cost.flops_for(name, limits[wish], request.sure)[0]
+            allowed[wish] = cost.flops_for(name, limits[wish], request.sure)
     tightest = min(allowed, key=lambda wish: allowed[wish], default="")
     return Caps(
         log_params=float(np.log(limits.get("max_n_params", np.inf))),
@@ -260,8 +333,9 @@ def _caps(request: Request, cost: Rates) -> Caps:
     )
 
 
-def _too_dear(request: Request, cost: Rates, solution: Solution) -> str:
-    """Why no run within the limits reaches a loss, and what would."""
+def _too_dear(request: Request, draft: Draft) -> str:
+    """Why no run within the limits does what is asked, and what would."""
+    cost, solution = draft.rates, draft.solution
     caps = _caps(request, cost)
     wish = caps.name("log_flops")
     over = float(np.exp(solution.log_flops - caps.log_flops))
@@ -275,8 +349,19 @@ def _too_dear(request: Request, cost: Rates, solution: Solution) -> str:
         text += f" on {cost.n_devices} × {cost.device} ({100 * request.sure:g} % sure)"
     remedy = f" Allow {wish}={most * over:.4g}"
     if wish == "max_days":
-        remedy += f", give n_devices={ceil(cost.n_devices * over)}"
-    return f"{text}.{remedy}, or ask for a higher loss."
+        remedy += f", give n_devices={_enough(request, draft)}"
+    return f"{text}.{remedy}, or ask for less."
+
+
+def _enough(request: Request, draft: Draft) -> int:
+    """Devices that would meet the deadline, at the MFU of so many."""
+    n_devices = draft.rates.n_devices
+    for _ in range(_ROUNDS * 4):
+        short = _days_short(request, draft, n_devices, draft.kept * beside_usual(n_devices))
+        if short <= 1:
+            break
+        n_devices = ceil(n_devices * max(short, 1.01))
+    return n_devices
 
 
 def near_sizes(estimate: Estimate, flops: float) -> tuple[NearOptimal, ...]:

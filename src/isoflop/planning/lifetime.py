@@ -68,6 +68,8 @@ class Money:
     """USD saved beside the run of the same loss that is cheapest to train."""
     usd_per_million: Interval
     """Of a million served tokens at the planned size."""
+    p_over: float | None = None
+    """Of money given for both: odds that training and serving the planned run cost more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,8 @@ def lifetime_of(
     *,
     prices: tuple[Prices, Prices],
     priced: bool,
+    planned: bool = False,
+    budget_usd: float | None = None,
 ) -> Lifetime:
     """What a solution costs.
 
@@ -120,8 +124,18 @@ def lifetime_of(
         level: of the intervals.
         prices: prices of the plan itself, and of its draws.
         priced: whether the price of training is known.
+        planned: whether a budget pays for the run as it is planned, rather than each draw for the
+            run that it takes for a loss.
+        budget_usd: money for both.
     """
     middle, drawn = prices
+    if planned:
+        size = len(solution.log_params_draws)
+        solution = replace(
+            solution,
+            log_params_draws=np.full(size, solution.log_params),
+            log_flops_draws=np.full(size, solution.log_flops),
+        )
     inference = _at(demand, solution.log_params, middle)
     sizes = solution.log_params_draws
     lost = ~np.isfinite(sizes)
@@ -150,6 +164,9 @@ def lifetime_of(
         total=interval(total + usd, both + usd_draws, level),
         saving=float(np.exp(other + usd) - np.exp(total + usd)),
         usd_per_million=_per_million(demand, solution.log_params, prices, level),
+        p_over=None
+        if budget_usd is None
+        else float(np.mean(both + usd_draws > np.log(budget_usd) + 1e-9)),
     )
     return replace(found, money=money)
 

@@ -31,6 +31,9 @@ class Plan:
     given: Mapping[str, float]
     """What the user fixed: flops, loss, n_params, n_tokens, or one of the last two beside another;
     a score, with the loss that it takes; device_hours, days or usd, with the flops they buy."""
+    buys: Interval | None = None
+    """Of a budget in hours, days or money: the FLOPs, as 6·N·D, that it may turn out to buy.
+    `flops` are those planned, which it buys in the share `risk.sure` of draws."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """What it was held to: max_days, max_usd, and so on."""
     binding: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from isoflop.planning.problems import plan_problems
 from isoflop.planning.rates import BUDGETS, Machine
 from isoflop.planning.request import Request
 from isoflop.planning.revealed import revealed_demand
-from isoflop.planning.risk import Chain, risk
+from isoflop.planning.risk import Chain, Risk, risk
 from isoflop.planning.score import TwoSteps
 from isoflop.planning.served import ServingWish
 from isoflop.planning.solve import Solution, interval
@@ -250,7 +250,11 @@ def _on_the_best(estimate: Estimate, request: Request, among: tuple[Accelerator,
 
 def _explained(estimate: Estimate, made: Plan, wish: BuildWish, flop_cost: float) -> Plan:
     """The plan with what others would do, and with what a given run was made for."""
-    explanation = explain_allocation(estimate, made.flops.value, rule=wish.rule, level=made.level)
+    explanation = None
+    if made.build is not None:  # elsewhere no decoder translates one count into the other
+        explanation = explain_allocation(
+            estimate, made.flops.value, rule=wish.rule, level=made.level
+        )
     revealed = None
     if not made.optimal:
         revealed = revealed_demand(
@@ -276,12 +280,13 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
     plain = draft.lifetime is None and limited is None
     chosen = not request.fixed
     given = dict(request.goal)
-    if request.budget is not None:
+    if request.budget is not None and draft.lifetime is None:
         given["flops"] = compute.value
     if draft.score is not None:
         given["loss"] = draft.score.loss
     return Plan(
         given=given,
+        buys=_buys(request, draft),
         limits=request.limits,
         binding=solution.binding,
         n_params=sizes["n_params"],
@@ -301,15 +306,7 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
         lifetime=draft.lifetime,
         limited=limited,
         near_optimal=near_sizes(estimate, compute.value) if chosen and plain else (),
-        risk=risk(
-            estimate,
-            chain,
-            _wishes(request, given.get("loss")),
-            sure=request.sure,
-            level=request.level,
-            chosen=chosen and plain,
-            p_fits=None if draft.build is None else draft.build.p_fits,
-        ),
+        risk=_risk(estimate, chain, request, draft, given),
         build=draft.build,
         problems=estimate.problems
         + plan_problems(
@@ -323,6 +320,34 @@ def _planned(estimate: Estimate, request: Request) -> Plan:
         level=request.level,
         data_sha256=estimate.data_sha256,
     )
+
+
+def _risk(
+    estimate: Estimate, chain: Chain, request: Request, draft: Draft, given: Mapping[str, float]
+) -> Risk:
+    """Odds, shares, regret; where money is for training and serving, its odds are those of both."""
+    plain = draft.lifetime is None and draft.limited is None
+    found = risk(
+        estimate,
+        chain,
+        _wishes(request, given.get("loss")),
+        sure=request.sure,
+        level=request.level,
+        chosen=plain and not request.fixed,
+        p_fits=None if draft.build is None else draft.build.p_fits,
+    )
+    money = None if draft.lifetime is None else draft.lifetime.money
+    if money is None or money.p_over is None:
+        return found
+    return replace(found, odds={"usd": money.p_over, **found.odds})
+
+
+def _buys(request: Request, draft: Draft) -> Interval | None:
+    """What a budget in hours, days or money may turn out to buy."""
+    name = request.budget
+    if name is None or draft.lifetime is not None:
+        return None
+    return draft.rates.buys(name, request.goal[name], request.level)
 
 
 def _exact(request: Request) -> dict[str, float]:
@@ -349,8 +374,8 @@ def _chain(law: Estimate, inputs: Mapping[str, float], request: Request, draft: 
     free = not {"flops", *BUDGETS} & request.goal.keys()
     draws = np.resize(solution.log_flops_draws, size)
     quiet = None
-    goal = request.goal.get("loss") if draft.score is None else draft.score.loss
-    if goal is not None and draft.lifetime is None and draft.limited is None:
+    goal = request.goal.get("loss")
+    if draft.score is None and goal is not None and draft.lifetime is None and not draft.limited:
         frontier = frontier_of_draws(law)
         quiet = frontier.log_flops_of_loss(np.full(len(frontier), goal))
     elif len(request.goal) == 1 and {"n_params", "n_tokens"} & request.goal.keys():
@@ -362,6 +387,7 @@ def _chain(law: Estimate, inputs: Mapping[str, float], request: Request, draft: 
         loss=law.sample(inputs, size, of="run")[:, 0],
         mean_loss=law.sample(inputs, size, of="mean")[:, 0],
         quiet_flops=quiet,
+        log_wanted=None if draft.score is None else draft.score.log_draws,
     )
 
 
@@ -377,7 +403,7 @@ def _wishes(request: Request, loss: float | None) -> dict[str, float]:
     if loss is not None:
         wishes["loss"] = loss
     if request.demand is not None:
-        # These pay for serving too, and are not those of the training alone.
+        # These pay for serving too, and are not those of the training alone: see `Money`.
         wishes = {name: value for name, value in wishes.items() if name == "loss"}
     for name in BUDGETS:
         limit = request.limits.get(f"max_{name}")

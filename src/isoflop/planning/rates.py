@@ -111,16 +111,31 @@ class Rates:
                 total = total + deviation
         return np.asarray(total)
 
-    def flops_for(self, name: str, budget: float, sure: float) -> tuple[float, Array]:
-        """FLOPs that a budget pays for in the share `sure` of draws, and ln of them in each (B,).
+    def flops_for(self, name: str, budget: float, sure: float) -> float:
+        """FLOPs that a budget pays for in the share `sure` of draws.
 
         Raises:
             InputError: money where no price is known.
         """
         draws = np.log(budget) - self.log_draws(name)
         # By rank, so that a budget without doubt is met to the last digit.
-        planned = float(np.sort(draws)[int((1 - sure) * (len(draws) - 1))])
-        return float(np.exp(planned)), draws
+        return float(np.exp(np.sort(draws)[int((1 - sure) * (len(draws) - 1))]))
+
+    def buys(self, name: str, budget: float, level: float) -> Interval:
+        """FLOPs that a budget would buy: the median and the interval over draws.
+
+        Raises:
+            InputError: money where no price is known.
+        """
+        draws = np.log(budget) - self.log_draws(name)
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        middle = budget / self.per_flop(name)
+        return Interval(
+            value=middle,
+            low=min(middle, float(np.exp(low))),
+            high=max(middle, float(np.exp(high))),
+            level=level,
+        )
 
 
 def rates(
@@ -131,6 +146,8 @@ def rates(
     ratio: float,
     size: int,
     level: float,
+    moe: bool = False,
+    kept: float = 1.0,
 ) -> Rates:
     """What a FLOP of 6·N·D takes on a machine.
 
@@ -141,8 +158,12 @@ def rates(
         ratio: exact-causal FLOPs over 6·N·D.
         size: how many draws.
         level: level of the interval of MFU.
+        moe: whether it is a mixture of experts, for the prior of MFU.
+        kept: share of that prior's speed that so many devices keep (see `cluster`).
     """
-    mfu, goodput = _mfu_draws(machine, n_devices, flops_per_token, size)
+    mfu, goodput = _mfu_draws(
+        machine, _setting(machine, n_devices, flops_per_token, moe), kept, size
+    )
     median = np.exp(np.median(mfu[0]) + np.median(goodput[0]))
     deviations = {
         "mfu": -mfu[1],
@@ -171,8 +192,19 @@ Drawn = tuple[Array, Array]
 """ln of the median (1,) and of the draws over it (B,)."""
 
 
+def _setting(machine: Machine, n_devices: int, flops_per_token: float, moe: bool) -> RunSetting:
+    """What the prior of MFU asks for."""
+    return RunSetting(
+        bf16_tflops=machine.device.bf16_tflops,
+        flops_per_token=flops_per_token,
+        year=PLAN_YEAR,
+        n_devices=n_devices,
+        moe=moe,
+    )
+
+
 def _mfu_draws(
-    machine: Machine, n_devices: int, flops_per_token: float, size: int
+    machine: Machine, setting: RunSetting, kept: float, size: int
 ) -> tuple[Drawn, Drawn]:
     """ln MFU and ln goodput: median and deviations."""
     none = (np.zeros(1), np.zeros(size))
@@ -184,15 +216,10 @@ def _mfu_draws(
         drawn = np.log(sample_goodput(np.random.default_rng([_SEED, 1]), size))
         middle = float(np.median(drawn))
         return step, (np.array([middle]), drawn - middle)
-    setting = RunSetting(
-        bf16_tflops=machine.device.bf16_tflops,
-        flops_per_token=flops_per_token,
-        year=PLAN_YEAR,
-        n_devices=n_devices,
-    )
     middle = float(np.log(MFU_PRIOR.median(setting)))
+    deviations = np.log(sample_mfu(rng, size, setting)) - middle
     # Stalls and restarts are in the published hours behind the prior: no goodput besides.
-    return (np.array([middle]), np.log(sample_mfu(rng, size, setting)) - middle), none
+    return (np.array([middle + np.log(kept)]), deviations), none
 
 
 def _median_price(machine: Machine) -> float | None:

@@ -43,6 +43,11 @@ class Request:
         """Raise InputError where numbers cannot be, or do not go together."""
         _check_positive({**self.goal, **self.limits})
         _check_goal(self.goal)
+        if self.demand is not None and self.fixed:
+            raise InputError(
+                f"inference_tokens choose the size, but {', '.join(sorted(self.fixed))} is given "
+                "beside another goal (an architecture gives n_params). Drop one."
+            )
         if ("score" in self.goal) != (self.second is not None):
             raise InputError(
                 "`score` needs a law of it on a loss, and that law a score. Plan from a chain of "

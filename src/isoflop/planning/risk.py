@@ -44,7 +44,7 @@ class Risk:
 
     sure: float
     odds: Mapping[str, float] = field(default_factory=dict)
-    """Probability of missing each wish: loss, days, usd, device_hours, memory."""
+    """Probability of missing each wish: loss, score, days, usd, device_hours, memory."""
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Of each answer (n_params, loss, days, usd), the share of its variance by source."""
     regret: Regret | None = None
@@ -68,6 +68,8 @@ class Chain:
     """Loss of the planned run, noise included (B,)."""
     mean_loss: Array
     """The same by each draw's law alone."""
+    log_wanted: Array | None = None
+    """Of a score: ln of the loss that it takes in each draw of its law."""
     quiet_flops: Array | None = None
     """`log_flops` without the noise of a run; None where nobody took it apart."""
 
@@ -114,13 +116,16 @@ def risk(
 
 
 def _odds(chain: Chain, wishes: Mapping[str, float], p_fits: float | None) -> dict[str, float]:
-    found = {}
+    found, size = {}, len(chain.loss)
     for name, most in wishes.items():
         if name == "loss":
             found[name] = float(np.mean(chain.loss > most))
         elif name != "usd" or chain.rates.price is not None:
             # What was planned to the last digit does not miss by a rounding error.
             found[name] = float(np.mean(chain.log_cost(name) > np.log(most) + 1e-9))
+    if chain.log_wanted is not None:
+        found["score"] = float(np.mean(np.log(chain.loss) > np.resize(chain.log_wanted, size)))
+        found.pop("loss", None)
     if p_fits is not None:
         found["memory"] = 1 - p_fits
     return found

@@ -1,7 +1,7 @@
 """Which decoders of a family a planned size becomes: those that divide well, the nearest first."""
 
-from collections.abc import Iterator
-from math import log
+from collections.abc import Callable, Iterator
+from math import inf, log
 
 import numpy as np
 
@@ -18,7 +18,13 @@ SMALLER = 4
 
 
 def shapes(
-    rule: ShapeRule, n_params: float, near: tuple[float, float], convention: str
+    rule: ShapeRule,
+    n_params: float,
+    near: tuple[float, float],
+    convention: str,
+    *,
+    most: float = inf,
+    allowed: Callable[[Architecture], bool] = lambda shape: True,
 ) -> Iterator[Architecture]:
     """The shape to take, then smaller ones that the plan can bear, largest first.
 
@@ -30,6 +36,8 @@ def shapes(
         n_params: planned size.
         near: smallest and largest size that the plan can bear.
         convention: what N counts.
+        most: a limit on N, which no shape exceeds where the family has smaller ones.
+        allowed: whether a shape will do otherwise, such as for its latency.
 
     Raises:
         InputError: no decoder of the family is within a factor two of `n_params`.
@@ -40,7 +48,8 @@ def shapes(
         aspect = abs(log(shape.width / shape.n_layers / rule.aspect))
         return left_over(shape), int(apart / SAME), aspect
 
-    first = min(_candidates(rule, n_params, near, convention), key=rank)
+    ranked = sorted(_candidates(rule, n_params, near, convention, most), key=rank)
+    first = next(filter(allowed, ranked), ranked[0])
     yield first
     below = (1 - SAME) * size_under(first, convention)
     smaller = rule.between(near[0], below, convention) if near[0] <= below else ()
@@ -57,7 +66,7 @@ def left_over(shape: Architecture) -> int:
 
 
 def _candidates(
-    rule: ShapeRule, n_params: float, near: tuple[float, float], convention: str
+    rule: ShapeRule, n_params: float, near: tuple[float, float], convention: str, most: float
 ) -> tuple[Architecture, ...]:
     """Shapes within `near`, the close ones if there are; else those of the size itself."""
     for low, high in (
@@ -65,7 +74,10 @@ def _candidates(
         near,
         (n_params / EXACT, n_params * EXACT),
     ):
-        found = rule.between(low, high, convention) if low <= high else ()
+        found = rule.between(low, min(high, most), convention) if low <= min(high, most) else ()
         if found:
             return found
-    return (rule.nearest(n_params, convention),)
+    nearest = rule.nearest(n_params, convention)
+    if size_under(nearest, convention) > most:
+        return rule.between(most / 2, most, convention)[-1:] or (nearest,)
+    return (nearest,)

@@ -34,8 +34,6 @@ class Asked:
 
     values: Mapping[str, float]
     """`flops`, `loss`, `n_params`, `n_tokens`: one, or one of the last two beside another."""
-    log_flops_draws: Array | None = None
-    """ln of the compute that a budget in hours or money buys in each draw (B,)."""
     log_loss_draws: Array | None = None
     """ln of the loss that each draw takes the goal for, less that of the goal (B,)."""
 
@@ -87,10 +85,13 @@ def solve(
     line, frontier = mean_line(estimate), frontier_of_draws(estimate)
     if fixed:
         (name,) = fixed
-        log_c, draws = _flops_of_size(line, frontier, name, float(np.log(values[name])))
-    else:
-        log_c = float(np.log(values["flops"]))
-        draws = _compute_draws(asked, log_c, len(frontier))
+        log_value = float(np.log(values[name]))
+        log_c, draws = _flops_of_size(line, frontier, name, log_value)
+        # A limit on the compute cuts what is free: the size or the tokens given are held.
+        held = _held(name, log_value)
+        return _settled((np.array([log_c]), held), (draws, held), caps)
+    log_c = float(np.log(values["flops"]))
+    draws = np.full(len(frontier), log_c)
 
     def planned(log_flops: Array) -> Array:
         return np.array([line.log_params(float(log_flops[0]))])
@@ -175,22 +176,19 @@ def _given_run(values: Mapping[str, float]) -> Solution:
     )
 
 
-def _compute_draws(asked: Asked, log_flops: float, size: int) -> Array:
-    draws = asked.log_flops_draws
-    return np.full(size, log_flops) if draws is None else draws
-
-
 def _half_given(asked: Asked, caps: Caps, size: int) -> Solution:
     """A size or tokens as given, the other from the compute."""
     log_c = float(np.log(asked.values["flops"]))
-    draws = _compute_draws(asked, log_c, size)
+    name = "n_params" if "n_params" in asked.values else "n_tokens"
+    held = _held(name, float(np.log(asked.values[name])))
+    return _settled((np.array([log_c]), held), (np.full(size, log_c), held), caps)
 
-    def log_params(log_flops: Array) -> Array:
-        if "n_params" in asked.values:
-            return np.full_like(log_flops, np.log(asked.values["n_params"]))
-        return np.asarray(log_flops - _LOG_K - np.log(asked.values["n_tokens"]))
 
-    return _settled((np.array([log_c]), log_params), (draws, log_params), caps)
+def _held(name: str, log_value: float) -> Callable[[Array], Array]:
+    """ln N at ln C where the size, or the tokens, are given."""
+    if name == "n_params":
+        return lambda log_flops: np.full_like(log_flops, log_value)
+    return lambda log_flops: np.asarray(log_flops - _LOG_K - log_value)
 
 
 Pair = tuple[Array, Array]
@@ -240,6 +238,10 @@ def _for_loss(estimate: Estimate, asked: Asked, level: float, caps: Caps) -> Sol
     _check_floor(frontier, loss, level)
     free = _flops_of_loss(estimate, line, loss, frontier, level)
     size = line.log_params(free)
+    if min(size, free - _LOG_K - size) < 0:
+        raise InputError(
+            f"`loss={loss:g}` is reached without training. Give a loss below that of the runs."
+        )
     noise = run_noise(estimate, size, free - _LOG_K - size, len(frontier))
     targets = loss * np.exp(-noise)
     if asked.log_loss_draws is not None:

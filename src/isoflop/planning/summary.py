@@ -35,6 +35,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         *_lifetime_lines(plan),
         *_limited_lines(plan),
         *_near_lines(plan),
+        *_score_lines(plan),
         (_loss_label(plan), _range(plan.loss, _loss, False) + _target(plan)),
         *_build_lines(plan),
         *_paid_lines(plan),
@@ -47,6 +48,14 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         state = "forced, although it must not be used" if plan.forced else "must not be used"
         lines.append(("Status", f"{state}: see the problems"))
     return lines
+
+
+def _score_lines(plan: Plan) -> list[tuple[str, str]]:
+    """The accuracy behind a target loss."""
+    if "score" not in plan.given:
+        return []
+    taken = f"{plan.given['score']:g}: a loss of {_loss(plan.given['loss'])}"
+    return [("Accuracy asked for", taken)]
 
 
 def _near_lines(plan: Plan) -> list[tuple[str, str]]:
@@ -126,6 +135,7 @@ _SOURCES = {
 _ANSWERS = {"loss": "Doubt of the loss", "days": "Doubt of the days", "usd": "Doubt of the rent"}
 _MISSED = {
     "loss": "the loss",
+    "score": "the accuracy",
     "device_hours": "the device-hours",
     "days": "the days",
     "usd": "the money",
@@ -169,13 +179,14 @@ def _limited_lines(plan: Plan) -> list[tuple[str, str]]:
 
 def _why_flops(plan: Plan) -> str:
     """Why the compute is exact."""
-    sure = f"pay for in {100 * plan.risk.sure:g} % of draws"
-    if "usd" in plan.given:
-        return f"what {count(plan.given['usd'])} USD {sure}"
-    if "days" in plan.given:
-        return f"what {_plain(plan.given['days'])} days {sure}"
-    if "device_hours" in plan.given:
-        return f"what {count(plan.given['device_hours'])} device-hours {sure}"
+    if plan.buys is not None:
+        name = next(name for name in ("usd", "days", "device_hours") if name in plan.given)
+        what = {"usd": "USD", "days": "days", "device_hours": "device-hours"}[name]
+        return (
+            f"what {count(plan.given[name])} {what} buy in {100 * plan.risk.sure:g} % of draws; "
+            f"{_power(plan.buys.value)} in half, {_power(plan.buys.low)} to "
+            f"{_power(plan.buys.high)} in {100 * plan.level:g} %"
+        )
     return "given" if "flops" in plan.given else "6ND"
 
 

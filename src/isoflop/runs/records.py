@@ -2,12 +2,16 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 State = Literal["queued", "running", "done", "diverged", "failed", "preempted"]
 STATES: tuple[State, ...] = get_args(State)
 _BY_DOMAIN = ("loss", "acc", "task_loss")
+_PLAIN = (
+    "step", "n_tokens", "flops", "loss", "lr", "kind", "bpb", "wall_s", "grad_norm", "n_skipped",
+    "n_spikes",
+)  # fmt: skip
 _LATER = ("grad_norm", "n_skipped", "n_spikes", "n_unique_tokens")
 """Keys of a point that older ones lack."""
 
@@ -73,12 +77,13 @@ class Point:
 
     def to_json(self) -> dict[str, Any]:
         """The line of metrics.jsonl: domains become `loss_<domain>`, `acc_<domain>` and so on."""
-        data = asdict(self)
+        # Not `asdict`, which copies deeply: a training may append thousands a second.
+        data: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
         for prefix in _BY_DOMAIN:
-            by_domain = data.pop(f"{prefix}_by_domain")
-            data |= {f"{prefix}_{name}": value for name, value in by_domain.items()}
-        if data["n_unique_tokens"] is None:
-            del data["n_unique_tokens"]
+            for name, value in getattr(self, f"{prefix}_by_domain").items():
+                data[f"{prefix}_{name}"] = value
+        if self.n_unique_tokens is not None:
+            data["n_unique_tokens"] = self.n_unique_tokens
         return data
 
     @staticmethod

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,28 @@ from isoflop.accounting.flops import FLOPS_CONVENTIONS
 from isoflop.accounting.params import PARAM_CONVENTIONS
 from isoflop.laws import LrPath
 from isoflop.runs.folder import RunFolder
+from isoflop.runs.imported import ImportedRun
+from isoflop.runs.importing import imported_folders, read_foreign, read_imported, require_runs
 from isoflop.runs.records import Point
+from isoflop.runs.rows import imported_curves, imported_rows, like_columns
+from isoflop.runs.sources import find_sources, on_server
+from isoflop.runs.tables import OTHER_TABLES, is_plain_table, table_rows
+from isoflop.runs.vocabulary import Asked
 
 _TEXT_COLUMNS = ("run", "trunk", "kind", "schedule", "run_name", "name", "state")
 _TASK_COLUMNS = ("acc_", "task_loss_")
+_FEW = 3
+"""Runs left out that a warning tells of."""
 
 
-def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray]:
-    """One table of points from study folders, run folders and CSV files.
+def read_runs(
+    *sources: str | Path, kind: str = "final", asked: Asked | None = None
+) -> dict[str, np.ndarray]:
+    """One table of points from study folders, run folders, tables and other tools' files.
 
-    Of our own runs those of the given kind: `final`, `intermediate` or `any`.
+    Of all but tables those of the given kind: `final`, `intermediate` or `any`. A table with our
+    columns is taken as it is; other tools' runs as `read_foreign` understands them, with what
+    `asked` says of them. Runs that lack something are left out with a warning.
 
     Columns of our own runs: run, trunk, kind, seed, n_params (non_embedding_with_head; `active` for
     a mixture of experts, whose 6·N·D then is its FLOPs), n_tokens,
@@ -40,16 +54,10 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
         RunError: nothing there, a corrupt file (named with its line), or sources whose columns
             differ.
     """
-    rows: list[dict[str, Any]] = []
-    own: list[dict[str, Any]] = []
-    for source in map(Path, sources):
-        if source.is_file():
-            rows.extend(_csv_rows(source))
-        else:
-            mine = _own_rows(source, kind)
-            own += mine
-            rows += mine
+    rows, own, imported = _gather(sources, kind, asked)
     _drop_common_shares(own)
+    if imported:
+        rows = like_columns(rows + imported_rows(imported, kind, asked.convention if asked else ""))
     if not rows:
         places = ", ".join(str(source) for source in sources)
         raise RunError(f"{places}: no {kind} point of any run. Train first, or name another place.")
@@ -67,6 +75,80 @@ def read_runs(*sources: str | Path, kind: str = "final") -> dict[str, np.ndarray
                 "Read sources of one kind at a time."
             )
     return {name: _column([row[name] for row in rows], name) for name in columns}
+
+
+def _gather(
+    sources: Sequence[str | Path], kind: str, asked: Asked | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[ImportedRun]]:
+    """Rows of our own runs and of tables, our own among them, and other tools' runs."""
+    rows: list[dict[str, Any]] = []
+    own: list[dict[str, Any]] = []
+    kept: list[ImportedRun] = []
+    foreign: list[str | Path] = []
+    for source in sources:
+        path = Path(source)
+        if isinstance(source, str) and on_server(source):
+            foreign.append(source)
+        elif _is_ours(path):
+            mine, imported = _own_rows(path, kind), read_imported(path)
+            if mine and imported:
+                raise RunError(
+                    f"{path}: has runs of its own and imported ones, whose losses do not mix. "
+                    "Move one kind to another folder."
+                )
+            own, rows, kept = own + mine, rows + mine, kept + imported
+        elif is_plain_table(path) and not (asked and asked.columns):
+            rows += _plain_rows(path)
+        else:
+            foreign.append(source)
+    # All at once: attempts of one training may lie in several places.
+    return rows, own, [*kept, *(_foreign(foreign, asked) if foreign else ())]
+
+
+def _is_ours(source: Path) -> bool:
+    """Whether a path is a folder of the store, and no other tool's."""
+    if source.is_file():
+        return False
+    if not source.is_dir() or (source / "runs").is_dir() or imported_folders(source):
+        return True
+    configs = [source / "config.json", *sorted(source.glob("*/config.json"))]
+    if any(_is_run_config(path) for path in configs):
+        return True
+    try:
+        return not find_sources(source)
+    except RunError:
+        return True  # nothing is in it: said where runs are looked for
+
+
+def _is_run_config(path: Path) -> bool:
+    """Whether a config.json is ours, not Hugging Face's; a corrupt one may be."""
+    if not path.is_file():
+        return False
+    try:
+        data = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(data, dict) or "model_type" not in data
+
+
+def _foreign(sources: Sequence[str | Path], asked: Asked | None) -> tuple[ImportedRun, ...]:
+    reading = read_foreign(sources, asked)
+    require_runs(reading)
+    left_out = [f"{one.run} ({one.questions[0]})" for one in reading.missing]
+    left_out += [f"{one.place} ({one.reason})" for one in reading.bad]
+    if left_out:
+        some = "; ".join(left_out[:_FEW])
+        warnings.warn(f"{len(left_out)} runs or sources left out: {some}", stacklevel=4)
+    return reading.runs
+
+
+def _plain_rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix.lower() not in OTHER_TABLES:
+        return _csv_rows(path)
+    return [
+        {name: math.nan if value is None else value for name, value in row.items()}
+        for row in table_rows(path)
+    ]
 
 
 def _own_rows(source: Path, kind: str) -> list[dict[str, Any]]:
@@ -109,9 +191,12 @@ def read_curves(root: str | Path) -> dict[str, np.ndarray]:
     points, from the run's own schedule. `fit_curves` takes this table.
 
     Raises:
-        RunError: nothing there, or a corrupt file (named with its line).
+        RunError: nothing there, a corrupt file (named with its line), or an imported run that
+            logged no rate.
     """
     rows = [row for folder in run_folders(Path(root)) for row in _curve_rows(folder)]
+    if imported := read_imported(Path(root)):
+        rows += imported_curves(imported)
     if not rows:
         raise RunError(f"{root}: no point of any run. Train first, or name another place.")
     return {name: _column([row[name] for row in rows], name) for name in rows[0]}

@@ -281,7 +281,8 @@ class PlanSection(Section):
     """A name, or "any": whichever is cheapest within the limits."""
     hardware_file: str | None = None
     """TOML with accelerators and prices of your own, relative to the study file."""
-    n_devices: int = 8
+    n_devices: int | None = None
+    """Left out: a node, or as many as hold the model and meet `max_days`."""
     mfu: float | None = None
     """End-to-end share of the peak; left out: drawn from what published runs reached."""
     step_mfu: float | None = None
@@ -322,7 +323,8 @@ class PlanSection(Section):
                 "0.2 to 0.5 is usual.",
             )
         require(0 < self.sure < 1, "plan.sure", self.sure, "0 < sure < 1", "0.9 is usual.")
-        require_within("plan", self, "n_devices", 1, 10**7)
+        if self.n_devices is not None:
+            require_within("plan", self, "n_devices", 1, 10**7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

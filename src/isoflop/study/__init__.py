@@ -18,6 +18,7 @@ from isoflop.study.links import (
     fit_study,
     plan_study,
     prepare_data,
+    shape_rule,
     study_quality,
     write_study_report,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "plan_study",
     "prepare_data",
     "run_study",
+    "shape_rule",
     "study_quality",
     "study_status",
     "write_study_report",

@@ -111,8 +111,10 @@ class StudyFolder:
             copy = self.path / _STUDY
             if copy.resolve() == self.file.resolve():
                 return
-            # Relative paths in the study mean the folder of the file it came from.
-            _write_atomically(self.path / _SOURCE, f"{self.file.parent.resolve()}\n".encode())
+            # Relative paths in the study mean the folder of the file it came from; where that
+            # lies from here, so that both may move together.
+            origin = os.path.relpath(self.file.parent.resolve(), self.path.resolve())
+            _write_atomically(self.path / _SOURCE, f"{origin}\n".encode())
             if not copy.exists():
                 _write_atomically(copy, self.file.read_bytes())
         except OSError as error:
@@ -252,5 +254,6 @@ def _write_atomically(path: Path, content: bytes) -> None:
 def _base(file: Path, into: Path) -> Path:
     source = into / _SOURCE
     if file.parent.resolve() == into.resolve() and source.exists():
-        return Path(source.read_text(encoding="utf-8").strip())
+        origin = source.read_text(encoding="utf-8").strip()
+        return Path(os.path.normpath(into / origin))  # as it is where an older one is absolute
     return file.parent

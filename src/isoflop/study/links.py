@@ -182,7 +182,9 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
         name: wishes.get(name) for name in GOALS if wishes.get(name) is not None
     }
     if not given:
-        given = {n: getattr(section, n) for n in GOALS if getattr(section, n) is not None}
+        # A score is asked for on the command line only: its task belongs to it.
+        own = {n: getattr(section, n) for n in GOALS if n != "score"}
+        given = {name: value for name, value in own.items() if value is not None}
     if not given:
         ladder = ladder_of(study, read_card(study.data))
         jobs = [*ladder.pilots, *([ladder.holdout] if ladder.holdout else [])]
@@ -197,11 +199,12 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
     if wishes.get("mfu") is not None or wishes.get("step_mfu") is not None:
         asked |= {name: wishes.get(name) for name in ("mfu", "step_mfu")}
     made = plan(
-        analysis.fit,
+        wishes.get("law") or analysis.fit,
         **given,
         **{name: value for name, value in asked.items() if value is not None},
-        build=_build_of(study, wishes.get("build")),
+        build=wishes.get("build") or BuildWish(rule=shape_rule(study)),
         serving=wishes.get("serving"),
+        task=wishes.get("task"),
         explain=bool(wishes.get("explain")),
         force=bool(wishes.get("force")),
         level=study.config.fit.level,
@@ -211,14 +214,9 @@ def write_plan(study: StudyFolder, analysis: Analysis, **wishes: Any) -> Plan:
     return made
 
 
-def _build_of(study: StudyFolder, wish: BuildWish | None) -> BuildWish:
-    """Decoders with the study's vocabulary and context, unless others are wished for."""
-    config = study.config
-    if wish is None:
-        rule = ShapeRule(vocab_size=config.data.n_ids, context=config.model.context)
-        return BuildWish(rule=rule)
-    vocabulary = wish.rule.vocab_size or config.data.n_ids
-    return replace(wish, rule=replace(wish.rule, vocab_size=vocabulary))
+def shape_rule(study: StudyFolder) -> ShapeRule:
+    """Decoders with the study's vocabulary and context, otherwise shaped as published ones."""
+    return ShapeRule(vocab_size=study.config.data.n_ids, context=study.config.model.context)
 
 
 def plan_or_caveat(study: StudyFolder, analysis: Analysis) -> tuple[Plan | None, Analysis]:

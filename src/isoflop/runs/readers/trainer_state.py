@@ -129,8 +129,9 @@ def _is_done(state: dict[str, Any]) -> bool:
 
 
 def _model_config(file: Path, folder: Path, gathered: Gatherer) -> dict[str, Any]:
-    """The model's `config.json`, beside the state or in the output folder."""
-    for path in (file.parent / "config.json", folder / "config.json"):
+    """The model's `config.json`: beside the state, in the output folder or in a checkpoint."""
+    saved = sorted(folder.glob("checkpoint-*/config.json"))[-1:]
+    for path in (file.parent / "config.json", folder / "config.json", *saved):
         if path.is_file():
             try:
                 return flat(read_json_object(path))
