@@ -84,7 +84,7 @@ def test_a_plan_that_cannot_be_is_refused_with_its_file_and_key(plan, change, na
     ("change", "named"),
     [
         (('source = "out"', 'source = "gone"'), "gone"),
-        (('source = "out"', 'source = "big.toml"'), "no reader knows it"),
+        (('source = "out"', 'source = "big.toml"'), "nothing in it is known"),
         (('loss = "eval_loss"', 'loss = "val"'), "eval_loss"),
         (('lr = "learning_rate"', 'lr = "rate"'), "rate"),
         (('source = "out"', 'source = "out"\nrun = "another"'), "another"),
@@ -94,6 +94,15 @@ def test_a_run_that_is_not_there_is_named(plan, change, named):
     plan.write_text(PLAN.replace(*change))
     with pytest.raises(InputError, match=named):
         watched(plan).look()
+
+
+def test_a_table_is_a_source_too(plan):
+    rows = ["step,eval_loss,learning_rate", *(f"{100 * k},{4 - 0.1 * k},3e-4" for k in range(1, 6))]
+    (plan.parent / "log.csv").write_text("\n".join(rows) + "\n")
+    plan.write_text(PLAN.replace('source = "out"', 'source = "log.csv"'))
+    curve = watched(plan).look()
+    assert curve.n_tokens.tolist() == [1e5, 2e5, 3e5, 4e5, 5e5]
+    assert curve.loss == pytest.approx([3.9, 3.8, 3.7, 3.6, 3.5])
 
 
 def test_the_plan_of_the_page_is_one(tmp_path):

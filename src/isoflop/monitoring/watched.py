@@ -13,7 +13,7 @@ from isoflop.monitoring.planned import Planned, planned_run
 from isoflop.monitoring.sources import MeasuredCurve, curve_of, curve_of_folder
 from isoflop.runs import RunFolder
 from isoflop.runs.foreign import ForeignRun
-from isoflop.runs.readers import READERS, SERVERS
+from isoflop.runs.sources import BadSource, find_sources, on_server, read_source
 from isoflop.specs import WatchedRun, read_watched
 
 
@@ -77,23 +77,23 @@ def _look(spec: WatchedRun, path: Path) -> MeasuredCurve:
 
 
 def _found(spec: WatchedRun, path: Path) -> Iterator[ForeignRun]:
-    """Every run that the source records."""
-    kind, colon, rest = spec.source.partition(":")
-    if colon and kind in SERVERS:
-        wanted = {spec.loss, spec.tokens, spec.lr}
-        yield from SERVERS[kind](rest, path.with_suffix(".cache"), wanted.__contains__)
-        return
-    place = path.parent / spec.source
-    if not place.exists():
-        raise RunError(f"{path}: source = {spec.source!r}: {place} is not there. Correct the path.")
-    for reader in READERS.values():
-        if reader.sniff(place):
-            yield from reader.read(place)
-            return
-    raise RunError(
-        f"{path}: source = {spec.source!r}: no reader knows it. Those there are: "
-        f"{', '.join(READERS)}; servers {', '.join(f'{name}:' for name in SERVERS)}."
-    )
+    """Every run that the source records, as `isoflop import` finds it."""
+    words = {spec.loss: "loss", spec.tokens: "n_tokens", spec.lr: "lr"}
+    columns = {name: word for name, word in words.items() if name}
+    server = on_server(spec.source)
+    try:
+        sources = [server] if server else find_sources(path.parent / spec.source, columns)
+    except RunError as error:
+        raise RunError(f"{path}: source = {spec.source!r}: {error}") from error
+    bad = []
+    for source in sources:
+        for one in read_source(source, columns, home=path.parent):
+            if isinstance(one, BadSource):
+                bad.append(one)
+            else:
+                yield one
+    if len(bad) == len(sources):
+        raise RunError(f"{path}: {bad[0].place}: {bad[0].reason}")
 
 
 def _chosen(runs: list[ForeignRun], spec: WatchedRun, path: Path) -> ForeignRun:
