@@ -35,6 +35,9 @@ PUBLISHED_6ND = ("GPT-3 175B", "Llama-3.1-405B", "PaLM 540B", "Falcon-180B", "LL
 
 FLOPS_BAR = 0.005
 
+PLAN = [sys.executable, "-m", "isoflop", "plan", "--law", "besiroglu", "--flops", "1e22"]
+"""The command whose first output is waited for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:
@@ -165,7 +168,7 @@ def waits() -> dict[str, float]:
     build(law, n_params=7e10, n_tokens=1.3e12, near=(5e10, 1e11), device=h100, n_devices=4096)
     placed = time.perf_counter() - began
     began = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-m", "isoflop", "--help"], stdout=-1) as process:
+    with subprocess.Popen(PLAN, stdout=-1) as process:
         assert process.stdout is not None
         process.stdout.read(1)
         first = time.perf_counter() - began

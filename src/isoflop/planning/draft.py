@@ -1,6 +1,6 @@
 """`Draft`: the solution of a request at the rates of what would be built for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -65,7 +65,11 @@ def drafted(estimate: Estimate, request: Request) -> Draft:
 
 
 def _settled(estimate: Estimate, request: Request) -> Draft:
-    model, draft = Model.unknown(request), None
+    """The solution at the rates of what would be built for it."""
+    # Before a size is known nothing is known of hours: no limit on them may refuse it.
+    free = replace(request, limits=_without(request.limits, *(f"max_{name}" for name in BUDGETS)))
+    model = _model(estimate, request, _solved(estimate, free, Model.unknown(request)))
+    draft = None
     for _ in range(_ROUNDS):
         draft = _solved(estimate, request, model)
         found = _model(estimate, request, draft)
@@ -80,13 +84,16 @@ def _settled(estimate: Estimate, request: Request) -> Draft:
     return replace(draft, build=_model(estimate, request, draft).build)
 
 
+def _without(limits: Mapping[str, float], *names: str) -> dict[str, float]:
+    return {name: value for name, value in limits.items() if name not in names}
+
+
 def _in_time(estimate: Estimate, request: Request) -> Request:
     """The request on the fewest devices, doubled from those that hold it, that meet the deadline.
 
     The most that the batch can occupy where none does.
     """
-    limits = {name: value for name, value in request.limits.items() if name != "max_days"}
-    draft = _settled(estimate, replace(request, limits=limits))
+    draft = _settled(estimate, replace(request, limits=_without(request.limits, "max_days")))
     n_devices, kept = draft.rates.n_devices, draft.kept
     while _days_short(request, draft, n_devices, kept) > 1 and draft.build is not None:
         try:

@@ -4,14 +4,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isoflop._errors import InputError
 from isoflop._types import Interval, Problem
-from isoflop.fitting import LawCard
-from isoflop.fitting.card_json import KIND, card_from_text, card_to_text
 from isoflop.reports import numbers
 from isoflop.reports.agreement import APPROACHES
+
+if TYPE_CHECKING:
+    from isoflop.fitting import LawCard
 
 _MARK = "<!-- isoflop law card -->"
 """First line of the Markdown file: only a file that has it is written over."""
@@ -21,13 +22,15 @@ _HEAD = 4096
 """Bytes of a file that show whether it is a card: the mark is at its beginning."""
 
 
-def write_law_card(path: str | Path, card: LawCard) -> tuple[Path, Path]:
+def write_law_card(path: str | Path, card: "LawCard") -> tuple[Path, Path]:
     """Write the card as `path` (JSON) and, beside it, as Markdown; both paths.
 
     Raises:
         InputError: `path` does not end in .json, one of the files is there and no law card, or
             the place cannot be written.
     """
+    from isoflop.fitting.card_json import card_to_text  # with it comes SciPy: plans do without
+
     path = check_place(path)
     files = ((path, card_to_text(card)), (path.with_suffix(".md"), card_markdown(card)))
     for file, text in files:
@@ -57,13 +60,15 @@ def check_place(path: str | Path) -> Path:
         )
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder. Make it, or name another place.")
+    from isoflop.fitting.card_json import KIND
+
     for file, mark in ((path, f'"kind": "{KIND}"'), (path.with_suffix(".md"), _MARK)):
         if file.exists() and not (file.is_file() and mark in _beginning(file)):
             raise InputError(f"{file}: is there and is no law card. Name another file.")
     return path
 
 
-def read_law_card(path: str | Path, *, law: Callable[..., Any] | None = None) -> LawCard:
+def read_law_card(path: str | Path, *, law: Callable[..., Any] | None = None) -> "LawCard":
     """The law card of a JSON file: `iso.plan(card, flops=...)` plans with it.
 
     Args:
@@ -74,6 +79,8 @@ def read_law_card(path: str | Path, *, law: Callable[..., Any] | None = None) ->
         InputError: no such file, no law card, or a law that is not known here; the text names
             the file.
     """
+    from isoflop.fitting.card_json import card_from_text
+
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -87,7 +94,7 @@ def read_law_card(path: str | Path, *, law: Callable[..., Any] | None = None) ->
     return card
 
 
-def card_markdown(card: LawCard) -> str:
+def card_markdown(card: "LawCard") -> str:
     """The card as Markdown: every word that came from a file is escaped."""
     parts = [_MARK, f"# Law card: {plain(card.target)}", _introduction(card)]
     for law in sorted(card.laws, key=lambda one: -one.weight):
@@ -110,7 +117,7 @@ def plain(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _introduction(card: LawCard) -> str:
+def _introduction(card: "LawCard") -> str:
     return (
         f"{card.n_runs} runs on {card.n_trunks} trunks, data SHA-256 "
         f"`{re.sub('[^0-9a-f]', '', card.record.data_sha256)}`. "
@@ -129,7 +136,7 @@ def _exact(value: Interval) -> tuple[str, str, str]:
     return f"{value.value:.8g}", numbers.general(value.low, 4), numbers.general(value.high, 4)
 
 
-def _scores(card: LawCard) -> str:
+def _scores(card: "LawCard") -> str:
     rows = tuple(
         (
             score.label,
@@ -142,7 +149,7 @@ def _scores(card: LawCard) -> str:
     return _table(("law", "weight", "back-test error", "in-sample error"), rows)
 
 
-def _allocations(card: LawCard) -> str:
+def _allocations(card: "LawCard") -> str:
     rows = tuple(
         (
             APPROACHES.get(one.approach, one.approach),
@@ -155,7 +162,7 @@ def _allocations(card: LawCard) -> str:
     return _table(("approach", "a", "b", "problems"), rows)
 
 
-def _noise(card: LawCard) -> str:
+def _noise(card: "LawCard") -> str:
     noise = card.record.noise
     rows = (
         ("shared by the runs of a trunk, sd", numbers.percent(noise.shared)),
@@ -170,7 +177,7 @@ def _noise(card: LawCard) -> str:
     return _table(("noise", "size"), rows)
 
 
-def _certificate(card: LawCard) -> str:
+def _certificate(card: "LawCard") -> str:
     one = card.certificate
     rows = (
         ("objective, its minimum", f"{card.record.objective}, {one.objective:.10g}"),
@@ -183,7 +190,7 @@ def _certificate(card: LawCard) -> str:
     return _table(("check", "value"), rows)
 
 
-def _problems(card: LawCard) -> str:
+def _problems(card: "LawCard") -> str:
     if not (card.problems or card.further_problems):
         return "None."
     rows = tuple(
@@ -198,7 +205,7 @@ def _gravity(problem: Problem) -> int:
     return ("disqualifying", "warning", "note").index(problem.severity)
 
 
-def _data(card: LawCard) -> str:
+def _data(card: "LawCard") -> str:
     prior = ", ".join(card.record.prior)
     rows = (
         ("target", f"{card.target} [{card.unit or 'unit of the table'}]"),
