@@ -16,9 +16,10 @@ DEV := $(VENV)/.installed-dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-results study-demo study-kill study-resume study-transfer \
-	study-mistuned study-branches study-data test test-slow test-gpu check format \
-	bench bench-fit bench-accuracy bench-train bench-gpu bench-contamination bench-quality \
-	bench-dedup bench-corpus bench-plan bench-store bench-import trackers docs clean
+	study-mistuned study-branches study-data study-watch study-schedules \
+	test test-slow test-gpu check format bench bench-fit bench-accuracy bench-train bench-gpu \
+	bench-contamination bench-quality bench-dedup bench-corpus bench-plan \
+	bench-store bench-import trackers docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -94,6 +95,12 @@ study-branches: $(RUN)  ## a trunk with branches against cosine runs tuned for e
 
 study-data: $(RUN)  ## duplicates, filters, mixtures: what data treatment does to the law
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_data.py
+
+study-watch: $(RUN)  ## hundreds of runs watched: false alarms, harms seen, final loss foretold
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_watch.py
+
+study-schedules: $(RUN)  ## constant and cosine rates fitted, WSD curves foretold
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/study_schedules.py
 
 test: $(DEV)  ## the quick suite
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS)

@@ -392,6 +392,35 @@ def next_(
 
 
 @app.command()
+def watch(
+    run: Annotated[
+        Path,
+        typer.Argument(help="STUDY/runs/ID, or a TOML file about a run that a tracker records."),
+    ],
+    study: Annotated[
+        Path | None, typer.Option(help="The pilots' study [the one that the run lies in].")
+    ] = None,
+    law: Annotated[
+        str | None, typer.Option(help="Published constants of a law along a run instead.")
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(help="Share of healthy runs that may ring, ever [0.05].")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="One verdict, then end.")] = False,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="POST every new state there as JSON.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Watch a run against its frozen forecast: 0 on track, 4 off its law, 5 diverged, 6 stalled."""
+    from isoflop.cli import watching
+
+    out = Output("watch", as_json=json)
+    code = watching.watch_run(out, run, (study, law, level), webhook, once=once)
+    raise typer.Exit(code)
+
+
+@app.command()
 def report(folder: Folder = HERE, json: Json = False) -> None:
     """Write the study's report.html again from its files."""
     from isoflop.study import open_study, write_study_report

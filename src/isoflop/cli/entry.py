@@ -1,6 +1,7 @@
 """`main`: runs a verb and turns every ending into an exit code and one clear line.
 
-0 done · 1 our fault · 2 bad input · 3 done but disqualified · 130 interrupted.
+0 done · 1 our fault · 2 bad input · 3 done but disqualified · 4, 5, 6 what `watch` found ·
+130 interrupted.
 """
 
 import shlex

@@ -85,25 +85,51 @@ class CurveFit:
         Raises:
             InputError: no size where the law needs one, or counts outside the path.
         """
-        path = path if isinstance(path, LrPath) else _as_path(path)
         level = self.level if level is None else level
         if not 0 < level < 1:
             raise InputError(f"`0 < level < 1` must hold, but got level={level}. Use e.g. 0.9.")
-        size = self._size(n_params)
-        points = _points(path, at, self.first_tokens)
-        path = path.scaled(self.peaks.get(size, float(path.lr.max())))
-        distance = self._distance(size, points)
-        samples = [self._logs(c, path, size, points, distance, of) for c in self.components]
-        # Equally likely rows: every component gave as many as its weight says.
-        low, high = np.quantile(np.concatenate(samples), [(1 - level) / 2, (1 + level) / 2], axis=0)
+        path, size, points = self.resolve(path, n_params, at)
+        samples = self._samples(path, size, points, of)
+        low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
         mean = self._mean(path, size, points)
         return Prediction(
             mean=mean,
             low=np.minimum(np.exp(low), mean),
             high=np.maximum(np.exp(high), mean),
             level=level,
-            problems=self.problems + self._new_problems(path, points, distance),
+            problems=self.problems + self._new_problems(path, points, self.distance(size, points)),
         )
+
+    def log_samples(
+        self,
+        path: LrPath | tuple[ArrayLike, ArrayLike],
+        n_params: float | None = None,
+        *,
+        at: ArrayLike | None = None,
+        of: Of = "mean",
+    ) -> Array:
+        """Equally likely curves of log loss (S, G) along a new run; arguments as `predict`.
+
+        Raises:
+            InputError: as `predict`.
+        """
+        return self._samples(*self.resolve(path, n_params, at), of)
+
+    def resolve(
+        self,
+        path: LrPath | tuple[ArrayLike, ArrayLike],
+        n_params: float | None,
+        at: ArrayLike | None,
+    ) -> tuple[LrPath, float, Array]:
+        """Path in shares of the size's peak, size and token counts, as `predict` takes them.
+
+        Raises:
+            InputError: no size where the law needs one, or counts outside the path.
+        """
+        path = path if isinstance(path, LrPath) else _as_path(path)
+        size = self._size(n_params)
+        points = _points(path, at, self.first_tokens)
+        return path.scaled(self.peaks.get(size, float(path.lr.max()))), size, points
 
     def raise_for_status(self) -> None:
         """Raise if any problem disqualifies the fit for some use.
@@ -128,6 +154,25 @@ class CurveFit:
             "peaks": [{"n_params": n, "lr": lr} for n, lr in self.peaks.items()],
             **{name: to_plain(getattr(self, name)) for name in kept},
         }
+
+    def distance(self, size: float, at: Array) -> Array:
+        """Log distance (G,) beyond the points: of size, tokens or compute, the farthest."""
+        values = {"n_tokens": at}
+        if "n_params" in self.ranges:
+            values |= {"n_params": np.full(at.size, size), "n_params*n_tokens": size * at}
+        far = np.zeros(at.size)
+        for name, value in values.items():
+            low, high = self.ranges[name]
+            far = np.maximum(far, np.log(value / high))
+            if name == "n_params":
+                far = np.maximum(far, np.log(low / value))
+        return far
+
+    def _samples(self, path: LrPath, size: float, at: Array, of: Of) -> Array:
+        """Log-loss samples (S, G): every component gives as many as its weight says."""
+        distance = self.distance(size, at)
+        samples = [self._logs(c, path, size, at, distance, of) for c in self.components]
+        return np.concatenate(samples)
 
     def _size(self, n_params: float | None) -> float:
         if "n_params" in self.law.inputs and n_params is None:
@@ -180,19 +225,6 @@ class CurveFit:
             logs = logs + self.sigma * rng.standard_normal(count)[:, None]
             logs = logs + heavy * self.spread * (distance / self.spread_distance)
         return np.asarray(logs)
-
-    def _distance(self, size: float, at: Array) -> Array:
-        """Log distance (G,) beyond the points: of size, tokens or compute, the farthest."""
-        values = {"n_tokens": at}
-        if "n_params" in self.ranges:
-            values |= {"n_params": np.full(at.size, size), "n_params*n_tokens": size * at}
-        far = np.zeros(at.size)
-        for name, value in values.items():
-            low, high = self.ranges[name]
-            far = np.maximum(far, np.log(value / high))
-            if name == "n_params":
-                far = np.maximum(far, np.log(low / value))
-        return far
 
     def _new_problems(self, path: LrPath, at: Array, distance: Array) -> tuple[Problem, ...]:
         found = []

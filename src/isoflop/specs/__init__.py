@@ -5,6 +5,7 @@ What to use when:
 - `Parametrisation`: how initial weights, rates and multipliers follow width and depth.
 - `Schedule`: learning-rate factor as a function of tokens seen.
 - `RunConfig`: one complete training; its hash over the scientific fields is the run id.
+- `WatchedRun`: a run recorded by another tool, as planned; `read_watched` reads its TOML file.
 - `StudyConfig`: one `study.toml`, read strictly by `read_study`.
 """
 
@@ -31,6 +32,7 @@ from isoflop.specs.toml import read_study, study_from_mapping, study_place
 from isoflop.specs.train import TrainSection
 from isoflop.specs.trainer import TrainerColumns, TrainerSection, placeholders_of
 from isoflop.specs.tune import TuneSection
+from isoflop.specs.watched import WatchedRun, WatchedSchedule, read_watched
 
 __all__ = [
     "BASE_ARM",
@@ -62,9 +64,12 @@ __all__ = [
     "TrainerColumns",
     "TrainerSection",
     "TuneSection",
+    "WatchedRun",
+    "WatchedSchedule",
     "arm_section",
     "placeholders_of",
     "read_study",
+    "read_watched",
     "study_from_mapping",
     "study_place",
 ]

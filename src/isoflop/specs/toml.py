@@ -3,10 +3,12 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from isoflop._errors import StudyError
 from isoflop.specs.study import StudyConfig
+
+_Kind = TypeVar("_Kind")
 
 
 def read_study(path: str | Path, *, overrides: Sequence[str] = ()) -> StudyConfig:
@@ -42,20 +44,31 @@ def study_from_mapping(data: Mapping[str, Any], *, place: str = "study") -> Stud
     Raises:
         StudyError: unknown key, wrong type or impossible value, with the key's path.
     """
+    return validated(StudyConfig, data, place=place, whole="study", page="docs/formats.md")
+
+
+def validated(
+    kind: type[_Kind], data: Mapping[str, Any], *, place: str, whole: str, page: str
+) -> _Kind:
+    """The record of that kind that plain data describes; errors name `place` and the key.
+
+    Raises:
+        StudyError: unknown key (`page` lists them), wrong type or impossible value.
+    """
     from pydantic import TypeAdapter, ValidationError  # 0.1 s: only for those who read a study
 
     try:
-        return TypeAdapter(StudyConfig).validate_python(data)
+        return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         # A value is more telling than the error it causes one level up: report the deepest.
         first = max(error.errors(), key=lambda item: len(item["loc"]))
-        key = ".".join(str(part) for part in first["loc"]) or "study"
+        key = ".".join(str(part) for part in first["loc"]) or whole
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, StudyError):
             raise StudyError(f"{place}: {cause}") from None
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             raise StudyError(
-                f"{place}: unknown key {key}. Remove it, or see docs/formats.md for the keys."
+                f"{place}: unknown key {key}. Remove it, or see {page} for the keys."
             ) from None
         if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             raise StudyError(f"{place}: the key {key} is missing. Add it.") from None

@@ -5,6 +5,7 @@ What to use when:
 - `run_study`: the whole chain; called again, it goes on where it stopped.
 - `compare_study_arms`: its data recipes beside each other. `base_runs`: the runs of its own.
 - `study_quality`: what its documents are like, to choose thresholds by.
+- `band_of_study`: the forecast of a run's whole curve, to watch it by.
 - `fit_study`, `plan_study`, `write_study_report`: one link of the chain on what is there.
 """
 
@@ -23,6 +24,7 @@ from isoflop.study.links import (
 )
 from isoflop.study.pricing import DryRun, dry_run
 from isoflop.study.state import RunStatusRow, study_status
+from isoflop.study.watching import band_of_study
 
 __all__ = [
     "DryRun",
@@ -30,6 +32,7 @@ __all__ = [
     "RunStatusRow",
     "StudyFolder",
     "arm_problems",
+    "band_of_study",
     "base_runs",
     "collapse_table",
     "compare_study_arms",
